@@ -1,0 +1,1 @@
+"""Applications: one per task, each run with `python -m apps.<task>`."""

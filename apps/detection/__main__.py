@@ -1,0 +1,4 @@
+from apps import detection
+from training import cli
+
+cli.main(detection)

@@ -1,0 +1,109 @@
+"""Changes of a training image that its boxes follow, each a function of a seed."""
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Recipe(NamedTuple):
+    """What may be done to the images of a data set without changing what they show."""
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = False
+    transpose: bool = False
+    """with both flips: all eight turns and mirrorings of a square"""
+    scale: tuple[float, float] = (0.6, 1.5)
+    """least and greatest enlargement of the fitted image"""
+    brightness: float = 0.15
+    """greatest change, as a share of the whole range"""
+    contrast: float = 0.3
+    saturation: float = 0.4
+    tint: float = 0.1
+    """greatest change of one channel beside the others"""
+    least_seen: float = 0.4
+    """an object with less of its box in the picture is neither object nor background"""
+
+
+RECIPES = {
+    # a mirrored digit is no digit, and no digit of these scenes leaves the picture
+    "digit_scenes": Recipe(flip_horizontal=False, scale=(1.0, 1.15), least_seen=0.8),
+    # cells under a microscope have no up or down
+    "bccd": Recipe(flip_vertical=True, transpose=True, scale=(0.8, 1.3), tint=0.05, saturation=0.3),
+}
+PHOTOGRAPHS = Recipe()
+
+
+def augment(image, boxes_yxyx, image_size, seed, recipe):
+    """Returns (image, boxes_yxyx, seen): turned, scaled, shifted and recoloured, in a square of `image_size`.
+
+    seen: the share of each box's area that is still in the picture; the boxes are clipped to it
+
+    Shape:
+        image:      (height, width, 3) uint8, RGB
+        boxes_yxyx: (objects, 4) float32, in pixels of the image
+        seed:       (2,) int
+        returns:    (image_size, image_size, 3) uint8, (objects, 4) float32, (objects,) float32
+    """
+    draws = tf.random.stateless_uniform([12], seed)
+    image, boxes_yxyx = _turn(image, boxes_yxyx, draws[:3], recipe)
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    low, high = recipe.scale
+    scale = image_size / tf.reduce_max(sides) * low * (high / low) ** draws[3]
+    # a larger picture is cropped somewhere, a smaller one is put somewhere
+    shift = draws[4:6] * (image_size - sides * scale)
+    pixels = tf.raw_ops.ScaleAndTranslate(
+        images=image[None], size=[image_size, image_size], scale=tf.stack([scale, scale]), translation=shift,
+        kernel_type="triangle", antialias=True)[0]
+    matrix, offset = _colours(draws[6:], recipe)
+    pixels = tf.reshape(tf.reshape(pixels, [-1, 3]) @ matrix, [image_size, image_size, 3])
+    # the fill stays black; half a step more, because the cast to integers cuts off
+    pixels += _inside(sides * scale, shift, image_size) * (offset + 0.5)
+    boxes_yxyx = boxes_yxyx * scale + tf.tile(shift, [2])
+    clipped = tf.clip_by_value(boxes_yxyx, 0.0, float(image_size))
+    seen = tf.math.divide_no_nan(_areas(clipped), _areas(boxes_yxyx))
+    return tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8), clipped, seen
+
+
+def _turn(image, boxes_yxyx, draws, recipe):
+    """Mirrors and transposes, each with probability one half where the recipe allows it."""
+    for axis, allowed in ((0, recipe.flip_vertical), (1, recipe.flip_horizontal)):
+        if allowed:
+            image, boxes_yxyx = tf.cond(
+                draws[axis] < 0.5, lambda i=image, b=boxes_yxyx, a=axis: _mirror(i, b, a),
+                lambda i=image, b=boxes_yxyx: (i, b))
+    if recipe.transpose:
+        image, boxes_yxyx = tf.cond(
+            draws[2] < 0.5,
+            lambda: (tf.transpose(image, [1, 0, 2]), tf.gather(boxes_yxyx, [1, 0, 3, 2], axis=1)),
+            lambda: (image, boxes_yxyx))
+    return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(boxes_yxyx, [None, 4])
+
+
+def _mirror(image, boxes_yxyx, axis):
+    side = tf.cast(tf.shape(image)[axis], tf.float32)
+    near, far = side - boxes_yxyx[:, axis + 2], side - boxes_yxyx[:, axis]
+    columns = tf.unstack(boxes_yxyx, axis=1)
+    columns[axis], columns[axis + 2] = near, far
+    return tf.reverse(image, [axis]), tf.stack(columns, 1)
+
+
+def _colours(draws, recipe):
+    """Returns one affine map of colours, (3, 3) and (): brightness, contrast about the middle grey, saturation, tint."""
+    change = 2 * draws - 1
+    contrast = 1 + recipe.contrast * change[0]
+    saturation = 1 + recipe.saturation * change[1]
+    grey = tf.constant([[0.299], [0.587], [0.114]]) * tf.ones([1, 3])
+    tint = tf.linalg.diag(1 + recipe.tint * change[2:5])
+    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) * grey) @ tint
+    return matrix, 128 * (1 - contrast) + 255 * recipe.brightness * change[5]
+
+
+def _inside(sides, shift, image_size):
+    """Returns 1 where the picture lies in the square and 0 where the fill does: (image_size, image_size, 1)."""
+    middles = tf.range(image_size, dtype=tf.float32) + 0.5
+    rows, columns = [tf.cast((middles > shift[axis]) & (middles < shift[axis] + sides[axis]), tf.float32)
+                     for axis in (0, 1)]
+    return rows[:, None, None] * columns[None, :, None]
+
+
+def _areas(boxes_yxyx):
+    return tf.reduce_prod(tf.maximum(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], 0), axis=1)

@@ -1,0 +1,185 @@
+"""Images fitted into a square, with padded boxes, from any detection set of TFDS or of ours."""
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from apps.detection import augmentation
+from training import data, images
+from training.config import UserError
+
+_LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
+_BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
+
+
+def datasets(config):
+    """Returns the Splits of a detection set.
+
+    inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the square top left, the rest black
+    targets: "boxes_yxyx" float32 (batch, max_objects, 4) in pixels of the square; "class_ids" int32 and "ignore" bool
+             (batch, max_objects); places without an object have zeros, -1 and False. `ignore`: crowd or difficult, or
+             cut off by the augmentation: neither object nor background in training.
+             Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
+             "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there
+             max_objects is the greatest number of the split, so that no object is lost.
+
+    Raises:
+        UserError: the data set is unknown, not there, empty, or no detection set.
+    """
+    prepared = data.builder(config.dataset, config)
+    class_names = _class_names(prepared)
+    parts = _splits(prepared)
+    train = _examples(prepared, parts["train"])
+    fits = _fits_in_memory(train, prepared)
+    recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
+    if fits:
+        train = train.map(lambda example: _decode(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def for_training(example, seed):
+        return _train_element(_decode(prepared, example), seed, config.image_size, config.max_objects, recipe)
+
+    batches = data.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
+    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), {"class_names": class_names})
+    return data.Splits(batches, _judged(prepared, parts["validation"], config),
+                       _judged(prepared, parts["test"], config), spec)
+
+
+def _judged(prepared, split, config):
+    """Returns the batches of a split to judge on."""
+    examples = _examples(prepared, split)
+    most = _most_objects(prepared, split)
+    count = int(examples.cardinality())
+    if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
+        fitted = examples.map(lambda example: _judged_element(_decode(prepared, example), config.image_size, most),
+                              num_parallel_calls=tf.data.AUTOTUNE)
+        return data.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
+    return data.batched(
+        examples, lambda example, seed: _judged_element(_decode(prepared, example), config.image_size, most),
+        config.batch_size)
+
+
+def _splits(prepared):
+    """Returns TFDS's names of the parts to train, choose and judge on.
+
+    A set without a labelled test split is judged on validation and chosen on a slice of train.
+    """
+    names = {name for name, split in prepared.info.splits.items() if split.num_examples}
+    if prepared.name == "coco":
+        names.discard("test")  # its labels are kept secret
+    if {"train", "validation", "test"} <= names:
+        return {"train": "train", "validation": "validation", "test": "test"}
+    judged = next((name for name in ("test", "validation") if name in names), None)
+    if "train" not in names:
+        raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none at all'}")
+    if judged is None:
+        return {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
+    return {"train": "train[:90%]", "validation": "train[90%:]", "test": judged}
+
+
+def _class_names(prepared):
+    features = prepared.info.features
+    if "objects" not in features or not {"bbox", "label"} <= set(features["objects"].feature):
+        raise UserError(f"{prepared.name} is no detection set: its examples have no objects with boxes and labels")
+    return features["objects"].feature["label"].names
+
+
+def _examples(prepared, split):
+    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
+    examples = data.read(prepared, split, decoders={"image": tfds.decode.SkipDecoding()})
+    return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _with_one_vocabulary(index, example):
+    objects = example["objects"]
+    none = tf.zeros(tf.shape(objects["label"]), tf.bool)
+    return {
+        "image": example["image"],
+        "image_id": example.get("image/id", index),
+        "boxes": objects["bbox"],
+        "class_ids": tf.cast(objects["label"], tf.int32),
+        "is_crowd": objects.get("is_crowd", none),
+        "is_difficult": objects.get("is_difficult", none),
+    }
+
+
+def _decode(prepared, example):
+    """Returns the example with its pixels in place of the encoded image, and nothing done if it has them already."""
+    if example["image"].dtype != tf.string:
+        return example
+    image = prepared.info.features["image"].decode_example(example["image"])
+    return example | {"image": tf.ensure_shape(image, [None, None, 3])}
+
+
+def _fits_in_memory(examples, prepared):
+    """Tells whether the decoded pixels of all examples fit, by the size of a few."""
+    few = examples.take(8).map(lambda example: tf.size(_decode(prepared, example)["image"], out_type=tf.int64))
+    sizes = list(few.as_numpy_iterator())
+    return sum(sizes) / len(sizes) * int(examples.cardinality()) <= _LARGEST_CACHE
+
+
+def _most_objects(prepared, split):
+    """Returns the greatest number of objects in an example, at least 1."""
+    labels = data.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"label"}}))
+    counts = labels.map(lambda example: tf.size(example["objects"]["label"]))
+    return int(counts.reduce(1, tf.maximum))
+
+
+def _boxes_in_pixels(example):
+    """Returns boxes_yxyx (objects, 4) in pixels of the example's image, clipped to it, and whether each is one."""
+    sides = tf.cast(tf.shape(example["image"])[:2], tf.float32)
+    boxes_yxyx = tf.clip_by_value(example["boxes"], 0.0, 1.0) * tf.tile(sides, [2])
+    # sets of others may hold empty boxes or no numbers at all
+    is_box = tf.reduce_all(boxes_yxyx[:, 2:] > boxes_yxyx[:, :2], axis=1)
+    return tf.where(is_box[:, None], boxes_yxyx, 0.0), is_box
+
+
+def _train_element(example, seed, image_size, max_objects, recipe):
+    boxes_yxyx, is_box = _boxes_in_pixels(example)
+    ignore = example["is_crowd"] | example["is_difficult"]
+    if recipe:
+        image, boxes_yxyx, seen = augmentation.augment(example["image"], boxes_yxyx, image_size, seed, recipe)
+        ignore |= seen < recipe.least_seen
+        is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
+    else:
+        image, scale = _fit(example["image"], image_size)
+        boxes_yxyx *= scale
+    # objects first, then what is ignored: if some must go, those do
+    order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:max_objects]
+    order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
+    return {"image": image}, {
+        "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), max_objects),
+        "class_ids": _padded(tf.gather(example["class_ids"], order), max_objects, -1),
+        "ignore": _padded(tf.gather(ignore, order), max_objects),
+    }
+
+
+def _judged_element(example, image_size, max_objects):
+    boxes_yxyx, is_box = _boxes_in_pixels(example)
+    image, scale = _fit(example["image"], image_size)
+    height, width = tf.unstack(tf.shape(example["image"])[:2])
+
+    def kept(values, fill=0):
+        return _padded(tf.boolean_mask(values, is_box), max_objects, fill)
+
+    return {"image": image}, {
+        "boxes_yxyx": kept(boxes_yxyx * scale),
+        "class_ids": kept(example["class_ids"], -1),
+        "ignore": kept(example["is_crowd"] | example["is_difficult"]),
+        "is_crowd": kept(example["is_crowd"]),
+        "is_difficult": kept(example["is_difficult"]),
+        "image_id": tf.cast(example["image_id"], tf.int64),
+        "scale": scale,
+        "height": height,
+        "width": width,
+    }
+
+
+def _fit(image, image_size):
+    fitted, scale = images.fit_square(image, image_size)
+    return tf.cast(tf.round(fitted), tf.uint8), scale
+
+
+def _padded(values, count, fill=0):
+    """Returns `values` with `count` rows."""
+    missing = count - tf.shape(values)[0]
+    rest = [[0, 0]] * (values.shape.rank - 1)
+    padded = tf.pad(values, [[0, missing], *rest], constant_values=tf.cast(fill, values.dtype))
+    return tf.ensure_shape(padded, [count, *values.shape[1:]])

@@ -1,0 +1,111 @@
+"""What the systems of this app share: one training step over named losses, and detections of a fixed shape."""
+import keras
+import tensorflow as tf
+from keras import ops
+
+import layers
+from layers import boxes
+from training import strategies
+
+DETECTIONS = 100
+"""detections per image that an answer has room for"""
+
+
+class Detector(keras.Model):
+    """A detector of `class_names` in images of image_size x image_size pixels.
+
+    A system says `losses(images, targets, training) -> {name: scalar}`, each already divided by counts over all
+    replicas, and `class_scores(images) -> (scores, boxes_yxyx)` of its candidates; the rest is here.
+    """
+
+    def __init__(self, image_size, classes, loss_names, score_threshold=0.05, candidates=400, iou_threshold=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.image_size = image_size
+        self.classes = classes
+        self.score_threshold = score_threshold
+        self.candidates = candidates
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *loss_names)}
+        self.suppression = layers.NonMaxSuppression(DETECTIONS, iou_threshold, score_threshold, dtype="float32")
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def train_step(self, data):
+        inputs, targets = data
+        with tf.GradientTape() as tape:
+            losses = self.losses(inputs["image"], targets, training=True)
+            total = sum(losses.values())
+            scaled = self.optimizer.scale_loss(total)
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
+        return self._track(losses | {"loss": total})
+
+    def test_step(self, data):
+        inputs, targets = data
+        losses = self.losses(inputs["image"], targets, training=False)
+        return self._track(losses | {"loss": sum(losses.values())})
+
+    def _track(self, losses):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for name, value in losses.items():  # each replica has its share of the sum over all
+            self.trackers[name].update_state(value * replicas)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def call(self, images, training=False):
+        return self.detect(images)
+
+    def detect(self, images):
+        """Returns the detections of a batch, best first.
+
+        Shape:
+            images:  (batch, image_size, image_size, 3), RGB from 0 to 255
+            returns: boxes_yxyx (batch, 100, 4) in pixels of these images, scores (batch, 100), class_ids (batch, 100)
+                     int32, -1 where padded, count (batch,) int32
+        """
+        scores, boxes_yxyx = self.class_scores(images)
+        return self.select(scores, boxes_yxyx)
+
+    def select(self, scores, boxes_yxyx):
+        """Returns `detect`'s answer from candidates: scores (batch, places, classes), boxes (batch, places, 1 or classes, 4)."""
+        places, classes = scores.shape[1:]
+        best, index = ops.top_k(ops.reshape(scores, (-1, places * classes)), min(self.candidates, places * classes))
+        class_ids = index % classes
+        if boxes_yxyx.shape[2] == 1:
+            chosen = ops.take_along_axis(boxes_yxyx[:, :, 0], (index // classes)[..., None], axis=1)
+        else:
+            chosen = ops.take_along_axis(ops.reshape(boxes_yxyx, (-1, places * classes, 4)), index[..., None], axis=1)
+        chosen = boxes.clip(chosen, self.image_size, self.image_size)
+        kept, count = self.suppression(chosen, best, class_ids)
+        valid = ops.arange(DETECTIONS) < count[:, None]
+        return {
+            "boxes_yxyx": ops.where(valid[..., None], ops.take_along_axis(chosen, kept[..., None], axis=1), 0.0),
+            "scores": ops.where(valid, ops.take_along_axis(best, kept, axis=1), 0.0),
+            "class_ids": ops.cast(ops.where(valid, ops.take_along_axis(class_ids, kept, axis=1), -1), "int32"),
+            "count": count,
+        }
+
+
+def share(total, count):
+    """Returns this replica's part of a mean: its total over the count of all replicas."""
+    return total / ops.maximum(strategies.global_sum(count), 1.0)
+
+
+def smooth_l1(difference, beta=1 / 9):
+    """Returns 0.5 x^2 / beta within beta, |x| - 0.5 beta beyond, elementwise. Source: Girshick, 2015, eq. 3."""
+    size = ops.abs(difference)
+    return ops.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
+
+
+def optimizer(config, steps):
+    """Returns AdamW with a linear warm-up and a cosine down to nothing over `steps`.
+
+    The papers take SGD with momentum over a pretrained network and long schedules; from random weights in minutes
+    AdamW gets further.
+    """
+    warmup = max(1, min(500, steps // 10))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=config.learning_rate, warmup_steps=warmup)
+    made = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return made

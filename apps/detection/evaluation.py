@@ -1,0 +1,354 @@
+"""How good detections are: COCO and VOC average precision, recall of proposals, bootstrap intervals.
+
+Everything here is plain numpy in pixels of the original image, as float64:
+
+    ground_truth: list of one dict per image
+        {"boxes_yxyx": (objects, 4), "class_ids": (objects,), "is_crowd": (objects,), "is_difficult": (objects,)}
+        (the two flags may be left out: then no object has them)
+    detections:   list of one dict per image, in the same order
+        {"boxes_yxyx": (detections, 4), "scores": (detections,), "class_ids": (detections,)}
+
+Boxes are continuous coordinates: width = right - left, without VOC's "+ 1".
+A figure for which there is nothing to measure (no object of that size, say) is -1, as in COCO's own code.
+"""
+import itertools
+import time
+import weakref
+
+import numpy as np
+import rich.console
+import rich.table
+import tensorflow as tf
+from faster_coco_eval import COCO
+from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+
+NOTHING = -1.0
+"""COCO's mark for a figure without an object to measure it on"""
+_MOST_DETECTIONS = 100
+
+
+def coco(ground_truth, detections, class_names):
+    """Returns COCO's average precision and recall: ap, ap50, ap75, ap_small, ap_medium, ap_large, ar100, per class.
+
+    The figures are those of pycocotools, whose code raises where there is no detection at all: that is 0 here.
+    A class without an object is left out of the means and of `per_class`, `per_class_ap50`.
+    Crowds follow COCO: what overlaps one is neither hit nor miss, measured by the detection's own area.
+    A difficult object, which COCO does not know, is one outside of every range of areas: its detection is neither
+    hit nor miss, by ordinary IoU.
+
+    Source: Lin et al., 2014, "Microsoft COCO", and cocodataset.org/#detection-eval.
+    """
+    evaluation = _matched(ground_truth, detections, class_names)
+    evaluation.accumulate()
+    return _figures(evaluation, class_names)
+
+
+def voc(ground_truth, detections, eleven_point=False, iou=0.5):
+    """Returns the mean over classes of VOC's average precision; -1 when there is no object.
+
+    eleven_point: mean of the best precision at recall >= 0, 0.1 ... 1 (VOC 2007), else the area under the
+        monotone envelope of precision over recall (VOC 2010 and later).
+    A difficult (or crowd) object is ignored: neither its detection nor its absence counts.
+    Boxes are continuous, without the development kit's "+ 1".
+
+    Source: Everingham et al., 2010, "The PASCAL Visual Object Classes (VOC) Challenge", sections 4.1 and 4.2.
+    """
+    classes = sorted({int(c) for image in ground_truth for c in np.asarray(image["class_ids"])[~_ignored(image)]})
+    aps = [_voc_class(ground_truth, detections, c, eleven_point, iou) for c in classes]
+    return float(np.mean(aps)) if aps else NOTHING
+
+
+def proposal_recall(ground_truth, proposals, at=(50, 100, 300), iou=0.5):
+    """Returns {"recall_50": ...}: the share of objects that one of an image's best n proposals covers.
+
+    proposals: list of {"boxes_yxyx": (n, 4), "scores": (n,)} per image, any order. Classes play no part, and crowds
+    and difficult objects do not count. -1 when there is no object.
+    """
+    found = {n: 0 for n in at}
+    total = 0
+    for truth, proposal in zip(ground_truth, proposals, strict=True):
+        boxes = _boxes(truth)[~_ignored(truth)]
+        order = np.argsort(-np.asarray(proposal["scores"], np.float64), kind="stable")
+        hits = intersection_over_union(boxes, _boxes(proposal)[order]) >= iou  # (objects, proposals)
+        total += len(boxes)
+        for n in at:
+            found[n] += int(hits[:, :n].any(axis=1).sum())
+    return {f"recall_{n}": found[n] / total if total else NOTHING for n in at}
+
+
+def evaluate(model, batches, config, info, *, resamples=0, proposals=True):
+    """Returns the metrics of `model.detect` over a validation or test set of batches.
+
+    Keys: those of `coco`, `voc_ap50` (all-point), `recall_50`, `recall_100`, `recall_300` when the model proposes
+    regions and `proposals` is true, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50": ...}, the
+    95 % percentile interval over so many bootstrap samples of the images.
+    """
+    ground_truth, detections, proposed = detect(model, batches, config, proposals=proposals)
+    names = info["class_names"]
+    metrics = coco(ground_truth, detections, names)
+    metrics["voc_ap50"] = voc(ground_truth, detections)
+    if proposed is not None:
+        metrics |= proposal_recall(ground_truth, proposed)
+    if resamples:
+        metrics["intervals"] = intervals(ground_truth, detections, names, resamples, config.seed)
+    return metrics
+
+
+def detect(model, batches, config, *, proposals=False):
+    """Runs the model over `batches` and returns (ground_truth, detections, proposals or None).
+
+    The last batch is padded to the size of the others, so that one trace serves for all, and for every later call.
+    """
+    proposals = proposals and hasattr(model, "propose")
+    call = _graph(model, proposals)
+    ground_truth, detections, proposed = [], [], []
+    for inputs, targets in _spoken(itertools.islice(batches, config.limit_steps), _length(batches, config)):
+        images = inputs["image"]
+        count = images.shape[0]
+        missing = max(0, config.batch_size - count)
+        outputs = call(tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]]) if missing else images)
+        outputs = {name: value.numpy() for name, value in outputs.items()}
+        targets = {name: value.numpy() for name, value in targets.items()}
+        for row in range(count):
+            height, width, scale = (float(targets[name][row]) for name in ("height", "width", "scale"))
+            real = targets["class_ids"][row] >= 0
+            ground_truth.append({
+                "image_id": int(targets["image_id"][row]), "height": height, "width": width,
+                "boxes_yxyx": _original(targets["boxes_yxyx"][row][real], scale, height, width),
+                "class_ids": targets["class_ids"][row][real],
+                "is_crowd": targets["is_crowd"][row][real],
+                "is_difficult": targets["is_difficult"][row][real]})
+            boxes, scores = outputs["boxes_yxyx"][row], outputs["scores"][row]
+            real = (outputs["class_ids"][row] >= 0) & np.isfinite(scores) & np.isfinite(boxes).all(axis=-1)
+            detections.append({
+                "boxes_yxyx": _original(boxes[real], scale, height, width),
+                "scores": scores[real].astype(np.float64),
+                "class_ids": outputs["class_ids"][row][real]})
+            if proposals:
+                boxes = np.nan_to_num(outputs["proposals"][row])
+                proposed.append({
+                    "boxes_yxyx": _original(boxes, scale, height, width),
+                    "scores": outputs["proposal_scores"][row].astype(np.float64)})
+    return ground_truth, detections, proposed if proposals else None
+
+
+def intervals(ground_truth, detections, class_names, resamples, seed=0):
+    """Returns {"ap": [low, high], "ap50": [low, high]}, 95 % by bootstrap over images.
+
+    Source: Efron and Tibshirani, 1993, "An Introduction to the Bootstrap", section 13.3 (percentile interval).
+    """
+    figures_of = resampler(ground_truth, detections, class_names)
+    images = len(ground_truth)
+    random = np.random.default_rng(seed)
+    samples = []
+    for _ in range(resamples):
+        figures = figures_of(random.integers(images, size=images))
+        samples.append([figures["ap"], figures["ap50"]])
+    samples = np.array(samples)
+    samples = samples[samples[:, 0] > NOTHING]  # a sample may hold no object
+    if not len(samples):
+        return {"ap": [NOTHING] * 2, "ap50": [NOTHING] * 2}
+    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
+    return {"ap": [float(low[0]), float(high[0])], "ap50": [float(low[1]), float(high[1])]}
+
+
+def resampler(ground_truth, detections, class_names):
+    """Returns figures(drawn) -> what `coco` gives for the images of these numbers, without the figures by area.
+
+    Detections are matched to objects once; a sample only orders them again and accumulates.
+    """
+    evaluation = _matched(ground_truth, detections, class_names, all_areas=False)
+    matches = evaluation._evalImgs_cpp  # one for each class and image, all images of the first class first
+    images = len(ground_truth)
+
+    def figures(drawn):
+        evaluation._evalImgs_cpp = [matches[k * images + i] for k in range(len(class_names)) for i in drawn]
+        evaluation._paramsEval.imgIds = list(range(len(drawn)))
+        evaluation.accumulate()
+        return _figures(evaluation, class_names)
+
+    return figures
+
+
+def table(metrics):
+    """Prints the figures and a row for each class; plain text when the output is no terminal."""
+    console = rich.console.Console(highlight=False)
+    classes = rich.table.Table(box=_box(console))
+    classes.add_column("class")
+    classes.add_column("ap", justify="right")
+    classes.add_column("ap50", justify="right")
+    for name, value in metrics["per_class"].items():
+        classes.add_row(name, _figure(value), _figure(metrics.get("per_class_ap50", {}).get(name, NOTHING)))
+    classes.add_section()
+    classes.add_row("all", _figure(metrics["ap"]), _figure(metrics["ap50"]))
+    others = rich.table.Table(box=_box(console))
+    others.add_column("metric")
+    others.add_column("value", justify="right")
+    others.add_column("95 % interval", justify="right")
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            interval = metrics.get("intervals", {}).get(name)
+            others.add_row(name, _figure(value), f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
+    console.print(classes)
+    console.print(others)
+
+
+def intersection_over_union(first, second):
+    """Returns (n, m) for boxes (n, 4) and (m, 4), yxyx; 0 where both are empty."""
+    top_left = np.maximum(first[:, None, :2], second[None, :, :2])
+    bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.maximum(bottom_right - top_left, 0), axis=-1)
+    union = _area(first)[:, None] + _area(second)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _area(boxes_yxyx):
+    return np.prod(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], axis=-1)
+
+
+def _boxes(image):
+    return np.asarray(image["boxes_yxyx"], np.float64).reshape(-1, 4)
+
+
+def _flags(image, name):
+    return np.asarray(image.get(name, np.zeros(len(image["class_ids"]))), bool)
+
+
+def _ignored(image):
+    return _flags(image, "is_crowd") | _flags(image, "is_difficult")
+
+
+def _length(batches, config):
+    """Returns how many batches will be taken, or None."""
+    length = len(batches) if isinstance(batches, list) else int(batches.cardinality())
+    lengths = [n for n in (length, config.limit_steps) if n is not None and n >= 0]
+    return min(lengths, default=None)
+
+
+def _spoken(batches, length, interval=10.0):
+    """Yields the batches, and says every `interval` seconds how many are done and how long the others will take."""
+    started = spoken = time.perf_counter()
+    for done, batch in enumerate(batches):
+        now = time.perf_counter()
+        if done and now - spoken >= interval:
+            left = f" of {length}, {(now - started) / done * (length - done):.0f} s left" if length else ""
+            print(f"detecting: batch {done}{left}", flush=True)
+            spoken = now
+        yield batch
+
+
+def _original(boxes_yxyx, scale, height, width):
+    """Turns boxes of the square image into ones of the original, which the square holds at its top left."""
+    return np.clip(boxes_yxyx.astype(np.float64) / scale, 0, [height, width, height, width])
+
+
+def _matched(ground_truth, detections, class_names, all_areas=True):
+    """Returns faster-coco-eval's evaluation with every image's detections matched to its objects."""
+    truth, found = [], []
+    for image, (objects, guesses) in enumerate(zip(ground_truth, detections, strict=True)):
+        areas = np.where(_flags(objects, "is_difficult"), -1.0, _area(_boxes(objects)))  # -1: outside of every range
+        for box, class_id, crowd, area in zip(
+                _xywh(objects), objects["class_ids"], _flags(objects, "is_crowd"), areas):
+            truth.append({"id": len(truth) + 1, "image_id": image, "category_id": int(class_id), "bbox": box,
+                          "area": float(area), "iscrowd": int(crowd)})
+        areas = _area(_boxes(guesses))
+        for box, class_id, score, area in zip(_xywh(guesses), guesses["class_ids"], guesses["scores"], areas):
+            found.append({"id": len(found) + 1, "image_id": image, "category_id": int(class_id), "bbox": box,
+                          "area": float(area), "iscrowd": 0, "score": float(score)})
+    images = [{"id": image} for image in range(len(ground_truth))]
+    categories = [{"id": k, "name": name} for k, name in enumerate(class_names)]
+    evaluation = COCOeval_faster(
+        COCO({"images": images, "categories": categories, "annotations": truth}, print_function=_silent),
+        COCO({"images": images, "categories": categories, "annotations": found}, print_function=_silent),
+        "bbox", print_function=_silent, separate_eval=True)
+    evaluation.params.maxDets = [_MOST_DETECTIONS]
+    if not all_areas:
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+    evaluation.evaluate()
+    return evaluation
+
+
+def _xywh(image):
+    boxes = _boxes(image)
+    return np.stack([boxes[:, 1], boxes[:, 0], boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]], -1).tolist()
+
+
+def _silent(*_):
+    pass
+
+
+def _figures(evaluation, class_names):
+    precision = evaluation.eval["precision"][..., 0]  # (iou thresholds, recalls, classes, areas)
+    recall = evaluation.eval["recall"][..., 0]  # (iou thresholds, classes, areas)
+    figures = {"ap": _mean(precision[..., 0]), "ap50": _mean(precision[0, ..., 0]), "ap75": _mean(precision[5, ..., 0])}
+    for area, name in enumerate(evaluation.params.areaRngLbl[1:], start=1):
+        figures[f"ap_{name}"] = _mean(precision[..., area])
+    figures["ar100"] = _mean(recall[..., 0])
+    per_class = {name: _mean(precision[:, :, k, 0]) for k, name in enumerate(class_names)}
+    figures["per_class"] = {name: value for name, value in per_class.items() if value > NOTHING}
+    figures["per_class_ap50"] = {name: _mean(precision[0, :, k, 0]) for k, name in enumerate(class_names)
+                                 if name in figures["per_class"]}
+    return figures
+
+
+def _mean(values):
+    """Returns the mean of what was measured."""
+    measured = values[values > NOTHING]
+    return float(np.mean(measured)) if measured.size else NOTHING
+
+
+def _voc_class(ground_truth, detections, class_id, eleven_point, iou):
+    scores, outcomes, objects = [], [], 0  # outcome: 1 hit, 0 miss, -1 neither
+    for truth, guesses in zip(ground_truth, detections, strict=True):
+        mine = np.asarray(truth["class_ids"]) == class_id
+        ignored = _ignored(truth)[mine]
+        objects += int((~ignored).sum())
+        theirs = np.asarray(guesses["class_ids"]) == class_id
+        order = np.argsort(-np.asarray(guesses["scores"], np.float64)[theirs], kind="stable")
+        overlaps = intersection_over_union(_boxes(guesses)[theirs][order], _boxes(truth)[mine])
+        taken = np.zeros(len(ignored), bool)
+        for overlap in overlaps:  # best score first
+            best = int(overlap.argmax()) if len(overlap) else -1
+            if best < 0 or overlap[best] < iou:
+                outcomes.append(0)
+            elif ignored[best]:
+                outcomes.append(-1)
+            else:
+                outcomes.append(int(not taken[best]))
+                taken[best] = True
+        scores.append(np.asarray(guesses["scores"], np.float64)[theirs][order])
+    outcomes = np.array(outcomes, int)[np.argsort(-np.concatenate(scores), kind="stable")]
+    hits, misses = np.cumsum(outcomes == 1), np.cumsum(outcomes == 0)
+    precision = hits / np.maximum(hits + misses, 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if eleven_point:  # in whole numbers: 3 of 10 objects are a recall of 0.3, whatever 0.1 * 3 is
+        return float(np.mean([max(precision[hits * 10 >= step * objects], default=0.0) for step in range(11)]))
+    return float(np.sum(np.diff(hits / objects, prepend=0.0) * envelope))
+
+
+_graphs = weakref.WeakKeyDictionary()
+
+
+def _graph(model, proposals):
+    """Returns the model's one traced function: images -> detections and, where asked, proposals."""
+    graphs = _graphs.setdefault(model, {})
+    if proposals not in graphs:
+        reference = weakref.ref(model)  # the function must not keep alive the model that it is kept with
+
+        @tf.function
+        def call(images):
+            outputs = dict(reference().detect(images))
+            if proposals:
+                outputs["proposals"], outputs["proposal_scores"] = reference().propose(images)[:2]
+            return outputs
+
+        graphs[proposals] = call
+    return graphs[proposals]
+
+
+def _figure(value):
+    return "-" if value == NOTHING else f"{value:.3f}"
+
+
+def _box(console):
+    return rich.box.SIMPLE_HEAD if console.is_terminal else None

@@ -1,0 +1,172 @@
+"""Faster R-CNN over a feature pyramid (D5)."""
+import keras
+import numpy as np
+from keras import ops
+
+import layers
+from apps.detection import detector, trunk
+
+MONITOR = ("ap", "max")
+
+
+def build_model(config, spec):
+    """Returns a compiled FasterRCNN for images of config.image_size."""
+    model = FasterRCNN(config, len(spec.info["class_names"]))
+    model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
+    return model
+
+
+class FasterRCNN(detector.Detector):
+    """Two stages: a network that proposes regions, and one that classifies and refines each of them.
+
+        pyramid = FPN(backbone(image))
+        objectness, offsets = conv1x1(ReLU(conv3x3(pyramid[l])))           per level and anchor, weights shared by levels
+        regions = the best `proposals` boxes after non-maximum suppression at 0.7
+        hidden = ReLU(dense(ReLU(dense(RoIAlign(pyramid, regions)))))
+        class logits = dense(hidden);  offsets per class = dense(hidden)
+
+        loss = BCE(objectness) + smooth_l1(offsets of anchors) + CE(class) + smooth_l1(offsets of regions)
+
+    each a mean over the sampled anchors (256, up to half of them objects) or regions (`samples`, up to half of them).
+    Anchors above IoU 0.7 or best for an object are objects, below 0.3 background; regions above 0.5 are objects.
+
+    Source: Ren et al., 2015, "Faster R-CNN"; Lin et al., 2017, "Feature Pyramid Networks", section 4.
+    What differs: trained end to end from random weights, so with batch normalisation in backbone and pyramid; RoI align
+    in place of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in
+    the authors' code; half, not a quarter, of the sampled regions may be objects.
+    """
+
+    def __init__(self, config, classes):
+        super().__init__(config.image_size, classes, ("objectness", "proposal_offsets", "class", "offsets"),
+                         name="faster_rcnn")
+        size = config.image_size
+        self.trunk, strides = trunk.build(config)
+        levels = trunk.anchor_levels(config, strides)
+        self.first_level = strides.index(levels[0])
+        self.anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels))
+        self.anchors = self.anchor_layer.of(size, size)
+        per_cell = len(self.anchor_layer.sizes[0]) * len(self.anchor_layer.ratios)
+        self.cells = [(-(-size // stride)) ** 2 for stride in levels]
+        self.per_cell = per_cell
+
+        features = keras.Input((None, None, config.pyramid_filters))
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        x = keras.layers.Conv2D(config.pyramid_filters, 3, padding="same", activation="relu",
+                                kernel_initializer="he_normal", name="proposal_convolution")(features)
+        logits = keras.layers.Conv2D(per_cell, 1, kernel_initializer=normal, name="proposal_logits")(x)
+        offsets = keras.layers.Conv2D(per_cell * 4, 1, kernel_initializer=normal, name="proposal_offsets")(x)
+        self.proposal_head = keras.Model(features, [logits, offsets], name="proposal_head")
+
+        # regions of 112 pixels and less (at 8 pixels of anchor per pixel of stride) are read from the finest map
+        self.align = layers.RoIAlign(7, strides[:config.region_levels], canonical_size=28 * config.anchor_scale)
+        regions = keras.Input((7, 7, config.pyramid_filters))
+        x = keras.layers.Flatten()(regions)
+        for number in (1, 2):
+            x = keras.layers.Dense(config.head_units, "relu", kernel_initializer="he_normal", name=f"box_hidden{number}")(x)
+        class_logits = keras.layers.Dense(classes + 1, kernel_initializer=normal, dtype="float32", name="class_logits")(x)
+        box_offsets = keras.layers.Dense(classes * 4, dtype="float32", name="box_offsets",
+                                         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001))(x)
+        self.box_head = keras.Model(regions, [class_logits, box_offsets, x], name="box_head")
+
+        self.anchor_coder = layers.BoxCoder()
+        self.box_coder = layers.BoxCoder((10.0, 10.0, 5.0, 5.0))
+        self.anchor_matcher = layers.BoxMatcher(0.7, 0.3, force=True)
+        self.region_matcher = layers.BoxMatcher(0.5, 0.5)
+        self.anchor_sampler = layers.BalancedSampler(256, 0.5, seed=config.seed)
+        self.region_sampler = layers.BalancedSampler(config.samples, 0.5, seed=config.seed + 1)
+        self.regions = layers.RegionProposals(config.proposals, (size, size), iou_threshold=0.7)
+        self.built = True
+
+    def losses(self, images, targets, training):
+        objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
+        present, ignore = class_ids >= 0, targets["ignore"]
+        pyramid = self.trunk(images, training=training)
+        level_logits, level_offsets = self._propose(pyramid)
+        logits, offsets = ops.concatenate(level_logits, axis=1), ops.concatenate(level_offsets, axis=1)
+
+        anchors = ops.convert_to_tensor(self.anchors)
+        matches = self.anchor_matcher(anchors, objects, present, ignore)
+        index, weights = self.anchor_sampler(matches, training=training)
+        matches = ops.take_along_axis(matches, index, axis=1)
+        is_object = ops.cast(matches >= 0, "float32")
+        sampled_logits = ops.take_along_axis(logits, index, axis=1)
+        entropy = ops.binary_crossentropy(is_object, sampled_logits, from_logits=True)
+        sampled_anchors = ops.take(anchors, index, axis=0)
+        wanted = self.anchor_coder.encode(_rows(objects, matches), sampled_anchors)
+        error = ops.sum(detector.smooth_l1(_rows(offsets, index) - wanted), axis=-1)
+        count = ops.sum(weights)
+        losses = {"objectness": detector.share(ops.sum(weights * entropy), count),
+                  "proposal_offsets": detector.share(ops.sum(weights * is_object * error), count)}
+
+        regions, _, valid = self._regions(level_logits, level_offsets)
+        if training:  # the true boxes join, so that the second stage sees objects from the first step on
+            regions = ops.concatenate([regions, objects], axis=1)
+            valid = ops.concatenate([valid, ops.logical_and(present, ops.logical_not(ignore))], axis=1)
+        matches = self.region_matcher(regions, objects, present, ignore)
+        matches = ops.where(valid, matches, -2)
+        index, weights = self.region_sampler(matches, training=training)
+        matches = ops.take_along_axis(matches, index, axis=1)
+        regions = _rows(regions, index)
+        class_logits, box_offsets, _ = self._classify(pyramid, regions)
+        is_object = ops.cast(matches >= 0, "float32")
+        labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
+        entropy = ops.sparse_categorical_crossentropy(labels, class_logits, from_logits=True)
+        wanted = self.box_coder.encode(_rows(objects, matches), regions)
+        of_class = ops.one_hot(labels, self.classes, dtype="float32")[..., None]  # all zero for the background
+        error = ops.sum(detector.smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
+        count = ops.sum(weights)
+        losses["class"] = detector.share(ops.sum(weights * entropy), count)
+        losses["offsets"] = detector.share(ops.sum(weights * is_object * error), count)
+        return losses
+
+    def class_scores(self, images):
+        pyramid = self.trunk(images, training=False)
+        regions, _, valid = self._regions(*self._propose(pyramid))
+        class_logits, box_offsets, _ = self._classify(pyramid, regions)
+        scores = ops.softmax(class_logits, axis=-1)[..., :-1] * ops.cast(valid, "float32")[..., None]
+        return scores, self.box_coder(box_offsets, regions[:, :, None])
+
+    def propose(self, images):
+        """Returns boxes_yxyx (batch, proposals, 4) in pixels and scores (batch, proposals), 0 where padded."""
+        return self._regions(*self._propose(self.trunk(images, training=False)))[:2]
+
+    def pyramid_features(self, images):
+        """Returns the feature maps, fine to coarse, each (batch, height, width, filters)."""
+        return self.trunk(images, training=False)
+
+    def embed(self, images, boxes_yxyx):
+        """Returns the last hidden layer for given boxes: (batch, boxes, 4) in pixels give (batch, boxes, head_units)."""
+        return self._classify(self.trunk(images, training=False), boxes_yxyx)[2]
+
+    def matched_anchors(self, boxes_yxyx, class_ids):
+        """Returns which of `anchors` stand for an object in training: (batch, anchors) bool."""
+        present = class_ids >= 0
+        return self.anchor_matcher(ops.convert_to_tensor(self.anchors), boxes_yxyx, present, ops.zeros_like(present)) >= 0
+
+    def _propose(self, pyramid):
+        """Returns the proposal network's logits and offsets as lists, per level (batch, anchors) and (batch, anchors, 4)."""
+        logits, offsets = [], []
+        for cells, maps in zip(self.cells, pyramid[self.first_level:]):
+            level_logits, level_offsets = self.proposal_head(maps)
+            logits.append(ops.cast(ops.reshape(level_logits, (-1, cells * self.per_cell)), "float32"))
+            offsets.append(ops.cast(ops.reshape(level_offsets, (-1, cells * self.per_cell, 4)), "float32"))
+        return logits, offsets
+
+    def _regions(self, logits, offsets):
+        limits = np.cumsum([0] + [cells * self.per_cell for cells in self.cells])
+        decoded = [self.anchor_coder(level, ops.convert_to_tensor(self.anchors[first:last]))
+                   for level, first, last in zip(offsets, limits, limits[1:])]
+        return self.regions([ops.stop_gradient(b) for b in decoded], [ops.stop_gradient(x) for x in logits])
+
+    def _classify(self, pyramid, regions):
+        """Returns class logits (batch, regions, classes + 1), offsets (batch, regions, classes, 4) and hidden features."""
+        aligned = self.align(regions, pyramid[:len(self.align.strides)])
+        count = regions.shape[1]
+        logits, offsets, hidden = self.box_head(ops.reshape(aligned, (-1, *aligned.shape[2:])))
+        return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
+                ops.reshape(hidden, (-1, count, hidden.shape[-1])))
+
+
+def _rows(values, index):
+    """Returns values[b, index[b, i]]; a negative index (no object) takes the first row, whose result has weight 0."""
+    return ops.take_along_axis(values, ops.maximum(index, 0)[..., None], axis=1)

@@ -1,0 +1,69 @@
+"""keras-cv's RetinaNet on our data, metrics and export: the baseline that ours are held against."""
+import keras
+import keras_cv
+from keras import ops
+
+from apps.detection import detector
+
+MONITOR = ("ap", "max")
+
+
+def build_model(config, spec):
+    """Returns a compiled KerasCVRetinaNet for images of config.image_size."""
+    model = KerasCVRetinaNet(config, len(spec.info["class_names"]))
+    model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
+    return model
+
+
+class KerasCVRetinaNet(detector.Detector):
+    """keras-cv's network, anchors, label encoder and losses, as they are, over its ResNet-18.
+
+    What is ours: the pictures come as RGB from 0 to 255, the anchors' sizes follow `anchor_scale` (its default is 4),
+    the optimizer is `detector.optimizer`, and suppression is done per class by `layers.NonMaxSuppression`.
+    Its losses are divided by the matched anchors of each replica, not of all replicas.
+
+    Source: keras-cv 0.9; Lin et al., 2017, "Focal Loss for Dense Object Detection".
+    """
+
+    def __init__(self, config, classes):
+        super().__init__(config.image_size, classes, ("detection",), name="keras_cv_retinanet")
+        shape = (config.image_size, config.image_size, 3)
+        backbone = keras_cv.models.ResNetBackbone(  # by its parts: its names for them fetch files from the network
+            stackwise_filters=[64, 128, 256, 512], stackwise_blocks=[2, 2, 2, 2], stackwise_strides=[1, 2, 2, 2],
+            include_rescaling=True, input_shape=shape, block_type="basic_block")
+        strides = [2 ** level for level in range(3, 8)]
+        anchors = keras_cv.layers.AnchorGenerator(
+            bounding_box_format="yxyx", sizes=[config.anchor_scale * stride for stride in strides],
+            scales=[2 ** (step / 3) for step in range(3)], aspect_ratios=[0.5, 1.0, 2.0], strides=strides, clip_boxes=True)
+        self.network = keras_cv.models.RetinaNet(
+            backbone, classes, "yxyx", anchor_generator=anchors, prediction_decoder=_Candidates())
+        self.network.compile(optimizer=None, box_loss="smoothl1", classification_loss="focal")
+        for layer in self._flatten_layers():  # what has no weights is not built before its first call
+            layer.built = True
+
+    def losses(self, images, targets, training):
+        images = ops.cast(images, "float32")
+        truth = {"boxes": targets["boxes_yxyx"],
+                 "classes": ops.cast(ops.where(targets["ignore"], -1, targets["class_ids"]), "float32")}
+        predicted = self.network(images, training=training)
+        return {"detection": self.network.compute_loss(images, truth, predicted, None)}
+
+    def class_scores(self, images):
+        images = ops.cast(images, "float32")
+        decoded = self.network.decode_predictions(self.network(images, training=False), images)
+        return ops.sigmoid(ops.cast(decoded["logits"], "float32")), decoded["boxes"][:, :, None]
+
+    def pyramid_features(self, images):
+        """Returns the feature maps, fine to coarse, each (batch, height, width, 256)."""
+        features = self.network.feature_extractor(ops.cast(images, "float32"), training=False)
+        return list(self.network.feature_pyramid(features, training=False))
+
+
+@keras.saving.register_keras_serializable(package="apps.detection")
+class _Candidates(keras.layers.Layer):
+    """Stands where keras-cv would suppress: hands all candidates on, so that every system is judged by the same suppression."""
+
+    bounding_box_format = "yxyx"
+
+    def call(self, box_prediction, class_prediction, image_shape=None):
+        return {"boxes": box_prediction, "logits": class_prediction}

@@ -1,0 +1,248 @@
+"""What a person looks at: detections and truth, matched anchors, proposals, feature maps, an embedding of boxes."""
+import itertools
+import pathlib
+
+import keras
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from apps.detection import evaluation
+
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+           (255, 255, 255), (136, 34, 85), (153, 221, 102))
+"""RGB by class, told apart by colour-blind people too: those of Okabe and Ito, 2008, then white, wine and lime"""
+
+_SIDE = 384
+"""pixels: images with a shorter long side are enlarged by a whole number before anything is drawn on them"""
+_CROWDED = 12
+"""objects on one image beyond which names would hide it: the colours in its title tell the classes"""
+_HIT, _OTHER = COLOURS[1], COLOURS[0]
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
+    """Returns the image as uint8 RGB with a coloured box and a readable label for every object.
+
+    A small image is enlarged by a whole number first, so the picture may be larger than the image.
+
+    image:      uint8 (height, width, 3)
+    boxes_yxyx: (n, 4) in pixels of the image
+    labels:     n strings; an empty one draws the box alone
+    scores:     n numbers to write after the labels
+    class_ids:  n whole numbers that choose the colours; by default each new label takes the next colour
+    """
+    labels = [str(label) for label in labels]
+    if class_ids is None:
+        names = list(dict.fromkeys(labels))
+        class_ids = [names.index(label) for label in labels]
+    texts = labels if scores is None else [f"{label} {score:.2f}".strip() for label, score in zip(labels, scores)]
+    colours = [COLOURS[int(k) % len(COLOURS)] for k in class_ids]
+    return _drawn(image, boxes_yxyx, colours, texts)
+
+
+def pictures(model, splits, config, info, count=8):
+    """Returns {name: uint8 (n, height, width, 3)} for the first `count` test images of the first batch.
+
+    detections:      truth above, what was found (score 0.3 and better) below
+    proposals:       the best 30 regions; blue where one covers an object by half, orange elsewhere
+    anchors_matched: truth in white, the anchors that stand for an object in training in blue
+    feature_maps:    of two images: per level of the pyramid the mean size of its features, and its four strongest ones
+    What the model has no method for is left out.
+    """
+    batch = next(iter(splits.test))
+    images, targets = batch[0]["image"], batch[1]
+    count = min(count, images.shape[0])
+    scale = targets["scale"].numpy()[:count]
+    objects, detections, proposals = evaluation.detect(model, [batch], config, proposals=True)
+    # the squares are filled from the top left: what no image of these reaches is not shown
+    used = [int(np.ceil((targets[side].numpy()[:count] * scale).max())) for side in ("height", "width")]
+    used = np.clip(used, 1, images.shape[1])
+    shown = _uint8(images[:count])[:, :used[0], :used[1]]
+    names = info["class_names"]
+
+    drawn = []
+    for image, real, found, ratio in zip(shown, objects, detections, scale):
+        good = found["scores"] >= 0.3
+        found = {name: values[good] for name, values in found.items()}
+        drawn.append(np.concatenate([_labelled(image, real, ratio, names, "truth"),
+                                     _labelled(image, found, ratio, names, "found")]))
+    made = {"detections": np.stack(drawn)}
+
+    if proposals is not None:
+        drawn = []
+        for image, real, proposed, ratio in zip(shown, objects, proposals, scale):
+            best = np.argsort(-proposed["scores"], kind="stable")[:30][::-1]  # the best is drawn last, on top
+            best = best[proposed["scores"][best] > 0]  # 0 is padding
+            boxes = proposed["boxes_yxyx"][best]
+            covers = (evaluation.intersection_over_union(boxes, real["boxes_yxyx"]) >= 0.5).any(axis=1)
+            drawn.append(_drawn(image, boxes * ratio, [_HIT if c else _OTHER for c in covers], [""] * len(boxes)))
+        made["proposals"] = np.stack(drawn)
+
+    if hasattr(model, "matched_anchors"):
+        matched = keras.ops.convert_to_numpy(
+            model.matched_anchors(targets["boxes_yxyx"][:count], targets["class_ids"][:count]))
+        drawn = []
+        for image, real, mine, ratio in zip(shown, objects, matched, scale):
+            anchors, boxes = np.asarray(model.anchors)[mine.astype(bool)], real["boxes_yxyx"] * ratio
+            colours = [_HIT] * len(anchors) + [COLOURS[7]] * len(boxes)
+            drawn.append(_drawn(image, np.concatenate([anchors, boxes]), colours, [""] * len(colours)))
+        made["anchors_matched"] = np.stack(drawn)
+
+    if hasattr(model, "pyramid_features"):
+        few = images[:min(2, count)]
+        levels = [keras.ops.convert_to_numpy(level).astype(np.float32) for level in model.pyramid_features(few)]
+        share = used / images.shape[1]
+        levels = [level[:, :int(np.ceil(level.shape[1] * share[0])), :int(np.ceil(level.shape[2] * share[1]))]
+                  for level in levels]
+        made["feature_maps"] = np.stack([_feature_maps(image, [level[i] for level in levels])
+                                         for i, image in enumerate(shown[:len(few)])])
+    return made
+
+
+def activations(model, splits, config, info):
+    """Returns {layer: what it answers to the first test batch}: the pyramid's levels and the box features."""
+    inputs, targets = next(iter(splits.test))
+    made = {}
+    if hasattr(model, "pyramid_features"):
+        for number, level in enumerate(model.pyramid_features(inputs["image"])):
+            made[f"pyramid_level_{number + 1}"] = keras.ops.convert_to_numpy(level).astype(np.float32)
+    if hasattr(model, "embed"):
+        features = keras.ops.convert_to_numpy(model.embed(inputs["image"], targets["boxes_yxyx"])).astype(np.float32)
+        made["box_features"] = features[targets["class_ids"].numpy() >= 0]
+    return made
+
+
+def embedding(model, splits, config, info, most=1000, side=32):
+    """Returns (vectors, metadata, thumbnails) of test objects for the projector; all empty without a method `embed`.
+
+    vectors:    (objects, dimensions), the box features that the model classifies, of the true boxes
+    metadata:   one dict per object: its class, size by COCO's ranges, and image
+    thumbnails: uint8 (objects, side, side, 3), what is inside the box
+    """
+    vectors, metadata, thumbnails = [], [], []
+    for inputs, targets in itertools.islice(splits.test if hasattr(model, "embed") else [], config.limit_steps):
+        features = keras.ops.convert_to_numpy(model.embed(inputs["image"], targets["boxes_yxyx"])).astype(np.float32)
+        targets = {name: value.numpy() for name, value in targets.items()}
+        images = _uint8(inputs["image"])
+        for row, place in zip(*np.nonzero(targets["class_ids"] >= 0)):
+            box = targets["boxes_yxyx"][row, place]
+            area = np.prod((box[2:] - box[:2]) / targets["scale"][row])
+            vectors.append(features[row, place])
+            metadata.append({
+                "class": info["class_names"][targets["class_ids"][row, place]],
+                "size": "small" if area < 32 ** 2 else "medium" if area < 96 ** 2 else "large",
+                "image": int(targets["image_id"][row])})
+            thumbnails.append(_thumbnail(images[row], box, side))
+        if len(vectors) >= most:
+            break
+    return (np.array(vectors[:most], np.float32), metadata[:most],
+            np.array(thumbnails[:most], np.uint8).reshape(-1, side, side, 3))
+
+
+def _uint8(images):
+    return np.clip(images.numpy(), 0, 255).astype(np.uint8)
+
+
+def _labelled(image, objects, scale, class_names, title):
+    """Draws truth or detections, which are in pixels of the original, under a title that tells the colours."""
+    ids = [int(k) for k in objects["class_ids"]]
+    labels = [class_names[k] if len(ids) <= _CROWDED else "" for k in ids]
+    picture = draw(image, objects["boxes_yxyx"] * scale, labels, objects.get("scores"), ids)
+    return _titled(picture, title, [(class_names[k], COLOURS[k % len(COLOURS)]) for k in sorted(set(ids))])
+
+
+def _drawn(image, boxes_yxyx, colours, texts):
+    """Draws all boxes, each with a dark edge that stands out on any ground, then all labels on top of them."""
+    image = np.asarray(image)
+    factor = -(-_SIDE // max(image.shape[:2]))
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = image.shape[:2]
+    line = max(2, max(height, width) // 210)
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    corners = []
+    for box, colour in zip(np.asarray(boxes_yxyx, np.float64).reshape(-1, 4), colours):
+        top, left, bottom, right = np.round(box * factor).astype(int)
+        top, left = np.clip(top, 0, height - 1), np.clip(left, 0, width - 1)
+        bottom, right = np.clip(bottom, top + 1, height) - 1, np.clip(right, left + 1, width) - 1
+        corners.append((int(left), int(top), int(right)))
+        pen.rectangle([left - 1, top - 1, right + 1, bottom + 1], outline=(0, 0, 0), width=line + 2)
+        pen.rectangle([left, top, right, bottom], outline=colour, width=line)
+    font = _font(max(12, max(height, width) // 50))
+    for (left, top, _), colour, text in zip(corners, colours, texts):
+        if text:
+            _label(pen, font, left, top, colour, text, width, height)
+    return np.asarray(picture)
+
+
+def _label(pen, font, left, top, colour, text, width, height):
+    """Writes a label above its box, or inside where there is no room above, and never outside of the picture."""
+    x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
+    wide, high = x1 - x0 + 5, sum(font.getmetrics()) + 1
+    left = max(0, min(left, width - wide))
+    top = top - high if top >= high else min(top, height - high)
+    pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=colour, outline=(0, 0, 0))
+    dark = np.dot(colour, _LUMINANCE) < 120
+    pen.text((left + 2 - x0, top), text, font=font, fill=(255, 255, 255) if dark else (0, 0, 0))
+
+
+def _font(size):
+    """Returns the font that matplotlib ships: it knows more scripts than PIL's own."""
+    return ImageFont.truetype(str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+def _titled(image, title, legend=()):
+    """Puts a line of text above a picture: the title, then (name, colour) pairs as far as there is room."""
+    font = _font(16)
+    picture = Image.new("RGB", (image.shape[1], image.shape[0] + 24), (32, 32, 32))
+    picture.paste(Image.fromarray(image), (0, 24))
+    pen = ImageDraw.Draw(picture)
+    x = 4
+    for text, colour in [(title, (255, 255, 255)), *legend]:
+        wide = pen.textlength(text, font=font)
+        if x + wide > image.shape[1]:
+            break
+        if np.dot(colour, _LUMINANCE) < 100:  # dark text on dark ground: on white instead
+            pen.rectangle([x - 2, 2, x + wide + 1, 21], fill=(255, 255, 255))
+        pen.text((x, 2), text, font=font, fill=colour)
+        x += int(wide) + 12
+    return np.asarray(picture)
+
+
+def _grid(drawn, columns):
+    """Returns pictures of one size as one, row by row, with thin dark lines between."""
+    drawn = [np.pad(picture, [(2, 2), (2, 2), (0, 0)], constant_values=32) for picture in drawn]
+    return np.concatenate([np.concatenate(drawn[i:i + columns], axis=1) for i in range(0, len(drawn), columns)])
+
+
+def _feature_maps(image, levels, channels=4):
+    """Returns one picture: a row per level with the image, the mean size of all channels and the strongest ones."""
+    factor = -(-192 // max(image.shape[:2]))
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    cells = []
+    for number, level in enumerate(levels):
+        strongest = np.argsort(-level.std(axis=(0, 1)), kind="stable")[:channels]
+        cells.append(_titled(image, f"level {number + 1}: {level.shape[0]}x{level.shape[1]}"))
+        cells.append(_titled(_heat(np.abs(level).mean(axis=-1), image.shape[:2]), "mean size"))
+        cells += [_titled(_heat(level[..., channel], image.shape[:2]), f"channel {channel}") for channel in strongest]
+        cells += [np.full_like(cells[0], 32)] * (channels - len(strongest))
+    return _grid(cells, channels + 2)
+
+
+def _heat(values, size):
+    """Returns (*size, 3): lowest value dark, highest bright, in matplotlib's viridis."""
+    span = values.max() - values.min()
+    colours = matplotlib.colormaps["viridis"]((values - values.min()) / (span if span > 0 else 1.0))
+    picture = Image.fromarray((colours[..., :3] * 255).astype(np.uint8))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _thumbnail(image, box_yxyx, side):
+    """Returns what is inside a box, as a square without distortion: the box is widened to a square first."""
+    (top, left), (bottom, right) = box_yxyx[:2], box_yxyx[2:]
+    half = max(bottom - top, right - left, 1.0) / 2
+    y, x = (top + bottom) / 2, (left + right) / 2
+    corners = np.floor([x - half, y - half]), np.ceil([x + half, y + half])
+    picture = Image.fromarray(image).crop([int(value) for value in np.concatenate(corners)])
+    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))

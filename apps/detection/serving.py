@@ -1,0 +1,180 @@
+"""What a client sends to an exported detector and gets back; the same for every system of this application.
+
+    serving_default: image_bytes (batch,) string
+        -> boxes_yxyx (batch, 100, 4) float32, in pixels of the sent image, upright
+           scores (batch, 100) float32, class_ids (batch, 100) int32, class_names (batch, 100) string
+           count (batch,) int32: so many of the 100 are detections; the rest is 0, -1 and ""
+           error (batch,) string: empty, or why this image has no detections
+    embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
+"""
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from training import UserError, images
+
+DETECTIONS = 100
+_DRAWN_SCORE = 0.3
+
+
+def signatures(model, config, info):
+    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+
+    Arguments:
+        model: has detect(images) and, for `embed`, pyramid_features(images); images (batch, S, S, 3) float32.
+        config: its image_size is S.
+        info: its "class_names" are the names of the class ids 0, 1, ….
+    """
+    size = config.image_size
+    # one more name than classes: what pads a row has the class -1
+    names = tf.constant([*info["class_names"], ""])
+
+    def serving_default(image_bytes):
+        fitted, sides, scales, errors = _fitted(image_bytes, size)
+        found = _at_least_one(model.detect, fitted)
+        failed = tf.strings.length(errors) > 0
+        count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
+        is_detection = tf.range(DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
+        boxes = tf.cast(found["boxes_yxyx"], tf.float32) / scales[:, tf.newaxis, tf.newaxis]
+        limits = tf.cast(tf.tile(sides, (1, 2)), tf.float32)[:, tf.newaxis]  # (batch, 1, yxyx)
+        boxes = tf.clip_by_value(boxes, 0.0, limits)
+        class_ids = tf.where(is_detection, tf.cast(found["class_ids"], tf.int32), -1)
+        return {
+            "boxes_yxyx": _rows(tf.where(is_detection[..., tf.newaxis], boxes, 0.0), (DETECTIONS, 4)),
+            "scores": _rows(tf.where(is_detection, tf.cast(found["scores"], tf.float32), 0.0), (DETECTIONS,)),
+            "class_ids": _rows(class_ids, (DETECTIONS,)),
+            "class_names": _rows(tf.gather(names, tf.where(class_ids < 0, len(info["class_names"]), class_ids)),
+                                 (DETECTIONS,)),
+            "count": _rows(count, ()),
+            "error": errors,
+        }
+
+    def embed(image_bytes):
+        fitted, _, _, errors = _fitted(image_bytes, size)
+        features = _at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
+        features = tf.where(tf.strings.length(errors)[:, tf.newaxis] > 0, 0.0, features["features"])
+        # the width belongs to the system, and one system may replace another: the signature leaves it open
+        features = tf.raw_ops.PlaceholderWithDefault(input=features, shape=(None, None))
+        return {"features": features, "error": errors}
+
+    inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
+    return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}
+
+
+def warmup(config):
+    """Returns {signature: {input name: value}}: two small images, one of them enlarged and one shrunk."""
+    random = np.random.default_rng(0)
+    small, large = (random.integers(0, 256, (side, side + 8, 3), np.uint8)
+                    for side in (config.image_size // 2, config.image_size * 2))
+    image_bytes = [tf.io.encode_jpeg(large).numpy(), tf.io.encode_png(small).numpy()]
+    return {name: {"image_bytes": image_bytes} for name in ("serving_default", "embed")}
+
+
+def request(paths):
+    """Returns what `serving_default` takes for files.
+
+    Raises:
+        UserError: no file, or one that cannot be read.
+    """
+    if not paths:
+        raise UserError("name at least one image file")
+    contents = []
+    for path in map(pathlib.Path, paths):
+        try:
+            contents.append(path.read_bytes())
+        except IsADirectoryError:
+            raise UserError(f"{path} is a folder: name the images in it") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    return {"image_bytes": contents}
+
+
+def present(paths, answer, folder):
+    """Writes <name>.json and <name>.png for every file into `folder` and prints one line for each."""
+    from apps.detection import pictures
+
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    width = max(len(str(path)) for path in paths)
+    for row, (path, name) in enumerate(zip(paths, _names(paths))):
+        found = _row(answer, row)
+        document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{str(path):{width}}  {_summary(found)}")
+        if not found["error"]:
+            shown = [detection for detection in found["detections"] if detection["score"] >= _DRAWN_SCORE]
+            drawn = pictures.draw(
+                images.decode(pathlib.Path(path).read_bytes()).numpy(),
+                np.array([detection["box_yxyx"] for detection in shown], np.float32).reshape(-1, 4),
+                [detection["class_name"] for detection in shown],
+                np.array([detection["score"] for detection in shown], np.float32),
+                [detection["class_id"] for detection in shown])
+            (folder / f"{name}.png").write_bytes(tf.io.encode_png(drawn).numpy())
+    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}, "
+          f"drawn where the score is {_DRAWN_SCORE} or more")
+
+
+def _fitted(image_bytes, size):
+    """Returns images (batch, size, size, 3), sides (batch, 2) int32 and scales (batch,) float32, errors (batch,)."""
+    def fit(one):
+        image, error = images.decode_or_error(one)
+        fitted, scale = images.fit_square(image, size)
+        return fitted, tf.shape(image)[:2], scale, error
+
+    return tf.map_fn(fit, image_bytes, fn_output_signature=(
+        tf.TensorSpec((size, size, 3), tf.float32), tf.TensorSpec((2,), tf.int32),
+        tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))
+
+
+def _at_least_one(function, batch):
+    """Calls `function` on a batch of any size: networks need not know batches of none."""
+    count = tf.shape(batch)[0]
+    filled = tf.cond(count > 0, lambda: batch, lambda: tf.zeros((1, *batch.shape[1:]), batch.dtype))
+    return {name: value[:count] for name, value in function(filled).items()}
+
+
+def _coarsest(levels):
+    level = min(levels, key=lambda level: level.shape[1] * level.shape[2])
+    return tf.reduce_mean(tf.cast(level, tf.float32), (1, 2))
+
+
+def _rows(value, shape):
+    return tf.ensure_shape(value, (None, *shape))
+
+
+def _names(paths):
+    """Returns a name for each file's answer; files of one name in several folders are numbered."""
+    names = []
+    for path in paths:
+        stem = pathlib.Path(path).stem
+        name, number = stem, 2
+        while name in names:
+            name, number = f"{stem}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _row(answer, row):
+    """Returns {"error": str, "detections": [...]} of one image, best first as the detector gives them."""
+    detections = [{
+        "box_yxyx": [round(float(side), 2) for side in answer["boxes_yxyx"][row, index]],
+        "class_name": answer["class_names"][row, index].decode(),
+        "class_id": int(answer["class_ids"][row, index]),
+        "score": round(float(answer["scores"][row, index]), 6),
+    } for index in range(int(answer["count"][row]))]
+    return {"error": answer["error"][row].decode(), "detections": detections}
+
+
+def _summary(found):
+    if found["error"]:
+        return f"no answer: {found['error']}"
+    counts = {}
+    for detection in found["detections"]:
+        if detection["score"] >= _DRAWN_SCORE:
+            counts[detection["class_name"]] = counts.get(detection["class_name"], 0) + 1
+    if not counts:
+        best = max((detection["score"] for detection in found["detections"]), default=None)
+        return "nothing found" + (f" (best score {best:.2f})" if best is not None else "")
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

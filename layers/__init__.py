@@ -1,0 +1,16 @@
+"""Custom Keras layers of the suite, one idea per file."""
+from layers.anchors import Anchors
+from layers.batch_normalization import BatchNormalization
+from layers.box_coder import BoxCoder
+from layers.box_matcher import BoxMatcher
+from layers.feature_pyramid import FeaturePyramid
+from layers.non_max_suppression import NonMaxSuppression
+from layers.region_proposals import RegionProposals
+from layers.roi_align import RoIAlign
+from layers.roi_pooling import RoIPooling
+from layers.sampler import BalancedSampler
+
+__all__ = [
+    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "FeaturePyramid",
+    "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling",
+]

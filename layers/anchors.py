@@ -1,0 +1,67 @@
+"""Anchor boxes over the levels of a feature pyramid."""
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class Anchors(keras.layers.Layer):
+    """Lists the anchors of an image: for every level, every cell and every size and aspect ratio, one box.
+
+        centre = ((row + 1/2) * stride, (column + 1/2) * stride)
+        height = size * sqrt(ratio),  width = size / sqrt(ratio)
+
+    Levels come in the order of `strides`, then rows, columns, sizes, ratios: the order in which a convolution's
+    output (batch, rows, columns, sizes * ratios * k) flattens to (batch, anchors, k).
+
+    Arguments:
+        strides: pixels between two cells, per level.
+        sizes: per level, the sides in pixels of the anchors of ratio 1.
+        ratios: height over width.
+
+    Shape:
+        images:  (batch, height, width, channels); only its height and width matter, and must be known
+        returns: (batch, anchors, 4) float32, ymin, xmin, ymax, xmax in pixels
+
+    Raises:
+        ValueError: not one tuple of sizes per stride, or sizes or ratios that are not positive.
+
+    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.1; Lin et al., 2017, "Feature Pyramid Networks", section 4.1.
+    """
+
+    def __init__(self, strides, sizes, ratios=(0.5, 1.0, 2.0), **kwargs):
+        super().__init__(**kwargs)
+        if len(strides) != len(sizes):
+            raise ValueError(f"sizes must have one entry per stride: {len(strides)} strides, {len(sizes)} sizes")
+        if any(value <= 0 for value in (*strides, *ratios, *(size for level in sizes for size in level))):
+            raise ValueError("strides, sizes and ratios must be positive")
+        self.strides = tuple(strides)
+        self.sizes = tuple(tuple(level) for level in sizes)
+        self.ratios = tuple(ratios)
+        self.built = True  # no weights
+
+    def of(self, height, width):
+        """Returns the anchors of an image of `height` by `width` pixels as a numpy array (anchors, 4)."""
+        levels = []
+        for stride, sizes in zip(self.strides, self.sizes):
+            rows = (np.arange(-(-height // stride)) + 0.5) * stride
+            columns = (np.arange(-(-width // stride)) + 0.5) * stride
+            halves = [(size * ratio ** 0.5 / 2, size / ratio ** 0.5 / 2) for size in sizes for ratio in self.ratios]
+            half_heights, half_widths = np.array(halves).T
+            y, x = rows[:, None, None], columns[None, :, None]
+            corners = np.broadcast_arrays(y - half_heights, x - half_widths, y + half_heights, x + half_widths)
+            levels.append(np.stack(corners, axis=-1).reshape(-1, 4))
+        return np.concatenate(levels).astype("float32")
+
+    def call(self, images):
+        anchors = ops.convert_to_tensor(self.of(*images.shape[1:3]))
+        return ops.broadcast_to(anchors, (ops.shape(images)[0], *anchors.shape))
+
+    def compute_output_shape(self, images_shape):
+        return (images_shape[0], len(self.of(*images_shape[1:3])), 4)
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
+
+    def get_config(self):
+        return super().get_config() | {"strides": self.strides, "sizes": self.sizes, "ratios": self.ratios}

@@ -1,0 +1,62 @@
+"""The regions that a proposal network hands to the second stage."""
+import keras
+from keras import ops
+
+from layers import boxes
+from layers.non_max_suppression import NonMaxSuppression
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class RegionProposals(keras.layers.Layer):
+    """Keeps the best boxes of a proposal network, a fixed number.
+
+    Per level the `candidates` best by score are cut at the image's border; then, levels apart, those that overlap a
+    better one by more than `iou_threshold` go, and so do boxes with a side under `smallest` pixels.
+
+    Shape:
+        boxes_yxyx: list, per level (batch, anchors of the level, 4), pixels
+        logits:     list, per level (batch, anchors of the level)
+        returns:    boxes_yxyx (batch, proposals, 4), zeros where padded; scores (batch, proposals), probabilities,
+                    0 where padded; valid (batch, proposals) bool
+
+    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.3; levels apart as in Lin et al., 2017, section 4.1.
+    """
+
+    def __init__(self, proposals, image_size, candidates=1000, iou_threshold=0.7, smallest=1.0, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.proposals = proposals
+        self.image_size = tuple(image_size)
+        self.candidates = candidates
+        self.iou_threshold = iou_threshold
+        self.smallest = smallest
+        self.suppression = NonMaxSuppression(proposals, iou_threshold, dtype="float32")
+        self.built = True  # no weights
+
+    def call(self, boxes_yxyx, logits):
+        kept_boxes, kept_scores, levels = [], [], []
+        for level, (level_boxes, level_logits) in enumerate(zip(boxes_yxyx, logits)):
+            best, index = ops.top_k(ops.cast(level_logits, "float32"), min(self.candidates, level_logits.shape[1]))
+            kept_scores.append(ops.sigmoid(best))
+            kept_boxes.append(ops.take_along_axis(level_boxes, index[..., None], axis=1))
+            levels.append(ops.full_like(index, level))
+        candidates = boxes.clip(ops.concatenate(kept_boxes, axis=1), *self.image_size)
+        ymin, xmin, ymax, xmax = ops.unstack(candidates, 4, axis=-1)
+        large = ops.logical_and(ymax - ymin >= self.smallest, xmax - xmin >= self.smallest)
+        scores = ops.where(large, ops.concatenate(kept_scores, axis=1), -1.0)
+        index, count = self.suppression(candidates, scores, ops.concatenate(levels, axis=1))
+        valid = ops.arange(self.proposals) < count[:, None]
+        chosen = ops.where(valid[..., None], ops.take_along_axis(candidates, index[..., None], axis=1), 0.0)
+        return chosen, ops.where(valid, ops.take_along_axis(scores, index, axis=1), 0.0), valid
+
+    def compute_output_shape(self, boxes_yxyx_shape, logits_shape):
+        batch = boxes_yxyx_shape[0][0]
+        return (batch, self.proposals, 4), (batch, self.proposals), (batch, self.proposals)
+
+    def compute_output_spec(self, boxes_yxyx, logits):
+        shapes = self.compute_output_shape([b.shape for b in boxes_yxyx], [x.shape for x in logits])
+        return tuple(keras.KerasTensor(s, d) for s, d in zip(shapes, ("float32", "float32", "bool")))
+
+    def get_config(self):
+        return super().get_config() | {
+            "proposals": self.proposals, "image_size": self.image_size, "candidates": self.candidates,
+            "iou_threshold": self.iou_threshold, "smallest": self.smallest}

@@ -1,0 +1,88 @@
+"""Features of regions, by bilinear interpolation."""
+import keras
+from keras import ops
+
+from layers import boxes
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class RoIAlign(keras.layers.Layer):
+    """Averages bilinear samples of the feature map in each of size x size bins of a region.
+
+        out[n, i, j, :] = sum_yx rows[n, i, y] * columns[n, j, x] * features[y, x, :]
+        rows[n, i, y] = mean_s max(0, 1 - |p(n, i, s) - y|)
+        p(n, i, s) = (ymin + (i + (s + 1/2) / samples) * (ymax - ymin) / size) / stride - 1/2,  kept within the map
+
+    Bilinear interpolation on a grid is separable, so two matrix products give what the usual code gathers point by
+    point; their gradient is two matrix products as well, any number of samples costs the same, and matrix units do it.
+    Each region is read from one level: 224 pixels (square root of the area) from the one of stride `canonical_stride`,
+    half of that from the next finer one, within the levels there are. Box coordinates get no gradient.
+
+    Shape:
+        boxes_yxyx: (batch, regions, 4), pixels
+        features:   list, per level (batch, height, width, channels)
+        returns:    (batch, regions, size, size, channels)
+
+    Raises:
+        ValueError: size or samples below 1, or not one feature map per stride.
+
+    Source: He et al., 2017, "Mask R-CNN", section 3; levels by Lin et al., 2017, "Feature Pyramid Networks", eq. 1.
+    Samples outside the map take the border's value; the original code reads 0 from a cell beyond it.
+    """
+
+    def __init__(self, size, strides, samples=2, canonical_size=224, canonical_stride=16, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # boxes stay float32: from 128 pixels on bfloat16 has steps of one
+        if size < 1 or samples < 1:
+            raise ValueError(f"size and samples must be at least 1, got {size} and {samples}")
+        self.size = size
+        self.strides = tuple(strides)
+        self.samples = samples
+        self.canonical_size = canonical_size
+        self.canonical_stride = canonical_stride
+        self.built = True  # no weights
+
+    def call(self, boxes_yxyx, features):
+        if len(features) != len(self.strides):
+            raise ValueError(f"{len(self.strides)} strides but {len(features)} feature maps")
+        boxes_yxyx = ops.stop_gradient(ops.cast(boxes_yxyx, "float32"))
+        level = self.level(boxes_yxyx)
+        ymin, xmin, ymax, xmax = ops.unstack(boxes_yxyx, 4, axis=-1)
+        total = 0
+        for index, (stride, maps) in enumerate(zip(self.strides, features)):
+            maps = ops.cast(maps, self.compute_dtype)
+            height, width, channels = maps.shape[1:]
+            mine = ops.cast(level == index, "float32")[..., None, None]
+            rows = ops.cast(mine * self._weights(ymin / stride, ymax / stride, height), maps.dtype)
+            columns = ops.cast(self._weights(xmin / stride, xmax / stride, width), maps.dtype)
+            regions = rows.shape[1]
+            lines = ops.matmul(  # (batch, regions * size, width * channels)
+                ops.reshape(rows, (-1, regions * self.size, height)), ops.reshape(maps, (-1, height, width * channels)))
+            lines = ops.reshape(lines, (-1, regions, self.size, width, channels))
+            total = total + ops.matmul(columns[:, :, None], lines)  # (batch, regions, rows, columns, channels)
+        return total
+
+    def level(self, boxes_yxyx):
+        """Returns the level, an index into `strides`, that each region is read from: (batch, regions) int32."""
+        side = ops.sqrt(boxes.area(boxes_yxyx))
+        octaves = ops.floor(ops.log2(ops.maximum(side, 1e-6) / self.canonical_size) + 1e-6)
+        wanted = self.canonical_stride * 2.0 ** octaves
+        # the coarsest level whose stride is at most the wanted one
+        return ops.sum(ops.cast([ops.cast(wanted >= stride, "int32") for stride in self.strides[1:]], "int32"), axis=0) \
+            if len(self.strides) > 1 else ops.zeros_like(side, dtype="int32")
+
+    def _weights(self, start, end, cells):
+        """Returns each bin's weight on each cell: (batch, regions) twice give (batch, regions, size, cells)."""
+        offsets = (ops.arange(self.size * self.samples, dtype="float32") + 0.5) / (self.size * self.samples)
+        points = start[..., None] + offsets * (end - start)[..., None] - 0.5
+        points = ops.clip(points, 0, cells - 1)
+        hat = ops.maximum(1 - ops.abs(points[..., None] - ops.arange(cells, dtype="float32")), 0)
+        hat = ops.reshape(hat, (-1, start.shape[1], self.size, self.samples, cells))
+        return ops.mean(hat, axis=3)
+
+    def compute_output_shape(self, boxes_yxyx_shape, features_shape):
+        return (*boxes_yxyx_shape[:2], self.size, self.size, features_shape[0][-1])
+
+    def get_config(self):
+        return super().get_config() | {
+            "size": self.size, "strides": self.strides, "samples": self.samples,
+            "canonical_size": self.canonical_size, "canonical_stride": self.canonical_stride}

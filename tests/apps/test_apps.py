@@ -1,0 +1,170 @@
+"""What every application promises, on tiny settings: one table, one set of contracts."""
+import dataclasses
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import training
+from training import cli, config, loop, run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = {
+    "detection": {
+        "faster_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, samples=16, proposals=16),
+        "retinanet": dict(image_size=64, batch_size=4, pyramid_filters=16, head_layers=1),
+        "keras_cv_retinanet": dict(image_size=64, batch_size=4),
+    },
+}
+"""app -> system -> settings that make it small; the first system is the app's default"""
+
+SYSTEMS = [pytest.param((app, model), marks=[] if index == 0 else pytest.mark.every_system, id=f"{app}-{model}")
+           for app, systems in TINY.items() for index, model in enumerate(systems)]
+
+
+def package(app):
+    return importlib.import_module(f"apps.{app}")
+
+
+def settings(app, model, **changes):
+    return config.resolve(package(app), package(app).Config(model=model, **(TINY[app][model] | changes)))
+
+
+def built(app, model, **changes):
+    """Returns (module of the app, settings, splits, compiled model)."""
+    resolved = settings(app, model, **changes)
+    splits = importlib.import_module(f"apps.{app}.data").datasets(resolved)
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": 100})
+    return resolved, splits, importlib.import_module(f"apps.{app}.{model}").build_model(resolved, spec)
+
+
+def test_every_app_and_every_system_is_in_the_table():
+    assert set(TINY) == {path.parent.name for path in ROOT.glob("apps/*/__init__.py")}
+    for app, systems in TINY.items():
+        assert set(systems) == set(package(app).SYSTEMS)
+        assert next(iter(systems)) == package(app).Config().model
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def finished(request, tmp_path_factory):
+    """One tiny run of a system from data to export: (app, model, folder of everything, results)."""
+    app, model = request.param
+    folder = tmp_path_factory.mktemp(f"{app}-{model}")
+    resolved = settings(app, model, limit_steps=3, runs=str(folder / "runs"), saved_models=str(folder / "saved_models"), name="tiny")
+    return app, model, folder, run.train(package(app), resolved)
+
+
+def test_a_run_leaves_what_the_architecture_says(finished):
+    app, model, folder, results = finished
+    kept = folder / "runs" / app / "tiny"
+    assert json.loads((kept / "results.json").read_text()) == json.loads(json.dumps(results))
+    numbers = [value for value in results["metrics"].values() if isinstance(value, float)]
+    assert numbers and np.isfinite(numbers).all()
+    assert (results["app"], results["model"]) == (app, model)
+    for name in ("config.json", "spec.json", "last.weights.h5"):
+        assert (kept / name).is_file()
+    assert list((kept / "pictures").glob("*.png")) and list((kept / "train").glob("events*"))
+    again = config.load(package(app).Config, kept / "config.json")
+    assert config.resolve(package(app), again) == dataclasses.replace(again, name="tiny")
+
+
+def test_a_run_gives_its_model_back(finished):
+    app, model, folder, _ = finished
+    again, resolved = training.load(folder / "runs" / app / "tiny")
+    assert resolved.model == model and again.count_params() > 0
+
+
+def test_the_export_answers_as_the_model_does_without_our_code(finished):
+    app, _, folder, results = finished
+    model, resolved = training.load(folder / "runs" / app / "tiny")
+    info = json.loads((folder / "runs" / app / "tiny" / "spec.json").read_text())["info"]
+    serving = importlib.import_module(f"apps.{app}.serving")
+    request = {name: np.array(value) for name, value in serving.warmup(resolved)["serving_default"].items()}
+    function, specs = serving.signatures(model, resolved, info)["serving_default"]
+    expected = tf.function(function)(**{name: tf.constant(value) for name, value in request.items()})
+    program = f"""
+import sys, numpy as np, tensorflow as tf
+served = tf.saved_model.load({str(results['export'])!r})
+given = np.load({str(folder / 'request.npz')!r})
+answer = served.signatures["serving_default"](**{{name: tf.constant(given[name]) for name in given.files}})
+assert not {{"apps", "layers", "training"}} & {{name.partition(".")[0] for name in sys.modules}}
+np.savez({str(folder / 'answer.npz')!r}, **{{name: value.numpy().astype("S") if value.dtype == tf.string else value.numpy() for name, value in answer.items()}})
+"""
+    np.savez(folder / "request.npz", **{name: value.astype("S") if value.dtype == object else value for name, value in request.items()})
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=folder)
+    with np.load(folder / "answer.npz") as answer:
+        assert set(answer.files) == set(expected)
+        for name, value in expected.items():
+            if value.dtype == tf.string:
+                assert answer[name].astype(object).tolist() == value.numpy().tolist()
+            else:
+                np.testing.assert_allclose(answer[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_predict_and_evaluate_answer(finished, tmp_path, capsys):
+    app, _, folder, _ = finished
+    image = tmp_path / "some image.png"
+    image.write_bytes(tf.io.encode_png(np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)).numpy())
+    cli.main(package(app), ["predict", str(image), "--saved-models", str(folder / "saved_models"), "--output", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out" / "some image.json").read_text())["error"] == ""
+    assert str(image) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_one_batch_can_be_overfitted(system):
+    _, splits, model = built(*system, augment=False, learning_rate=3e-3)
+    batch = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+
+    def batches(epoch, skip, context):
+        return tf.data.Dataset.from_tensors(batch).repeat(40).skip(skip).apply(tf.data.experimental.assert_cardinality(40 - skip))
+
+    losses = loop.fit(model, batches, epochs=3).history["loss"]
+    assert losses[-1] < 0.5 * losses[0], losses
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_train_step_compiles_under_xla(system):
+    """Static shapes and compilable operations: what a TPU asks for, as far as a CPU can tell."""
+    _, splits, model = built(*system)
+    before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    losses = loop.fit(model, splits.train, epochs=1, limit_steps=2, xla=True).history["loss"]  # the first step's rate is 0
+    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    assert np.isfinite(losses).all()
+    assert any((a != b).any() for a, b in zip(before, after))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_two_replicas_train(system):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        _, splits, model = built(*system)
+    losses = loop.fit(model, splits.train, epochs=1, limit_steps=2, strategy=strategy).history["loss"]
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("app", TINY)
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--dataset", "digit_scene"], "did you mean digit_scenes"),
+    (["--manual-dir", "nowhere", "--dataset", "bccd"], "nowhere"),
+    (["--dataset", "voc/2007"], "--download"),
+    (["--strategy", "tpu"], "TPU"),
+    (["--strategy", "multi_worker"], "TF_CONFIG"),
+    (["--resume"], "no unfinished run"),
+    (["--initialize", "nothing"], "no run nothing"),
+    (["--epochs", "0"], "--epochs"),
+    (["predict", "missing.png"], "missing.png"),
+    (["evaluate", "missing"], "missing"),
+])
+def test_bad_input_is_one_clear_sentence(app, flags, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(package(app), flags)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.startswith("error: ") and words in said and said.count("\n") == 1 and "Traceback" not in said

@@ -1,0 +1,36 @@
+"""One process environment for all tests, set before TensorFlow is imported."""
+import os
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests, on the same device, everywhere
+os.environ.pop("TF_CONFIG", None)
+# prepared data sets, one folder per process of pytest-xdist: two must not prepare the same one at once
+_DATA = tempfile.mkdtemp(prefix="tests-tfds-")
+os.environ["TFDS_DATA_DIR"] = _DATA
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+_CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
+
+
+def pytest_unconfigure():
+    shutil.rmtree(_DATA, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _same_seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The folder of the clone."""
+    return pathlib.Path(__file__).resolve().parents[1]

@@ -1,0 +1,63 @@
+"""`python -m apps`: the catalogue, and the way to runs and doctor."""
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import apps
+from apps import __main__ as command
+from training import cli, doctor
+
+TASKS = [module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg]
+
+
+def test_every_system_stands_in_the_catalogue_with_its_command(capsys):
+    command.main([])
+    shown = capsys.readouterr().out
+    for task in TASKS:
+        app = importlib.import_module(f"apps.{task}")
+        assert f"{task}: {app.__doc__.splitlines()[0]}" in shown
+        for model, text in app.SYSTEMS.items():
+            line, = [line for line in shown.splitlines() if line.endswith(f"  {text}")]
+            chosen = app.Config().model == model
+            assert line.split("  ")[1] == f"python -m apps.{task}" + ("" if chosen else f" --model {model}")
+    assert all(f"  {verb}" in shown for verb in cli.VERBS)
+
+
+def test_the_commands_of_the_catalogue_are_accepted():
+    for task in TASKS:
+        app = importlib.import_module(f"apps.{task}")
+        for model in app.SYSTEMS:
+            config, = cli._parse(app, "train", "", ["--model", model])
+            assert config.model == model
+
+
+@pytest.mark.parametrize("word", ["nothing", TASKS[0]])
+def test_another_word_is_refused_in_one_sentence(word, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main([word])
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1 and "runs or doctor" in shown.err and not shown.out
+    assert ("python -m apps." + (word if word in TASKS else "TASK")) in shown.err
+
+
+def test_runs_and_doctor_are_reached(capsys, tmp_path, monkeypatch):
+    command.main(["runs", "list", "--runs", str(tmp_path)])
+    assert f"no runs in {tmp_path} yet" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "devices", lambda timeout: [doctor.Finding("bad", "devices", "none")])
+    with pytest.raises(SystemExit) as ended:
+        command.main(["doctor"])
+    assert ended.value.code == 2
+    assert "bad   devices" in capsys.readouterr().out
+
+
+def test_a_reader_that_closes_its_pipe_gets_no_traceback(repository):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        ended = subprocess.run([sys.executable, "-m", "apps"], cwd=repository, stdout=pipe, stderr=subprocess.PIPE, timeout=60)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -1,0 +1,156 @@
+"""The command line: what it passes on, and what it refuses in one sentence."""
+import dataclasses
+import errno
+import subprocess
+import sys
+import types
+
+import pytest
+
+import training
+from apps import detection
+from training import UserError, cli, config
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Takes the place of training.run: keeps what the verbs are called with."""
+    calls = []
+    module = types.ModuleType("training.run")
+    for verb in cli.VERBS:
+        setattr(module, verb, lambda app, *request, verb=verb: calls.append((verb, app, *request)))
+    monkeypatch.setitem(sys.modules, "training.run", module)
+    monkeypatch.setattr(training, "run", module, raising=False)
+    return calls
+
+
+@pytest.fixture
+def refused(capsys, ran):
+    """Runs arguments that must be refused and returns the sentence."""
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(detection, list(arguments))
+        assert ended.value.code == 2 and not ran
+        shown = capsys.readouterr()
+        assert shown.out == "" and shown.err.startswith("error: ") and shown.err.count("\n") == 1
+        return shown.err.removeprefix("error: ").strip()
+    return run
+
+
+@pytest.mark.parametrize("verb", ["", "train", "summary"])
+def test_a_verb_gets_the_resolved_settings(ran, verb):
+    cli.main(detection, [verb, "--seed", "3"][not verb:])
+    assert ran == [(verb or "train", detection, config.resolve(detection, detection.Config(seed=3)))]
+
+
+def test_search_gets_settings_and_plan(ran):
+    cli.main(detection, ["search", "--trials", "5", "--model", "retinanet"])
+    (verb, _, settings, plan), = ran
+    assert verb == "search" and settings == config.resolve(detection, detection.Config(model="retinanet"))
+    assert (plan.trials, plan.search_epochs) == (5, None)
+
+
+def test_evaluate_and_predict(ran):
+    cli.main(detection, ["evaluate"])
+    cli.main(detection, ["evaluate", "some/run", "--dataset", "bccd", "--resamples", "7"])
+    cli.main(detection, ["predict", "a.jpg", "b.png", "--server", "localhost:8500"])
+    assert [call[2] for call in ran] == [cli.Evaluate(), cli.Evaluate(run="some/run", dataset="bccd", resamples=7),
+                                         cli.Predict(inputs=("a.jpg", "b.png"), server="localhost:8500")]
+
+
+@pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
+def test_flags_change_the_settings_of_a_file(ran, tmp_path, form):
+    kept = config.resolve(detection, detection.Config(model="retinanet", epochs=5, seed=4, name="before", resume=True))
+    config.save(kept, tmp_path / "config.json")
+    cli.main(detection, ["--epochs", "2", *[part.format(tmp_path / "config.json") for part in form], "--batch-size", "3"])
+    # the name and the wish to resume were the other run's
+    assert ran[0][2] == dataclasses.replace(kept, epochs=2, batch_size=3, name=None, resume=False)
+
+
+def test_a_file_alone_gives_the_same_run(ran, tmp_path):
+    kept = config.resolve(detection, detection.Config(model="retinanet", dataset="bccd", learning_rate=0.003))
+    config.save(kept, tmp_path / "config.json")
+    cli.main(detection, ["--config", str(tmp_path / "config.json")])
+    assert ran[0][2] == kept
+
+
+def test_a_file_of_one_system_with_another_one_chosen(refused, tmp_path):
+    config.save(config.resolve(detection, detection.Config(model="faster_rcnn")), tmp_path / "config.json")
+    assert "is not read by retinanet; it belongs to faster_rcnn" in refused(
+        "--config", str(tmp_path / "config.json"), "--model", "retinanet")
+
+
+def test_settings_that_cannot_be(refused, tmp_path):
+    (tmp_path / "config.json").write_text('{"batch_sise": 1}')
+    assert "did you mean 'batch_size'?" in refused("--config", str(tmp_path / "config.json"))
+    assert refused("--config", str(tmp_path / "none.json")).startswith("cannot read settings from")
+    assert refused("--config") == refused("--config=") == "--config needs the name of a file"
+    assert refused("--batch-size", "0") == "--batch-size must be above 0, got 0"
+    assert refused("--model", "retinanet", "--proposals", "9").startswith(
+        "--proposals is not read by retinanet; it belongs to faster_rcnn")
+
+
+def test_resume_takes_no_other_settings(refused, ran, tmp_path):
+    sentence = "--resume goes on with the run's own settings: leave out "
+    # also where the value is the default: the run's own may be another
+    assert refused("--resume", "--seed", "0", "--batch_size=4") == f"{sentence}--seed, --batch_size"
+    config.save(config.resolve(detection, detection.Config()), tmp_path / "config.json")
+    assert refused("--resume", "--config", str(tmp_path / "config.json")) == f"{sentence}--config"
+    cli.main(detection, ["--resume", "--name", "mine", "--runs", "elsewhere"])
+    assert ran[0][2] == detection.Config(resume=True, name="mine", runs="elsewhere")
+
+
+@pytest.mark.parametrize("error, sentence", [
+    (UserError("do this"), "do this"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): make room"),
+    (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): make room"),
+    (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
+    (ValueError("first line\nsecond line"), "ValueError: first line (--debug shows where)"),
+    (RuntimeError(), "RuntimeError:  (--debug shows where)"),
+])
+def test_an_error_of_the_run_is_one_sentence(monkeypatch, capsys, ran, error, sentence):
+    def fail(*_):
+        raise error
+    monkeypatch.setattr(training.run, "train", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(detection, [])
+    shown = capsys.readouterr()
+    assert ended.value.code == 2 and shown.err.startswith(f"error: {sentence}") and shown.err.count("\n") == 1
+    with pytest.raises(type(error)):  # --debug lets it through, with its traceback
+        cli.main(detection, ["--debug"])
+
+
+def test_stopping_by_hand_says_how_to_go_on(monkeypatch, capsys, ran):
+    def stop(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(training.run, "train", stop)
+    monkeypatch.setattr(training.run, "predict", stop)
+    for arguments, said in ([], True), (["predict", "a.jpg"], False):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(detection, arguments)
+        assert ended.value.code == 130 and ("--resume" in capsys.readouterr().err) == said
+
+
+def test_exit_codes_of_the_program_are_kept(monkeypatch, ran):
+    def end(*_):
+        sys.exit(143)
+    monkeypatch.setattr(training.run, "train", end)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(detection, [])
+    assert ended.value.code == 143
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--epochs", "0"], "error: --epochs must be above 0, got 0\n"),
+    (["predict"], "error: predict needs the names of one or more files\n"),
+    (["--model", "nothing"], None), (["--epochs", "many"], None), (["--nothing", "1"], None),
+])
+def test_as_a_program(repository, arguments, sentence):
+    ended = subprocess.run([sys.executable, "-m", "apps.detection", *arguments], cwd=repository, capture_output=True,
+                           text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stdout == "" and "Traceback" not in ended.stderr
+    assert ended.stderr == sentence if sentence else "--help" in ended.stderr
+    if sentence:
+        shown = subprocess.run([sys.executable, "-m", "apps.detection", *arguments, "--debug"], cwd=repository,
+                               capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 1 and "Traceback" in shown.stderr and "UserError" in shown.stderr

@@ -1,0 +1,207 @@
+"""Order, augmentation seeds, sharding and caching of batches, and data sets by name."""
+import socket
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+import training
+from training import data
+from training.datasets import digit_scenes
+
+COUNT, BATCH = 23, 5
+ALONE = tf.distribute.InputContext()
+
+
+def numbers(count=COUNT):
+    return tf.data.Dataset.range(count)
+
+
+def with_draw(example, seed):
+    return {"x": example}, {"draw": tf.random.stateless_uniform([], seed)}
+
+
+def values(batches):
+    """Returns (examples, draws) as lists of lists, one per batch."""
+    pairs = [(inputs["x"].numpy().tolist(), targets["draw"].numpy().tolist()) for inputs, targets in batches]
+    return [x for x, _ in pairs], [draw for _, draw in pairs]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    batches = data.shuffled(numbers(), with_draw, BATCH, seed=7)
+    again = data.shuffled(numbers(), with_draw, BATCH, seed=7)
+    other_seed = data.shuffled(numbers(), with_draw, BATCH, seed=8)
+    first = values(batches(3, 0, ALONE))
+    assert values(batches(3, 0, ALONE)) == first  # the second time from the same object
+    assert values(again(3, 0, ALONE)) == first
+    assert values(batches(4, 0, ALONE))[0] != first[0]
+    assert values(other_seed(3, 0, ALONE))[0] != first[0]
+
+
+def test_an_epoch_has_full_batches_of_different_examples():
+    order, draws = values(data.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE))
+    assert [len(batch) for batch in order] == [BATCH] * (COUNT // BATCH)
+    flat = np.concatenate(order)
+    assert len(set(flat)) == len(flat)
+    assert sorted(flat) != list(flat)
+    assert len(set(np.concatenate(draws))) == len(flat)
+
+
+def test_an_example_is_augmented_differently_in_the_next_epoch():
+    batches = data.shuffled(numbers(), with_draw, BATCH, seed=0)
+    epochs = [dict(zip(np.concatenate(x), np.concatenate(draw))) for x, draw in
+              (values(batches(epoch, 0, ALONE)) for epoch in (0, 1))]
+    shared = set(epochs[0]) & set(epochs[1])
+    assert shared and all(epochs[0][example] != epochs[1][example] for example in shared)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("buffer", [4, 100])
+def test_skipping_equals_continuing(cache, buffer):
+    batches = data.shuffled(numbers(), with_draw, BATCH, seed=1, buffer=buffer, cache=cache)
+    order, draws = values(batches(2, 0, ALONE))
+    for skip in (1, 3, 4):
+        assert values(batches(2, skip, ALONE)) == (order[skip:], draws[skip:])
+
+
+def test_workers_share_each_global_batch():
+    batches = data.shuffled(numbers(), with_draw, 6, seed=1)
+    order, draws = values(batches(0, 0, ALONE))
+    workers = [values(batches(0, 0, tf.distribute.InputContext(2, index, 2))) for index in (0, 1)]
+    assert [len(worker[0]) for worker in workers] == [len(order)] * 2
+    for step, batch in enumerate(order):
+        parts = [list(zip(worker[0][step], worker[1][step])) for worker in workers]
+        assert [len(part) for part in parts] == [3, 3]
+        assert sorted(parts[0] + parts[1]) == sorted(zip(batch, draws[step]))
+
+
+def test_the_cache_is_filled_once_although_a_remainder_is_dropped():
+    reads = []
+
+    def read():
+        for number in range(COUNT):
+            reads.append(number)
+            yield number
+
+    examples = tf.data.Dataset.from_generator(read, output_signature=tf.TensorSpec([], tf.int64))
+    examples = examples.apply(tf.data.experimental.assert_cardinality(COUNT))
+    batches = data.shuffled(examples, with_draw, BATCH, seed=0, buffer=3, cache=True)
+    orders = [values(batches(epoch, 0, ALONE))[0] for epoch in range(3)]
+    assert len(reads) == COUNT
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_too_few_examples_are_refused():
+    with pytest.raises(training.UserError, match="23 examples, fewer than one batch of 24.*--batch-size"):
+        data.shuffled(numbers(), with_draw, 24, seed=0)
+    with pytest.raises(ValueError, match="cardinality"):
+        data.shuffled(numbers().filter(lambda x: x > 3), with_draw, 2, seed=0)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_batched_keeps_the_order_and_the_remainder(cache):
+    batches = data.batched(numbers(), with_draw, BATCH, cache=cache)
+    assert int(batches.cardinality()) == 5
+    order, draws = values(batches)
+    assert np.concatenate(order).tolist() == list(range(COUNT))
+    assert len(order[-1]) == COUNT % BATCH
+    assert values(batches) == (order, draws)
+
+
+def test_a_spec_survives_its_file(tmp_path):
+    batches = data.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE)
+    spec = data.spec_of(batches, {"class_names": ["a", "ä"]})
+    assert spec.inputs == {"x": tf.TensorSpec([None], tf.int64)}
+    data.save_spec(spec, tmp_path / "spec.json")
+    assert data.load_spec(tmp_path / "spec.json") == spec
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"inputs": {"x": 3}, "targets": {}, "info": {}}'])
+def test_a_broken_spec_file_is_refused(tmp_path, content):
+    (tmp_path / "spec.json").write_text(content)
+    with pytest.raises(training.UserError, match="spec.json"):
+        data.load_spec(tmp_path / "spec.json")
+
+
+@pytest.fixture
+def small_scenes(monkeypatch):
+    monkeypatch.setattr(digit_scenes, "EXAMPLES", {"train": 12, "validation": 3, "test": 4})
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_our_own_set_is_prepared_once_quietly_and_without_network(tmp_path, small_scenes, no_network, capfd):
+    config = training.Config(data_dir=str(tmp_path))
+    prepared = data.builder("digit_scenes", config)
+    out, err = capfd.readouterr()
+    assert out == "preparing digit_scenes (once, about 10 s)\n"
+    assert err == ""
+    assert len(list(data.read(prepared, "train"))) == 12
+    again = data.builder("digit_scenes", config)
+    assert capfd.readouterr().out == ""
+    assert again.data_dir == prepared.data_dir
+
+
+def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
+    assert data.builder("digit_scenes", training.Config()).data_dir.startswith(str(tmp_path / "elsewhere"))
+
+
+@pytest.mark.parametrize("name, sentence", [
+    ("digit_scene", "no data set 'digit_scene'; did you mean digit_scenes"),
+    ("cocoo/2017", "did you mean coco "),
+    ("qqqqqqqq", "ours are digit_scenes, bccd, coco_folder, voc_folder"),
+    ("voc/2070", "voc has no '2070'; did you mean voc/2007"),
+    ("voc/2007", "voc/2007 is not prepared in .*--download.*--data-dir"),
+    ("imagenet2012", "--download.*--manual-dir.*ILSVRC2012_img_train.tar"),
+    ("mnist:1.2.3", "cannot open the data set 'mnist:1.2.3'"),
+    ("bccd", "bccd needs --manual-dir.*BCCD.zip"),
+    ("coco_folder", "coco_folder needs --manual-dir.*annotations.json"),
+    ("voc_folder", "voc_folder needs --manual-dir.*JPEGImages"),
+])
+def test_what_is_not_there_is_said_in_one_sentence(tmp_path, no_network, name, sentence):
+    with pytest.raises(training.UserError, match=sentence) as error:
+        data.builder(name, training.Config(data_dir=str(tmp_path)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_manual_folder_that_is_not_there_is_named(tmp_path):
+    for name in ("bccd", "voc_folder"):
+        with pytest.raises(training.UserError, match="nowhere is no folder"):
+            data.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
+    with pytest.raises(training.UserError, match="BCCD.zip is not there"):
+        data.builder("bccd", training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path)))
+
+
+def store(folder, name, version, features, splits, config=None):
+    """Writes a prepared TFDS set: {split: list of examples}."""
+    def dataset(examples):
+        return tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=features.get_tensor_spec())
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name, version=version, features=features, config=config, data_dir=folder,
+        split_datasets={split: dataset(examples) for split, examples in splits.items()})
+
+
+def test_another_version_of_a_tfds_set_that_is_there_is_taken(tmp_path, no_network):
+    features = tfds.features.FeaturesDict({"number": np.int64})
+    store(tmp_path, "mnist", "2.0.0", features, {"train": [{"number": 5}]})
+    prepared = data.builder("mnist", training.Config(data_dir=str(tmp_path)))
+    assert str(prepared.version) == "2.0.0"
+    assert [int(example["number"]) for example in data.read(prepared, "train")] == [5]
+
+
+def test_a_slice_without_examples_is_refused(tmp_path):
+    features = tfds.features.FeaturesDict({"number": np.int64})
+    store(tmp_path, "mnist", "3.0.1", features, {"train": [{"number": 5}]})
+    prepared = data.builder("mnist", training.Config(data_dir=str(tmp_path)))
+    with pytest.raises(training.UserError, match="holds no example"):
+        data.read(prepared, "train[:10%]")

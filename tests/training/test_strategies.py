@@ -1,0 +1,197 @@
+"""Several replicas must train as one would: in one process with two logical CPUs, and as two processes on loopback."""
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training import small_models
+from training import UserError, loop, strategies
+from training.data import shuffled
+
+SCRIPT = pathlib.Path(__file__).with_name("train_small.py")
+BATCH = 32
+
+
+@pytest.fixture(scope="module")
+def mirrored():
+    return strategies.make("mirrored")
+
+
+def trained(strategy=None, steps=20, validation=None, model=small_models.classifier, preprocess=small_models.plain, **settings):
+    keras.utils.set_random_seed(1)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        made = model(**settings)
+    train = shuffled(small_models.examples(), preprocess, BATCH, seed=0)
+    history = loop.fit(made, train, validation, epochs=9, limit_steps=steps, strategy=strategy, steps_per_call=7)
+    return made, history
+
+
+def differences(model, other):
+    return [np.max(np.abs(a - b)) for a, b in zip(model.get_weights(), other.get_weights(), strict=True)]
+
+
+def counted():
+    model = small_models.CountedLoss()
+    model.compile(keras.optimizers.SGD(0.5))
+    return model
+
+
+@pytest.mark.parametrize("settings", [
+    dict(norm="frozen", dropout=0), dict(norm="synchronized", dropout=0), dict(model=counted)], ids=["frozen", "synchronized", "counted"])
+def test_two_replicas_are_as_good_as_one(mirrored, settings):
+    one, history = trained(**settings)
+    two, other = trained(mirrored, **settings)
+    assert mirrored.num_replicas_in_sync == 2
+    assert max(differences(one, two)) < 1e-5
+    for name in history.history:
+        np.testing.assert_allclose(history.history[name], other.history[name], rtol=1e-5)
+    start, _ = trained(steps=1, **settings)
+    assert max(differences(one, start)) > 1e-2  # something was learnt at all
+
+
+def test_loss_over_batch_norm_is_the_mean_of_the_replicas(mirrored):
+    settings = dict(norm="plain", dropout=0)
+    two, history = trained(mirrored, steps=1, **settings)
+    keras.utils.set_random_seed(1)
+    model = small_models.classifier(**settings)
+    inputs, targets = next(iter(shuffled(small_models.examples(), small_models.plain, BATCH, seed=0)(
+        0, 0, tf.distribute.InputContext())))
+    losses, gradients, statistics = [], [], []
+    before = [v.numpy() for v in model.non_trainable_weights]
+    for half in (slice(0, BATCH // 2), slice(BATCH // 2, None)):  # the replicas' shares, by hand on one device
+        with tf.GradientTape() as tape:
+            outputs = model({"x": inputs["x"][half]}, training=True)
+            loss = model.compute_loss(y={"label": targets["label"][half]}, y_pred=outputs)
+        losses.append(float(loss))
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+        statistics.append([v.numpy() for v in model.non_trainable_weights])
+        for variable, value in zip(model.non_trainable_weights, before):
+            variable.assign(value)
+    model.optimizer.apply_gradients([((a + b) / 2, v) for a, b, v in zip(*gradients, model.trainable_weights)])
+    np.testing.assert_allclose(history.history["loss"], [np.mean(losses)], rtol=1e-6)
+    for variable, other in zip(model.trainable_weights, two.trainable_weights):
+        np.testing.assert_allclose(variable.numpy(), other.numpy(), atol=1e-5)
+    for a, b, variable in zip(*statistics, two.non_trainable_weights):  # averaged, on every replica
+        for own in mirrored.experimental_local_results(variable.value):
+            np.testing.assert_allclose(own.numpy(), (a + b) / 2, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 33])
+def test_validation_counts_every_example_once(mirrored, count):
+    validation = small_models.examples(count, seed=5).batch(BATCH)
+    settings = dict(norm="frozen", dropout=0, steps=2, validation=validation)
+    _, one = trained(**settings)
+    _, two = trained(mirrored, **settings)
+    for name in ("val_loss", "val_accuracy"):
+        np.testing.assert_allclose(one.history[name], two.history[name], rtol=1e-5)
+
+
+def test_replicas_draw_different_dropout_masks(mirrored):
+    with mirrored.scope():
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5)])
+    loop._separate_seeds(model, mirrored)
+    masks = tf.function(lambda: mirrored.run(lambda: model(tf.ones((2, 64)), training=True)))
+    for _ in range(2):
+        first, second = mirrored.experimental_local_results(masks())
+        assert np.any(first.numpy() != second.numpy())
+
+
+def test_what_cannot_be_divided_is_refused(mirrored):
+    with mirrored.scope():
+        model = small_models.classifier()
+    train = shuffled(small_models.examples(100), small_models.plain, 9, seed=0)
+    with pytest.raises(UserError, match="9 does not divide by the 2 replicas"):
+        loop.fit(model, train, epochs=1, strategy=mirrored)
+    train = shuffled(small_models.examples(100), small_models.plain, 8, seed=0)
+    with pytest.raises(UserError, match="one device only"):
+        loop.fit(model, train, epochs=1, strategy=mirrored, xla=True)
+
+
+def test_tpu_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(UserError, match="finds no TPU"):
+        strategies.make("tpu")
+
+
+@pytest.mark.parametrize("text, sentence", [
+    (None, "needs the environment variable TF_CONFIG"),
+    ("{", "cannot be read"),
+    ('{"cluster": {"worker": ["a:1"]}}', "cannot be read"),
+    ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "does not list"),
+    ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}', "different HOST:PORT"),
+    ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "HOST:PORT"),
+    ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "only a chief and workers"),
+])
+def test_bad_cluster_is_refused_in_one_sentence(monkeypatch, text, sentence):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match=sentence):
+        strategies.make("multi_worker")
+
+
+def test_precision(monkeypatch, capsys):
+    assert strategies.precision("mixed_float16") == "mixed_float16"
+    monkeypatch.setattr(strategies, "_bfloat16_units", lambda: None)
+    assert strategies.precision("auto") == "float32"
+    monkeypatch.setattr(strategies, "_bfloat16_units", lambda: "it is so")
+    assert strategies.precision("auto") == "mixed_bfloat16"
+    assert "it is so" in capsys.readouterr().out
+
+
+def start_workers(folder, **arguments):
+    """Starts two workers on free ports of this machine."""
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    processes = []
+    for index in range(2):
+        settings = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(subprocess.Popen(
+            [sys.executable, SCRIPT, folder, json.dumps({"strategy": "multi_worker", "batch_size": BATCH} | arguments)],
+            env=os.environ | {"TF_CONFIG": json.dumps(settings), "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    return processes
+
+
+def finish(processes, seconds=240):
+    """Returns the workers' outputs; none outlives the test."""
+    try:
+        return [process.communicate(timeout=seconds)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_two_processes_are_as_good_as_one(tmp_path):
+    """Even when one of them gets SIGTERM on the way, which stops both, and both are started again."""
+    settings = dict(norm="frozen", dropout=0)
+    arguments = dict(settings=settings, epochs=9, limit_steps=20, validation=33, steps_per_call=4)
+    processes = start_workers(tmp_path, terminate=7, **arguments)
+    outputs = finish(processes)
+    assert [process.returncode for process in processes] == [143, 143], outputs
+    assert not list(tmp_path.glob("final*"))
+    processes = start_workers(tmp_path, **arguments)
+    outputs = finish(processes)
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "going on after step 8 of 20" in outputs[0]
+    assert "epoch 1/1" in outputs[0] and "epoch 1/1" not in outputs[1]  # only the first one speaks
+    one, history = trained(preprocess=small_models.jitter, validation=small_models.examples(33, seed=5).batch(BATCH), **settings)
+    for worker in range(2):
+        with np.load(tmp_path / f"final-{worker}.npz") as final:
+            for mine, theirs in zip(small_models.variables(one), final.values(), strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=1e-5)
+        other = json.loads((tmp_path / f"history-{worker}.json").read_text())
+        for name, values in history.history.items():
+            np.testing.assert_allclose(values, other[name], rtol=1e-5)
+    assert (tmp_path / "best.weights.h5").exists()

@@ -1,0 +1,19 @@
+"""What all applications share: settings, data, strategies, the loop, TensorBoard, export.
+
+Importing this package does not import TensorFlow; its modules do.
+"""
+import os
+
+from training.config import Config, UserError
+
+__all__ = ["Config", "UserError", "load"]
+
+# TensorFlow turns oneDNN on by itself only on processors with AVX-512 VNNI and later; AVX2 gains from it as well
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def load(run):
+    """Returns (model with the run's best weights, its Config) for a run's folder."""
+    from training import run as flow
+
+    return flow.load(run)

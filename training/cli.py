@@ -1,0 +1,159 @@
+"""The command line of every application: `python -m apps.<task> [verb] …`."""
+import contextlib
+import dataclasses
+import errno
+import os
+import sys
+from typing import Annotated
+
+import tyro
+
+from training import config as settings
+
+VERBS = {
+    "train": "train, test, draw and export (the default)",
+    "evaluate": "test a run on its own or another data set, with confidence intervals",
+    "predict": "answer for files with the newest export or a server",
+    "summary": "shapes, parameters and multiply-adds by layer",
+    "search": "look for better settings, coarse to fine",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Tests a finished run, on its own test split or on another data set's."""
+
+    run: tyro.conf.Positional[str | None] = None
+    """folder or name of a run (default: the newest finished one)"""
+    dataset: str | None = None
+    """another data set with the same classes"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data sets"""
+    manual_dir: str | None = None
+    """folder of data sets that are fetched by hand"""
+    resamples: int = 100
+    """bootstrap samples of the test split for the 95 % interval"""
+    runs: str = "runs"
+    """folder that holds the runs"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Answers for files with the newest export, or with a server that holds it."""
+
+    inputs: tyro.conf.Positional[tuple[str, ...]]
+    """files to answer for"""
+    server: str | None = None
+    """HOST:PORT of a TensorFlow Serving gRPC port, instead of an export on this machine"""
+    export: str | None = None
+    """folder of one exported version (default: the newest under --saved-models)"""
+    saved_models: str = "saved_models"
+    """folder that holds the exports"""
+    output: str = "predictions"
+    """folder that takes the answers"""
+    timeout_seconds: float = 60.0
+    """how long to wait for a server"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """Trains with settings drawn from the application's search space, coarse then fine, and says which were best."""
+
+    trials: int = 12
+    """trainings in all"""
+    search_epochs: int | None = None
+    """epochs of each (default: the data set's own number)"""
+    study: str = "search"
+    """name under which the trials are kept: the same name goes on where it stopped"""
+
+
+def main(app, arguments=None):
+    """Runs one application's command line; `app` is its package."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
+    program = f"python -m {app.__name__}" + ("" if verb == "train" else f" {verb}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with sentences(debug="--debug" in arguments, stopped="go on with --resume" if verb == "train" else ""):
+        request = _parse(app, verb, program, arguments)
+        from training import run
+
+        getattr(run, verb)(app, *request)
+
+
+@contextlib.contextmanager
+def sentences(debug=False, stopped=""):
+    """Ends the program with one sentence and exit code 2 where an error comes out of the block; `debug` lets it through."""
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\nstopped" + (f"; {stopped}" if stopped else ""), file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: the last flush must not complain
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: {_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _sentence(error):
+    if isinstance(error, settings.UserError):
+        return str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        return f"the disk is full ({getattr(error, 'filename', None) or 'while writing'}): make room, then go on with --resume"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]} (--debug shows where)"
+
+
+def _parse(app, verb, program, arguments):
+    """Returns what the verb's function takes after the app; imports no TensorFlow."""
+    if verb in ("evaluate", "predict"):
+        kind = Evaluate if verb == "evaluate" else Predict
+        request = tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
+        if verb == "predict" and not request.inputs:
+            raise settings.UserError("predict needs the names of one or more files")
+        return (request,)
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    arguments, default = _settings_file(app, arguments)
+    description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in VERBS.items()) + \
+        ".\n--config FILE takes the settings from a run's config.json; flags change them."
+    if verb == "search":
+        search, config = tyro.cli(
+            tuple[Annotated[_Search, tyro.conf.arg(name="")], Annotated[app.Config, tyro.conf.arg(name="")]],
+            prog=program, args=arguments, description=description, default=(_Search(), default))
+        return settings.resolve(app, config), search
+    config = tyro.cli(app.Config, prog=program, args=arguments, description=description, default=default)
+    if config.resume:
+        _refuse_settings_with_resume(flags)
+        return (config,)
+    return (settings.resolve(app, config),)
+
+
+def _settings_file(app, arguments):
+    """Takes `--config FILE` out of the arguments and returns (the others, the settings it holds)."""
+    for index, argument in enumerate(arguments):
+        if argument == "--config" or argument.startswith("--config="):
+            joined = "=" in argument
+            path = argument.partition("=")[2] if joined else "".join(arguments[index + 1:index + 2])
+            if not path:
+                raise settings.UserError("--config needs the name of a file")
+            rest = arguments[:index] + arguments[index + (1 if joined else 2):]
+            # a run's name and the wish to resume belong to that run, not to the next one
+            return rest, dataclasses.replace(settings.load(app.Config, path), name=None, resume=False)
+    return arguments, app.Config()
+
+
+def _refuse_settings_with_resume(flags):
+    kept = {"--resume", "--runs", "--name", "--debug"}
+    others = [flag for flag in flags if flag.replace("_", "-") not in kept]
+    if others:
+        raise settings.UserError(f"--resume goes on with the run's own settings: leave out {', '.join(others)}")

@@ -1,0 +1,3 @@
+"""Data sets that TFDS lacks, as TFDS builders; importing one registers it under its module's name."""
+
+NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder")

@@ -1,0 +1,279 @@
+"""Annotated images from files that nobody has checked: their pixels, their boxes, and what is wrong with them."""
+import collections
+import dataclasses
+import hashlib
+import io
+import math
+import os
+import pathlib
+import sys
+import time
+import warnings
+import xml.etree.ElementTree
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import tensorflow_datasets as tfds
+
+from training import images
+from training.config import UserError
+
+MAX_IMAGE_BYTES = 2 ** 28
+MAX_XML_BYTES = 2 ** 22
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+# what PIL may take a file for: not the formats that start another program
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
+_SECONDS_BETWEEN_LINES = 10
+
+
+def features(class_names):
+    """Returns the features of a detection set, the same for all of ours."""
+    return tfds.features.FeaturesDict({
+        "image": tfds.features.Image(),
+        "image/id": np.int64,
+        "image/filename": tfds.features.Text(),
+        "objects": tfds.features.Sequence({
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=class_names),
+            "is_crowd": np.bool_,
+            "is_difficult": np.bool_,
+        }),
+    })
+
+
+@dataclasses.dataclass(kw_only=True)
+class FolderConfig(tfds.core.BuilderConfig):
+    """A folder of one's own. Its name is the hash of the folder's content; the rest is only needed to prepare it."""
+
+    folder: str
+    class_names: list[str]
+    parts: dict[str, list]
+    """by split, what the images are made from"""
+
+
+class Picture:
+    """One checked image, upright.
+
+    file:          its bytes: as they were when they are a JPEG or PNG that is stored upright, else as PNG
+    height, width: in pixels, upright
+    is_turned:     it was stored lying on its side: its stored height is `width`
+    """
+
+    def __init__(self, content, source):
+        """Raises UserError, naming `source`, when the content is no image, is damaged, or has too many pixels."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PIL's limit of pixels; the one below is ours
+                image = PIL.Image.open(io.BytesIO(content), formats=_FORMATS)
+                self._check(image, content, source)
+        except UserError:
+            raise
+        except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
+            raise UserError(f"{source} is no image, or a damaged one: {error}") from None
+
+    def _check(self, image, content, source):
+        width, height = image.size
+        if width * height > images.MAX_PIXELS:
+            raise UserError(f"{source} has {width} x {height} pixels, more than the limit of {images.MAX_PIXELS:,}")
+        is_jpeg = image.format in ("JPEG", "MPO")
+        self._orientation = _orientation(image) if is_jpeg else 1
+        self.is_turned = self._orientation >= 5
+        self.height, self.width = (width, height) if self.is_turned else (height, width)
+        if self._orientation == 1 and (is_jpeg or image.format == "PNG"):
+            if is_jpeg:
+                image.draft(None, (width // 8, height // 8))  # reads every byte, with an eighth of the work
+            image.load()
+            self.file = io.BytesIO(content)
+            return
+        if self._orientation != 1:
+            image = PIL.ImageOps.exif_transpose(image)
+        self.file = io.BytesIO()
+        image.convert("RGB").save(self.file, "png", compress_level=1)
+        self.file.seek(0)
+
+    def upright(self, ymin, xmin, ymax, xmax):
+        """Returns a box of the stored image as a box of the upright one; only where `is_turned`."""
+        from_right, from_bottom = self._orientation in (7, 8), self._orientation in (6, 7)
+        ymin, xmin, ymax, xmax = xmin, ymin, xmax, ymax
+        if from_right:  # the stored left is below
+            ymin, ymax = self.height - ymax, self.height - ymin
+        if from_bottom:  # the stored top is on the right
+            xmin, xmax = self.width - xmax, self.width - xmin
+        return ymin, xmin, ymax, xmax
+
+
+def _orientation(image):
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # the image may be read although what is written about it cannot
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+class Boxes:
+    """Turns boxes in pixels into TFDS's, and counts those that are wrong."""
+
+    def __init__(self):
+        self.faults = collections.Counter()
+
+    def box(self, yxyx, height, width):
+        """Returns a tfds BBox, clipped to the image, or None when nothing of it lies there.
+
+        yxyx: (ymin, xmin, ymax, xmax) in pixels; up to one pixel over the edge is rounding, and not counted
+        """
+        if not all(math.isfinite(value) for value in yxyx):
+            self.faults["is no number"] += 1
+            return None
+        ymin, xmin, ymax, xmax = yxyx
+        if ymin > ymax or xmin > xmax:
+            self.faults["inverted"] += 1
+            return None
+        if ymin == ymax or xmin == xmax:
+            self.faults["empty"] += 1
+            return None
+        clipped = max(ymin, 0), max(xmin, 0), min(ymax, height), min(xmax, width)
+        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+            self.faults["outside the image"] += 1
+            return None
+        if max(abs(before - after) for before, after in zip(yxyx, clipped)) > 1:
+            self.faults["clipped"] += 1
+        ymin, xmin, ymax, xmax = clipped
+        return tfds.features.BBox(ymin=ymin / height, xmin=xmin / width, ymax=ymax / height, xmax=xmax / width)
+
+    def report(self, name):
+        """Says in one line what was wrong, if anything was."""
+        dropped = {fault: count for fault, count in self.faults.items() if fault != "clipped"}
+        parts = []
+        if self.faults["clipped"]:
+            count = self.faults["clipped"]
+            parts.append(f"{count} boxes reach out of their image and were clipped" if count > 1
+                         else "1 box reaches out of its image and was clipped")
+        if dropped:
+            kinds = ", ".join(f"{count} {fault}" for fault, count in dropped.items())
+            count = sum(dropped.values())
+            parts.append(f"{count} box{'es were' if count > 1 else ' was'} dropped ({kinds})")
+        if parts:
+            print(f"{name}: {'; '.join(parts)}", file=sys.stderr, flush=True)
+        self.faults.clear()
+
+
+def voc(content, source):
+    """Returns (height, width, objects) of a PASCAL VOC annotation; 0, 0 where it states no size.
+
+    objects: list of (name, (ymin, xmin, ymax, xmax) in pixels as written, is_difficult). As in TFDS's own reader of
+    VOC nothing is subtracted, although VOC itself counts pixels from 1.
+
+    Raises:
+        UserError: no well-formed XML, a document type (which could declare entities that expand without end), too
+            large, or a box without numbers.
+    """
+    if len(content) > MAX_XML_BYTES:
+        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes: no annotation of one image")
+    try:
+        root = xml.etree.ElementTree.fromstring(
+            content, xml.etree.ElementTree.XMLParser(target=_WithoutDoctype()))
+    except _Doctype:
+        raise UserError(f"{source} has a document type declaration, which is not read: remove it") from None
+    except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:
+        raise UserError(f"{source} is no well-formed XML: {error}") from None
+
+    def number(node, path):
+        text = node.findtext(path)
+        try:
+            return float(text)
+        except (TypeError, ValueError):
+            raise UserError(f"{source} has {text!r} where a number is needed ({path})") from None
+
+    size = [number(root, f"size/{name}") if root.find(f"size/{name}") is not None else 0 for name in ("height", "width")]
+    objects = []
+    for node in root.iter("object"):
+        label = (node.findtext("name") or "").strip()
+        if node.find("bndbox") is None:
+            raise UserError(f"{source} has an object {label!r} without a bndbox")
+        box = tuple(number(node, f"bndbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax"))
+        objects.append((label, box, (node.findtext("difficult") or "0").strip() == "1"))
+    return *size, objects
+
+
+def example(content, source, name, number, size, objects, class_names, boxes):
+    """Returns the features of one image.
+
+    content:    bytes of the image file
+    source:     the image's name in error sentences
+    size:       (height, width) that the annotation states; zeros where it does not
+    objects:    (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult) each. The boxes are those of
+                the image as it is shown; where the annotation states the size of the image as it is stored, lying on
+                its side, they are turned with it.
+    boxes:      the Boxes that count what is wrong
+
+    Raises:
+        UserError: the image is damaged, has another size than stated, or a label is none of the classes.
+    """
+    picture = Picture(content, source)
+    shown = (picture.height, picture.width)
+    stated = tuple(size) if all(size) else shown
+    is_stored = picture.is_turned and stated != shown and stated == shown[::-1]
+    if stated != shown and not is_stored:
+        raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but its annotation says "
+                        f"{stated[1]:g} x {stated[0]:g}")
+    kept = []
+    for label, box, is_crowd, is_difficult in objects:
+        if label not in class_names:
+            raise UserError(f"{source}: the label {label!r} is none of the classes {', '.join(class_names[:20])}")
+        box = boxes.box(picture.upright(*box) if is_stored else box, picture.height, picture.width)
+        if box is not None:
+            kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
+    return {"image": picture.file, "image/id": number, "image/filename": name, "objects": kept}
+
+
+def inside(folder, name):
+    """Returns the path of a file that a data set names; raises UserError when it lies outside the folder."""
+    path = pathlib.Path(os.path.normpath(folder / name))  # links that the folder's owner made are followed
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise UserError(f"the name {name!r} leads out of the folder {folder}")
+    return path
+
+
+def read(path):
+    """Returns the bytes of a file; raises UserError when it is not there or larger than an image may be."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_IMAGE_BYTES + 1)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UserError(f"{path} is named by the data set and not there") from None
+    if len(content) > MAX_IMAGE_BYTES:
+        raise UserError(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes")
+    return content
+
+
+def identity(folder, files):
+    """Returns a hash of the files' names in the folder, their sizes and times: what a data set is told apart by."""
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def progress(items, name):
+    """Yields the items of a list, and says on the error stream every ten seconds how long it will take."""
+    start = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - said > _SECONDS_BETWEEN_LINES:
+            said = now
+            minutes, seconds = divmod(int((now - start) / done * (len(items) - done)), 60)
+            print(f"preparing {name}: {done:,} of {len(items):,}, about {minutes} min {seconds} s left",
+                  file=sys.stderr, flush=True)
+        yield item
+
+
+class _Doctype(Exception):
+    pass
+
+
+class _WithoutDoctype(xml.etree.ElementTree.TreeBuilder):
+    def doctype(self, name, public_id, system_id):
+        raise _Doctype

@@ -1,0 +1,69 @@
+"""BCCD: photographs of blood cells under a microscope, with boxes around them."""
+import pathlib
+import zipfile
+import zlib
+
+import tensorflow_datasets as tfds
+
+from training.config import UserError
+from training.datasets import annotations
+
+CLASS_NAMES = ["RBC", "WBC", "Platelets"]
+_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+
+class Bccd(tfds.core.GeneratorBasedBuilder):
+    """364 photographs (640x480) of stained blood: red and white blood cells and platelets, 4,888 boxes.
+
+    Source: Shenggan/BCCD_Dataset (MIT licence), with its own split: 205 train, 87 validation, 72 test.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    put the folder BCCD of https://github.com/Shenggan/BCCD_Dataset (Annotations, ImageSets and JPEGImages)
+    into a zip file and name the folder that holds bccd/BCCD.zip
+    """
+    NOTICE = "about 5 s"
+    pkg_dir_path = None
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            description=self.__doc__, homepage="https://github.com/Shenggan/BCCD_Dataset",
+            features=annotations.features(CLASS_NAMES))
+
+    def _split_generators(self, dl_manager):
+        path = pathlib.Path(dl_manager.manual_dir) / "bccd" / "BCCD.zip"
+        if not path.is_file():
+            raise UserError(f"{path} is not there: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
+        return {split: self._generate_examples(path, part) for split, part in _SPLITS.items()}
+
+    def _generate_examples(self, path, part):
+        boxes = annotations.Boxes()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = _member(archive, path, f"ImageSets/Main/{part}.txt").decode("utf-8", "replace").split()
+                if not names:
+                    raise UserError(f"{path}: ImageSets/Main/{part}.txt names no image")
+                for name in names:
+                    source = f"{path}: Annotations/{name}.xml"
+                    *size, objects = annotations.voc(_member(archive, path, f"Annotations/{name}.xml"), source)
+                    objects = [(label, box, False, is_difficult) for label, box, is_difficult in objects]
+                    number = int("".join(filter(str.isdigit, name)) or 0)
+                    image = _member(archive, path, f"JPEGImages/{name}.jpg")
+                    yield name, annotations.example(image, f"{path}: JPEGImages/{name}.jpg", f"{name}.jpg", number,
+                                                    size, objects, CLASS_NAMES, boxes)
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
+            raise UserError(f"{path} cannot be read as a zip file: {error}") from None
+        boxes.report(f"bccd, {part}")
+
+
+def _member(archive, path, name):
+    """Returns the bytes of a member, read in place and never unpacked; no more than an image may have."""
+    try:
+        member = archive.getinfo(f"BCCD/{name}")
+    except KeyError:
+        raise UserError(f"{path} holds no BCCD/{name}") from None
+    if member.file_size > annotations.MAX_IMAGE_BYTES:
+        raise UserError(f"{path}: {name} unpacks to {member.file_size:,} bytes, too many for what it is")
+    with archive.open(member) as file:
+        return file.read(member.file_size)

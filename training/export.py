@@ -1,0 +1,371 @@
+"""SavedModels for TensorFlow Serving: versions that appear whole, with warm-up, labels and the server's settings.
+
+    saved_models/
+      models.config batching.config monitoring.config     what the server is started with
+      detection/                                          a model: base path /models/detection in the container
+        1/ 2/ …                                           versions; the server takes the newest
+          saved_model.pb variables/ assets/
+          assets.extra/tf_serving_warmup_requests         replayed by the server before it answers anybody
+          assets.extra/class_names.txt …                  labels, for people
+"""
+import contextlib
+import errno
+import functools
+import os
+import pathlib
+import shutil
+import socket
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow.core.protobuf import saved_model_pb2
+
+from training.config import UserError
+
+SERVER_VERSION = "2.20.0"
+"""the newest release of TensorFlow Serving, and the one of `deploy`"""
+
+WARMUP_FILE = "tf_serving_warmup_requests"
+_PARTIAL = ".partial-"
+_STALE_SECONDS = 24 * 3600
+
+# One file for all models: a request waits 2 ms for company, a large one is split, a full queue refuses.
+_BATCHING = """max_batch_size { value: 32 }
+batch_timeout_micros { value: 2000 }
+num_batch_threads { value: 4 }
+max_enqueued_batches { value: 64 }
+enable_large_batch_splitting { value: true }
+"""
+_MONITORING = """prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+"""
+
+
+def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
+    """Writes the next version of a model for TensorFlow Serving and returns its folder.
+
+    The version is written under a name that no server takes for a version and renamed when it is whole and on the
+    disk. Of two exports at once the second takes the next number. `models.config` beside the model's folder gets the
+    model if it lacks it; `batching.config` and `monitoring.config` are written if they are not there.
+
+    Arguments:
+        folder: of the model, e.g. saved_models/detection; its name is the model's name.
+        model: whose variables the signatures read.
+        signatures: {name: (function, {input name: TensorSpec})}; a function takes its inputs by name and returns
+            {output name: tensor}. Floating outputs become float32.
+        labels: {file name: list of lines}, kept in assets.extra.
+        warmup: {signature: {input name: value}}, one request for every signature.
+        force: export although the signature or the version of TensorFlow speaks against it.
+
+    Raises:
+        UserError: the newest version has another signature, or TensorFlow is newer than the newest server.
+        ValueError: a signature without a warm-up request, or one that a server cannot run.
+    """
+    folder = pathlib.Path(folder)
+    warmup = warmup or {}
+    missing = sorted(set(signatures) - set(warmup))
+    if missing:
+        raise ValueError(f"no warm-up request for the signature {missing[0]}")
+    if not force:
+        _check_tensorflow()
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
+    partial = folder / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write(partial, model, signatures)
+        _check_servable(partial)
+        if not force:
+            _check_signature(folder, partial)
+        _write_extras(partial, folder.name, signatures, labels or {}, warmup)
+        _flush(partial)
+        version = _publish(folder, partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    configure(folder)
+    return version
+
+
+def newest(folder):
+    """Returns the folder of the newest version, by number.
+
+    Raises:
+        UserError: there is none.
+    """
+    versions = _versions(folder)
+    if not versions:
+        raise UserError(f"there is no export in {folder}: train one with `python -m apps.{pathlib.Path(folder).name}`, "
+                        "or name another folder")
+    return pathlib.Path(folder) / str(versions[-1])
+
+
+def answer(version, inputs, signature="serving_default"):
+    """Returns what an exported version answers, in this process.
+
+    Arguments:
+        version: folder of one version.
+        inputs: {input name: array or list}; strings as a list of bytes (NumPy's own string arrays drop trailing zeros).
+
+    Returns: {output name: numpy array}
+
+    Raises:
+        UserError: no export there, no such signature, or other inputs than it takes.
+    """
+    functions = _load(str(pathlib.Path(version).resolve())).signatures
+    if signature not in functions:
+        raise UserError(f"{version} has no signature {signature}; it has {', '.join(sorted(functions))}")
+    function = functions[signature]
+    specs = function.structured_input_signature[1]
+    if set(inputs) != set(specs):
+        raise UserError(f"the signature {signature} takes {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
+    tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
+    return {name: value.numpy() for name, value in function(**tensors).items()}
+
+
+def describe(version):
+    """Returns {signature: {"inputs": {name: (dtype name, shape)}, "outputs": …}} of a version, without loading it.
+
+    A dimension of any size is None.
+    """
+    def tensors(infos):
+        return {name: (tf.dtypes.as_dtype(info.dtype).name,
+                       tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim))
+                for name, info in sorted(infos.items())}
+
+    graph = _read_saved_model(version).meta_graphs[0]
+    return {name: {"inputs": tensors(signature.inputs), "outputs": tensors(signature.outputs)}
+            for name, signature in sorted(graph.signature_def.items()) if not name.startswith("__")}
+
+
+def configure(folder):
+    """Makes sure that a server started with the settings beside `folder` serves the model in it.
+
+    Other models, and a changed entry of this one, are left as they are.
+    """
+    from tensorflow_serving.config import model_server_config_pb2
+
+    folder = pathlib.Path(folder)
+    path = folder.parent / "models.config"
+    with _locked(folder.parent):
+        config = model_server_config_pb2.ModelServerConfig()
+        if path.exists():
+            try:
+                text_format.Parse(path.read_text(), config)
+            except (text_format.ParseError, UnicodeDecodeError) as error:
+                raise UserError(f"{path} is no ModelServerConfig ({error}): mend or remove it; "
+                                f"the export itself is in {folder}") from None
+        if folder.name not in [model.name for model in config.model_config_list.config]:
+            config.model_config_list.config.add(
+                name=folder.name, base_path=f"/models/{folder.name}", model_platform="tensorflow")
+            _replace(path, text_format.MessageToString(config))
+        for name, text in (("batching.config", _BATCHING), ("monitoring.config", _MONITORING)):
+            if not (folder.parent / name).exists():
+                _replace(folder.parent / name, text)
+
+
+def _check_tensorflow():
+    ours, servers = (".".join(version.split(".")[:2]) for version in (tf.__version__, SERVER_VERSION))
+    if tuple(map(int, ours.split("."))) > tuple(map(int, servers.split("."))):
+        raise UserError(f"TensorFlow {ours} is newer than the newest TensorFlow Serving, {servers}, which may not load "
+                        f"its exports: install TensorFlow {servers}, or export with --force")
+
+
+def _write(path, model, signatures):
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, specs) in signatures.items():
+        named = [tf.TensorSpec(spec.shape, spec.dtype, name=input_name) for input_name, spec in specs.items()]
+        archive.add_endpoint(name, _by_name(function, list(specs)), input_signature=named)
+    archive.write_out(str(path), verbose=False)
+
+
+def _by_name(function, names):
+    """Returns `function` with positional inputs, as ExportArchive calls it, and float32 for every floating output."""
+    def endpoint(*inputs):
+        outputs = function(**dict(zip(names, inputs)))
+        return {name: tf.cast(value, tf.float32) if value.dtype.is_floating else tf.identity(value)
+                for name, value in outputs.items()}
+
+    return endpoint
+
+
+def _check_servable(path):
+    """Refuses what a server refuses, too late: Python in the graph, and XLA, which is off in it on CPUs."""
+    graph = _read_saved_model(path).meta_graphs[0].graph_def
+    functions = graph.library.function
+    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
+        if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
+            raise ValueError(f"the export calls Python ({node.name}): a server has none")
+        if node.attr["_XlaMustCompile"].b:
+            raise ValueError(f"the export must be compiled by XLA ({node.name}): a server does not on CPUs")
+    for function in functions:
+        if function.attr["_XlaMustCompile"].b:
+            raise ValueError(f"the export must be compiled by XLA ({function.signature.name}): "
+                             "a server does not on CPUs")
+
+
+def _check_signature(folder, partial):
+    versions = _versions(folder)
+    if versions:
+        difference = _difference(describe(folder / str(versions[-1])), describe(partial))
+        if difference:
+            raise UserError(f"clients of {folder / str(versions[-1])} would break: {difference}; "
+                            "export to another folder with --saved-models, or with --force")
+
+
+def _difference(old, new):
+    """Returns the first difference that a client would notice as a sentence; a further signature is none."""
+    for signature in old:
+        if signature not in new:
+            return f"the signature {signature} is gone"
+        for side in ("inputs", "outputs"):
+            before, after = old[signature][side], new[signature][side]
+            for name in [*before, *(name for name in after if name not in before)]:
+                if name not in after:
+                    return f"{signature} no longer has {name} among its {side}"
+                if name not in before:
+                    return f"{signature} now has {name} among its {side}"
+                if before[name] != after[name]:
+                    return f"{name} of {signature} was {_words(before[name])} and is {_words(after[name])}"
+    return None
+
+
+def _words(tensor):
+    dtype, shape = tensor
+    return f"{dtype} ({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _write_extras(partial, model_name, signatures, labels, warmup):
+    extras = partial / "assets.extra"
+    extras.mkdir()
+    for name, lines in labels.items():
+        (extras / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    with tf.io.TFRecordWriter(str(extras / WARMUP_FILE)) as writer:
+        for name, (_, specs) in signatures.items():
+            writer.write(_warmup_record(model_name, name, specs, warmup[name]))
+
+
+def _warmup_record(model_name, signature, specs, inputs):
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature
+    for name, spec in specs.items():
+        request.inputs[name].CopyFrom(tensor_proto(inputs[name], spec.dtype))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    return log.SerializeToString()
+
+
+def tensor_proto(value, dtype=None):
+    """Returns a TensorProto; strings keep their trailing zeros and an empty list its one dimension."""
+    if isinstance(value, tf.Tensor):
+        value = value.numpy()
+    if not isinstance(value, np.ndarray) and len(value) and isinstance(value[0], bytes):
+        value = np.array(value, object)
+    return tf.make_tensor_proto(value, dtype=dtype)
+
+
+def _publish(folder, partial):
+    """Renames a finished version to the next free number: a rename onto a version fails, and then the next is tried."""
+    while True:
+        version = folder / str((_versions(folder) or [0])[-1] + 1)
+        try:
+            os.rename(partial, version)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            continue
+        _flush_folder(folder)
+        return version
+
+
+def _versions(folder):
+    """Returns the version numbers in a folder, ascending; a server reads the same names as numbers."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
+
+
+def _remove_stale(folder):
+    """Removes what exports left that were killed: by a process of this machine that is gone, or a day ago."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        host, _, process = path.name.removeprefix(_PARTIAL).rpartition("-")
+        is_gone = host == socket.gethostname() and process.isdigit() and not _is_alive(int(process))
+        with contextlib.suppress(OSError):
+            if is_gone or time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path)
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush(folder):
+    """Brings every file below a folder, and the names themselves, to the disk."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(path, name), "rb") as file:
+                os.fsync(file.fileno())
+        _flush_folder(path)
+
+
+def _flush_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path, text):
+    partial = path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Lets one export at a time change the server's settings: two would lose one another's model."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_saved_model(version):
+    path = pathlib.Path(version) / "saved_model.pb"
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString(path.read_bytes())
+    return message
+
+
+@functools.lru_cache(maxsize=1)
+def _load(version):
+    if not os.path.exists(os.path.join(version, "saved_model.pb")):
+        raise UserError(f"{version} is no exported version: it has no saved_model.pb")
+    try:
+        return tf.saved_model.load(version)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise UserError(f"the export in {version} cannot be loaded: {str(error).splitlines()[0]}") from None

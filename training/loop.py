@@ -1,0 +1,373 @@
+"""The training loop: one for every strategy and every Keras model, with exact resume."""
+import contextlib
+import functools
+import math
+import signal
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import strategies
+from training.checkpoint import Checkpoints
+from training.config import UserError
+
+MOST_STEPS_PER_CALL = 64
+SECONDS_PER_CALL = 1.0
+
+
+def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), steps_per_call=None, checkpoints=None,
+        checkpoint_every=200, limit_steps=None, xla=False):
+    """Trains a compiled model, made under `strategy.scope()`, and returns its Keras History.
+
+    train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches (`training.data.shuffled`)
+    validation:       Dataset of batches for all replicas together, the last one of any size; or a function without
+                      arguments that returns {name: float}. Both are logged as `val_<name>`.
+    steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: about a second's worth
+    checkpoints:      folder to save to and, where it holds something, to resume from
+    checkpoint_every: steps between two saves within an epoch; the end of an epoch is always saved
+    limit_steps:      train for so many steps in all, and validate on as many batches
+    xla:              compile the train step with XLA; needs one replica and static shapes
+
+    A model with its own `train_step(data)` gets data = (inputs, targets), reports through `keras.metrics` and draws from
+    a `keras.random.SeedGenerator`: what is no variable cannot be resumed. One with several optimizers keeps them as
+    attributes, builds them in `compile` and calls `super().compile(optimizer=None)`.
+    Callbacks get whole calls as batches: `on_train_batch_end(last step of the call, logs)`. Besides Keras's `params` they
+    find `position` (epoch and step where this process starts), `total_steps`, `batch_size` and `chief`. One that learns
+    names the attributes that are to be saved in a class attribute `STATE`; one with a method `close` is closed however
+    training ends. Those that write files are to be given to the first worker only.
+
+    Raises:
+        UserError: the data's length is unknown or does not suit the strategy, the loss is not finite, or the checkpoints
+            belong to another model.
+        SystemExit: with code 143 after SIGTERM; everything is saved.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    whole = train(0, 0, tf.distribute.InputContext())
+    steps, batch_size = _length(whole, "training data"), _batch_size(whole, strategy, xla)
+    total = min(epochs * steps, limit_steps or math.inf)
+    steps = min(steps, total)
+    epochs = math.ceil(total / steps)
+    optimizers = _build(model, whole.element_spec, strategy)
+    train_call = _train_call(model, strategy, xla)
+    validate = _validation(model, validation, strategy, limit_steps)
+    average_statistics = _statistics_average(model, strategy)
+    agree = _agreement(strategy)
+    callbacks = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model)
+    saved, position = None, None
+    if checkpoints:
+        facts = {"model": type(model).__name__, "steps_per_epoch": steps, "batch_size": batch_size}
+        saved = Checkpoints(checkpoints, model, optimizers, callbacks.callbacks, strategy, facts)
+        position = saved.load()
+    first_epoch, step = position or (0, 0)
+    if agree(first_epoch, -first_epoch, step, -step) != (first_epoch, -first_epoch, step, -step):
+        raise UserError(f"the workers see different checkpoints in {checkpoints}: it must be on a file system that they share")
+    callbacks.set_params({"epochs": epochs, "steps": steps, "verbose": 0, "position": (first_epoch, step),
+                          "total_steps": total, "batch_size": batch_size, "chief": strategies.is_chief(strategy)})
+
+    model.stop_training = False
+    pace = _Pace(steps_per_call)
+    validation_seconds = math.inf
+
+    def between_calls(epoch, step, save):
+        """Lets all workers take the same turn: saves, stops, or leaves after a signal."""
+        signal_number, stop, pace.count = agree(signals.received, model.stop_training, pace.count)
+        model.stop_training = bool(stop)
+        if saved and (save or signal_number):
+            saved.save(epoch, step)
+        if signal_number:
+            _leave(signal_number, epoch * steps + step)
+
+    with _lost_worker(strategy), _signals(saved) as signals, _closing(callbacks.callbacks):
+        callbacks.on_train_begin()
+        if position and not step:
+            saved.restore()  # was saved after on_epoch_end
+        if not position:
+            _separate_seeds(model, strategy)
+        for epoch in range(first_epoch, epochs):
+            if model.stop_training:
+                break
+            end = min(steps, total - epoch * steps)
+            callbacks.on_epoch_begin(epoch)
+            if step:
+                saved.restore()  # was saved within the epoch, after on_epoch_begin had done what it does
+            else:
+                model.reset_metrics()
+            if step < end and not model.stop_training:
+                iterator = iter(strategy.distribute_datasets_from_function(functools.partial(train, epoch, step)))
+            while step < end and not model.stop_training:
+                count = min(pace.count, end - step, checkpoint_every - step % checkpoint_every)
+                callbacks.on_train_batch_begin(step)
+                started = time.perf_counter()
+                logs, bad_step = train_call(iterator, count, step)
+                pace.note(count, time.perf_counter() - started)
+                if bad_step is not None:
+                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: lower --learning-rate or "
+                                    "try --dtype float32; the last good checkpoint is kept")
+                step += count
+                callbacks.on_train_batch_end(step - 1, logs)
+                between_calls(epoch, step, save=step % checkpoint_every == 0 and step < end)
+            if saved and validate and validation_seconds > 10:
+                saved.save(epoch, step)  # a long validation is not to cost training that is done
+            logs = _floats(model.get_metrics_result())
+            average_statistics()
+            if validate:
+                callbacks.on_test_begin()
+                started = time.perf_counter()
+                values = validate()
+                validation_seconds = time.perf_counter() - started
+                callbacks.on_test_end(values)
+                logs |= {f"val_{name}": value for name, value in values.items()}
+            callbacks.on_epoch_end(epoch, logs)
+            step = 0
+            between_calls(epoch + 1, 0, save=True)
+        if model.optimizer is not None:  # averaged weights, where the optimizer keeps them
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+        callbacks.on_train_end()
+    return model.history
+
+
+def _length(data, what):
+    """Returns the number of batches in a Dataset."""
+    length = int(data.cardinality())
+    if length == tf.data.UNKNOWN_CARDINALITY:
+        raise UserError(f"the {what} has an unknown number of batches: state it with tf.data.experimental.assert_cardinality")
+    if length == tf.data.INFINITE_CARDINALITY:
+        raise UserError(f"the {what} never ends: say how many batches make an epoch with Dataset.take")
+    if not length:
+        raise UserError(f"the {what} has not one full batch: lower --batch-size or use more examples")
+    return length
+
+
+def _batch_size(data, strategy, xla):
+    specs = tf.nest.flatten(data.element_spec)
+    size, replicas = specs[0].shape[0], strategy.num_replicas_in_sync
+    if size is None:
+        raise UserError("training batches need a fixed size: batch them with drop_remainder=True")
+    if size % replicas:
+        raise UserError(f"--batch-size {size} does not divide by the {replicas} replicas: choose a multiple of {replicas}")
+    if xla and replicas > 1:
+        raise UserError(f"--xla works on one device only, and there are {replicas} replicas: leave it out")
+    unknown = [str(spec.shape) for spec in specs if not spec.shape.is_fully_defined()]
+    if xla and unknown:
+        raise UserError(f"--xla needs batches of one fixed shape, and these have {', '.join(unknown)}: leave it out")
+    return size
+
+
+def _build(model, spec, strategy):
+    """Makes every variable before the first trace, because under a strategy none can be born in a step."""
+    with strategy.scope():
+        if model.optimizer is not None:
+            model._symbolic_build(data_batch=spec)  # Keras has no public way to build metrics and optimizer
+    found = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    optimizers = list({id(optimizer): optimizer for optimizer in found}.values())
+    unbuilt = [optimizer.name for optimizer in optimizers if not optimizer.built]
+    if unbuilt:
+        raise ValueError(f"build the optimizers {unbuilt} in the model's compile(), and pass optimizer=None to super().compile()")
+    return optimizers
+
+
+def _train_call(model, strategy, xla):
+    """Returns call(iterator, count, first step) -> (metrics, the first step whose loss was not finite or None)."""
+    train_step = tf.function(model.train_step, jit_compile=True) if xla else model.train_step
+
+    def step(batch):
+        logs = train_step(batch) or {}
+        losses = [value for name, value in logs.items() if _is_loss(name)]
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(loss)) for loss in losses]) if losses else tf.constant(True)
+
+    @tf.function
+    def steps(iterator, count):
+        good = tf.constant(0)  # steps before the first bad one
+        all_good = tf.constant(True)
+        for _ in tf.range(count):
+            finite = strategy.experimental_local_results(strategy.run(step, args=(next(iterator),)))
+            all_good = tf.logical_and(all_good, tf.reduce_all(finite))
+            good += tf.cast(all_good, tf.int32)
+        return model.get_metrics_result(), good
+
+    def call(iterator, count, first):
+        try:
+            logs, good = steps(iterator, tf.constant(count))
+        except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
+            if isinstance(error, tf.errors.FailedPreconditionError) and "contained only" not in str(error):
+                raise
+            raise UserError(f"the training data ended within steps {first + 1} to {first + count}: it has fewer batches than it "
+                            "says (Dataset.cardinality)") from None
+        logs = _floats(logs)
+        if all(math.isfinite(value) for name, value in logs.items() if _is_loss(name)):
+            return logs, None
+        return logs, min(first + int(good), first + count - 1)  # another worker's loss may be the bad one
+
+    return call
+
+
+def _is_loss(name):
+    return name == "loss" or name.endswith("_loss")
+
+
+def _validation(model, validation, strategy, limit):
+    """Returns a function that computes {name: float}, or None."""
+    if validation is None:
+        return None
+    if not isinstance(validation, tf.data.Dataset):
+        return lambda: _from_chief(validation(), strategy)
+    if limit:
+        validation = validation.take(limit)
+    length = _length(validation, "validation data")
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    batches = strategy.experimental_distribute_dataset(validation.with_options(options))
+
+    def step(batch):  # a replica may get no example of the last batch, and a mean over none is NaN in a model's own test_step
+        def run():
+            model.test_step(batch)
+            return True
+        return tf.cond(tf.shape(tf.nest.flatten(batch)[0])[0] > 0, run, lambda: False)
+
+    @tf.function
+    def steps(iterator, count):
+        for _ in tf.range(count):
+            strategy.run(step, args=(next(iterator),))
+        return model.get_metrics_result()
+
+    def validate():
+        model.reset_metrics()
+        iterator = iter(batches)
+        for done in range(0, length, MOST_STEPS_PER_CALL):
+            logs = steps(iterator, tf.constant(min(MOST_STEPS_PER_CALL, length - done)))
+        return _floats(logs)
+
+    return validate
+
+
+def _agreement(strategy):
+    """Returns agree(*numbers): the largest of each over all workers, so that all take the same turn."""
+    if strategies.workers(strategy) == 1:
+        return lambda *numbers: numbers
+
+    @tf.function
+    def largest(numbers):
+        def own():
+            return tf.distribute.get_replica_context().all_gather(numbers[None], axis=0)
+        return tf.reduce_max(strategy.experimental_local_results(strategy.run(own))[0], axis=0)
+
+    return lambda *numbers: tuple(largest(tf.constant([int(n) for n in numbers], tf.int64)).numpy().tolist())
+
+
+def _from_chief(values, strategy):
+    """Returns the first worker's metrics on all workers: a last digit must not part their ways."""
+    values = {name: float(value) for name, value in values.items()}
+    if strategies.workers(strategy) == 1:
+        return values
+    own = tf.constant(list(values.values()), tf.float64)
+
+    @tf.function
+    def first(numbers):
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_gather(numbers[None], axis=0))
+
+    return dict(zip(values, strategy.experimental_local_results(first(own))[0][0].numpy().tolist()))
+
+
+def _separate_seeds(model, strategy):
+    """Gives each replica other random numbers: Keras's generators start equal, so dropout would mask all alike."""
+    seeds = [v for v in model.variables if v.name == "seed_generator_state"]
+
+    def separate():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for seed in seeds:
+            seed.assign(seed + tf.stack([tf.cast(replica, seed.value.dtype) * 0x9E3779B9, 0]))
+
+    if strategy.num_replicas_in_sync > 1 and seeds:
+        tf.function(lambda: strategy.run(separate))()
+
+
+def _statistics_average(model, strategy):
+    """Returns a function that makes moving statistics the mean over the replicas.
+
+    Keras keeps each replica's own, and saves the first one's.
+    """
+    statistics = [v for v in model.non_trainable_weights if v.dtype.startswith(("float", "bfloat"))]
+
+    def average():
+        replica = tf.distribute.get_replica_context()
+        for variable in statistics:
+            rows = replica.all_gather(tf.convert_to_tensor(variable.value)[None], axis=0)
+            equal = tf.reduce_all(rows == rows[0], axis=0)  # frozen weights stay what they are, to the last digit
+            variable.assign(tf.where(equal, rows[0], tf.reduce_mean(rows, axis=0)))
+
+    if strategy.num_replicas_in_sync == 1 or not statistics:
+        return lambda: None
+    return tf.function(lambda: strategy.run(average))
+
+
+class _Pace:
+    """Chooses how many steps a call takes: about a second's worth."""
+
+    def __init__(self, fixed):
+        self.fixed, self.count, self.calls = fixed, fixed or 1, 0
+
+    def note(self, count, seconds):
+        self.calls += 1
+        if not self.fixed and self.calls > 1:  # the first call also traces
+            self.count = max(1, min(MOST_STEPS_PER_CALL, int(SECONDS_PER_CALL * count / max(seconds, 1e-9))))
+
+
+class _Signals:
+    """Remembers SIGTERM and Ctrl-C, so that the loop can save between two calls; a second Ctrl-C works at once."""
+
+    received = 0
+
+    def __call__(self, number, frame):
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+@contextlib.contextmanager
+def _signals(wanted):
+    signals = _Signals()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(signal_number, steps):
+    if signal_number == signal.SIGINT:
+        raise KeyboardInterrupt
+    print(f"stopped at step {steps}; go on with --resume", file=sys.stderr, flush=True)
+    sys.exit(128 + signal_number)
+
+
+@contextlib.contextmanager
+def _lost_worker(strategy):
+    """Says in a sentence that another worker died; without it all others end with TensorFlow's long report."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError):
+        if strategies.workers(strategy) == 1:
+            raise
+        raise UserError("another worker of TF_CONFIG was lost: start all of them again with --resume") from None
+
+
+@contextlib.contextmanager
+def _closing(callbacks):
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            if hasattr(callback, "close"):
+                callback.close()
+
+
+def _floats(logs):
+    return {name: float(np.asarray(value)) for name, value in logs.items()}

@@ -1,0 +1,318 @@
+"""The flow of every application: train, test, draw, export; and what is done with a finished run."""
+import contextlib
+import dataclasses
+import datetime
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import pathlib
+import platform
+import shlex
+import sys
+import time
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import callbacks, checkpoint, client, export, loop, runs, strategies, tensorboard
+from training import config as settings
+from training import data as pipelines
+from training.config import UserError
+
+
+def train(app, config):
+    """Trains a system, tests its best weights once, draws, exports and writes the run's results; returns them."""
+    task = _task(app)
+    strategy = strategies.make(config.strategy)
+    chief = strategies.is_chief(strategy)
+    folder, config = _unfinished(app, config) if config.resume else (_folder(task, config), config)
+    if chief:
+        folder.mkdir(parents=True, exist_ok=True)
+    with checkpoint.lock(folder) if chief else contextlib.nullcontext():
+        if chief:
+            if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
+                raise UserError(f"{folder} holds a run already: choose another --name, or go on with it by --resume")
+            settings.save(dataclasses.replace(config, resume=False), folder / "config.json")
+        return _train(app, config, strategy, folder, chief)
+
+
+def _train(app, config, strategy, folder, chief):
+    seconds = {}
+    began = time.perf_counter()
+    print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
+    keras.utils.set_random_seed(config.seed)
+    policy = strategies.precision(config.dtype)
+    keras.config.set_dtype_policy(policy)
+    splits = _module(app, "data").datasets(config)
+    whole = splits.train(0, 0, tf.distribute.InputContext())
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * int(whole.cardinality())})
+    system = _module(app, config.model)
+    with strategy.scope():
+        model = system.build_model(config, spec)
+    if config.initialize:
+        _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
+    evaluation = _module(app, "evaluation", optional=True)
+    progress = callbacks.Progress()
+    best = folder / "best.weights.h5"
+    watching = [progress]
+    if system.MONITOR:
+        watching.append(callbacks.BestWeights(best, *system.MONITOR))
+    if chief:
+        pipelines.save_spec(spec, folder / "spec.json")
+        watching.append(tensorboard.TensorBoard(folder, batch_size=config.batch_size))
+    else:
+        watching = []
+
+    def validate():
+        return _numbers(evaluation.evaluate(model, splits.validation, config, spec.info, proposals=False))
+
+    seconds["setup"] = time.perf_counter() - began
+    with _phase(seconds, "train"):
+        loop.fit(
+            model, splits.train, validate if evaluation else splits.validation, epochs=config.epochs, strategy=strategy,
+            callbacks=watching, steps_per_call=config.steps_per_call, checkpoints=folder / "checkpoints",
+            checkpoint_every=config.checkpoint_every, limit_steps=config.limit_steps, xla=config.xla)
+    if not chief:
+        return None
+    callbacks.write_weights(model, folder / "last.weights.h5")
+    if best.exists():
+        model.load_weights(best)
+
+    with _phase(seconds, "test"):
+        metrics = _evaluate(evaluation, model, splits.test, config, spec.info)
+    if evaluation:
+        evaluation.table(metrics)
+    pictures = _module(app, "pictures", optional=True)
+    if pictures:
+        with _phase(seconds, "pictures"):
+            _draw(pictures, model, splits, config, spec.info, folder)
+    with _phase(seconds, "export"):
+        serving = _module(app, "serving")
+        version = export.export(
+            pathlib.Path(config.saved_models) / _task(app), model, serving.signatures(model, config, spec.info),
+            labels={"labels.txt": spec.info["class_names"]} if "class_names" in spec.info else {},
+            warmup=serving.warmup(config), force=config.force)
+    tensorboard.hparams(folder, dataclasses.asdict(config), _numbers(metrics))
+    results = {
+        "app": _task(app), "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
+        "best_epoch": next((c.best_epoch + 1 for c in watching if getattr(c, "best_epoch", None) is not None), None),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()} | {
+            "total": round(time.perf_counter() - began, 2)},
+        "examples_per_second": progress.examples_per_second(), "parameters": model.count_params(), "dtype": policy,
+        "replicas": strategy.num_replicas_in_sync, "export": str(version), "versions": _versions()}
+    path = folder / ".results.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.replace(folder / "results.json")
+    _farewell(app, folder, version, results)
+    return results
+
+
+def evaluate(app, request):
+    """Tests a finished run on its own test split or another data set's, prints and keeps the figures."""
+    run = _finished(app, request)
+    model, config = load(run.folder)
+    changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
+    config = dataclasses.replace(config, limit_steps=None, **changes)
+    info = pipelines.load_spec(run.folder / "spec.json").info
+    splits = _module(app, "data").datasets(config)
+    for name, value in splits.spec.info.items():
+        if value != info.get(name):
+            raise UserError(f"{run.folder.name} was trained with other {name.replace('_', ' ')} than {config.dataset} has")
+    evaluation = _module(app, "evaluation", optional=True)
+    metrics = _evaluate(evaluation, model, splits.test, config, info, resamples=request.resamples)
+    if evaluation:
+        evaluation.table(metrics)
+    for name, value in _numbers(metrics).items():
+        low_high = metrics.get("intervals", {}).get(name)
+        print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
+    path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
+    path.write_text(json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    print(f"kept in {path}")
+    return metrics
+
+
+def predict(app, request):
+    """Answers for files with the newest export, or with the server that holds it."""
+    serving = _module(app, "serving")
+    inputs = serving.request(request.inputs)
+    if request.server:
+        answer = client.answer(request.server, _task(app), inputs, timeout=request.timeout_seconds)
+    else:
+        version = pathlib.Path(request.export) if request.export else \
+            export.newest(pathlib.Path(request.saved_models) / _task(app))
+        answer = export.answer(version, inputs)
+    serving.present(request.inputs, answer, pathlib.Path(request.output))
+    return answer
+
+
+def summary(app, config):
+    """Prints shape, parameters and multiply-adds of every layer for one example."""
+    keras.config.set_dtype_policy("float32")
+    spec = _module(app, "data").datasets(config).spec
+    model = _module(app, config.model).build_model(config, spec._replace(info=spec.info | {"steps": 1}))
+    rows = [("layer", "output", "parameters", "multiply-adds"), *_layer_rows(model, spec)]
+    print(runs.table([[f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows]))
+    print(f"\n{config.model}: {model.count_params():,} parameters, "
+          f"{sum(row[3] for row in rows[1:]):,} multiply-adds in convolutions and dense layers for one example")
+
+
+def load(run):
+    """Returns (model with the run's best weights, its Config) for a run's folder."""
+    folder = pathlib.Path(run)
+    task = folder.resolve().parent.name
+    if not task.isidentifier() or importlib.util.find_spec(f"apps.{task}") is None:
+        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>")
+    app = importlib.import_module(f"apps.{task}")
+    config = settings.load(app.Config, folder / "config.json")
+    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    model = _module(app, config.model).build_model(config, pipelines.load_spec(folder / "spec.json"))
+    weights = next((folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()), None)
+    if weights is None:
+        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
+        model.load_weights(weights)
+    return model, config
+
+
+def _task(app):
+    return app.__name__.rpartition(".")[2]
+
+
+def _module(app, name, optional=False):
+    if optional and importlib.util.find_spec(f"{app.__name__}.{name}") is None:
+        return None
+    return importlib.import_module(f"{app.__name__}.{name}")
+
+
+def _folder(task, config):
+    if config.name is None and config.strategy == "multi_worker":
+        raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
+    name = config.name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{config.model}"
+    if pathlib.Path(name).name != name or name.startswith("."):
+        raise UserError(f"--name {name} must be the plain name of a folder")
+    return pathlib.Path(config.runs) / task / name
+
+
+def _unfinished(app, config):
+    """Returns (folder, its own settings) of the run to go on with."""
+    if config.name:
+        found = [runs.find(config.name, config.runs, _task(app))]
+    else:
+        found = [run for run in runs.every(config.runs, _task(app)) if run.config and not run.results]
+    if not found:
+        raise UserError(f"there is no unfinished run of {_task(app)} in {config.runs}")
+    folder = found[0].folder
+    if (folder / "results.json").exists():
+        raise UserError(f"{folder} is finished: there is nothing to go on with")
+    kept = settings.load(type(config), folder / "config.json")
+    return folder, dataclasses.replace(kept, runs=config.runs, resume=True, debug=config.debug)
+
+
+def _finished(app, request):
+    if request.run:
+        return runs.find(request.run, request.runs, _task(app))
+    found = [run for run in runs.every(request.runs, _task(app)) if run.results]
+    if not found:
+        raise UserError(f"there is no finished run of {_task(app)} in {request.runs}: train one with python -m {app.__name__}")
+    return found[0]
+
+
+def _initialize(model, folder):
+    weights = folder / "best.weights.h5"
+    if not weights.is_file():
+        raise UserError(f"{folder} has no best.weights.h5 to start from")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.load_weights(weights, skip_mismatch=True)
+    print(f"starting from {weights}" + (f"; {len(caught)} layers do not fit and keep random weights" if caught else ""))
+
+
+def _evaluate(evaluation, model, batches, config, info, **options):
+    if evaluation:
+        return evaluation.evaluate(model, batches, config, info, **options)
+    if config.limit_steps:
+        batches = batches.take(config.limit_steps)
+    return model.evaluate(batches, verbose=0, return_dict=True)
+
+
+def _draw(pictures, model, splits, config, info, folder):
+    drawn = pictures.pictures(model, splits, config, info)
+    (folder / "pictures").mkdir(exist_ok=True)
+    for name, images in drawn.items():
+        for number, image in enumerate(np.asarray(images)):
+            path = folder / "pictures" / f"{name.replace('/', '_')}_{number}.png"
+            tf.io.write_file(str(path), tf.io.encode_png(image))
+    tensorboard.images(folder, drawn, step=config.epochs)
+    features = pictures.activations(model, splits, config, info)
+    tensorboard.activations(folder, features, step=config.epochs)
+    vectors, metadata, thumbnails = pictures.embedding(model, splits, config, info)
+    if len(vectors):
+        tensorboard.projector(folder, "objects", vectors, metadata, thumbnails)
+
+
+def _layer_rows(model, spec):
+    """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls."""
+    rows = []
+
+    def recording(layer, call):
+        def recorded(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            output = keras.tree.flatten(outputs)[0]
+            rows.append((layer.path or layer.name, str(tuple(output.shape)), layer.count_params(),
+                         _multiply_adds(layer, args[0], output)))
+            return outputs
+        return recorded
+
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(layer._flatten_layers(include_self=False))]
+    for layer in leaves:
+        layer.call = recording(layer, layer.call)
+    first = next(iter(spec.inputs.values()))
+    tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec([1, *first.shape[1:]], first.dtype))
+    return rows
+
+
+def _multiply_adds(layer, inputs, output):
+    """Returns a convolution's or dense layer's multiply-adds for one example, 0 for other layers."""
+    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+        return 0
+    places = int(np.prod(output.shape[:-1]))
+    return places * int(np.prod(layer.kernel.shape))
+
+
+@contextlib.contextmanager
+def _phase(seconds, name):
+    began = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - began
+
+
+def _numbers(metrics):
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float, np.number))}
+
+
+def _versions():
+    packages = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def _farewell(app, folder, version, results):
+    task = _task(app)
+    saved_models = version.parent.parent.resolve()
+    tensorboard_command = pathlib.Path(sys.executable).with_name("tensorboard")
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in _numbers(results["metrics"]).items() if value >= 0)
+    print(f"""
+test      {shown}
+time      {results['seconds']['total']:.0f} s in all, {results['seconds']['train']:.0f} s of them training
+run       {folder}
+export    {version}
+pictures  {folder / 'pictures'}
+look      {shlex.quote(str(tensorboard_command))} --logdir {shlex.quote(str(folder.parent))}
+predict   {shlex.quote(sys.executable)} -m {app.__name__} predict FILE…
+serve     docker run --rm -p 8500:8500 -p 8501:8501 -v {shlex.quote(str(saved_models))}:/models:ro \\
+            tensorflow/serving:{export.SERVER_VERSION} --model_config_file=/models/models.config \\
+            --batching_parameters_file=/models/batching.config --enable_batching --monitoring_config_file=/models/monitoring.config
+          then: {shlex.quote(sys.executable)} -m {app.__name__} predict --server localhost:8500 FILE…""", flush=True)

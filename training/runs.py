@@ -1,0 +1,307 @@
+"""Lists, compares and prunes runs and exports; imports no TensorFlow, and trusts no file that it reads."""
+import contextlib
+import dataclasses
+import difflib
+import json
+import pathlib
+import re
+import shutil
+from datetime import datetime
+from typing import Annotated
+
+import tyro
+
+from training.config import UserError
+
+LARGEST_FILE = 10_000_000
+"""bytes of JSON that are read; a file above it is no settings or results of ours"""
+
+_CHECKPOINT = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Lists runs, the newest first."""
+
+    app: str | None = None
+    """only runs of this application"""
+    runs: str = "runs"
+    """folder that holds the runs"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Shows where the settings of runs differ, and their metrics side by side."""
+
+    run: tyro.conf.Positional[tuple[str, ...]]
+    """folders or names of two or more runs"""
+    runs: str = "runs"
+    """folder that holds the runs"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prune:
+    """Removes old checkpoints and exports; only says which, unless --yes is given."""
+
+    keep: int
+    """how many of the newest checkpoints of each run, and exports of each model, stay; at least 1"""
+    app: str | None = None
+    """only runs and exports of this application"""
+    yes: bool = False
+    """do remove"""
+    runs: str = "runs"
+    """folder that holds the runs"""
+    saved_models: str = "saved_models"
+    """folder that holds the exports"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run's folder tells; `fault` says what is wrong with its files, or is empty."""
+
+    folder: pathlib.Path
+    config: dict
+    results: dict
+    started: float
+    fault: str
+
+    @property
+    def state(self):
+        if self.fault:
+            return f"broken: {self.fault}"
+        if self.results:
+            return "finished"
+        return "running" if in_use(self.folder) else "unfinished"
+
+
+def main(arguments):
+    """Runs `python -m apps runs …`."""
+    verbs = {"list": (List, show), "compare": (Compare, compare), "prune": (Prune, prune)}
+    kinds = [Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, (kind, _) in verbs.items()]
+    if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
+        arguments = ["list", *arguments]
+    request = tyro.cli(kinds[0] | kinds[1] | kinds[2], prog="python -m apps runs", args=arguments,
+                       description="Lists (the default), compares and prunes runs and exports.")
+    {kind: function for kind, function in verbs.values()}[type(request)](request)
+
+
+def show(request):
+    """Prints a table of all runs."""
+    found = every(request.runs, request.app)
+    if not found:
+        print(f"no runs in {request.runs}" + (f"/{request.app}" if request.app else "") + " yet")
+        return
+    rows = [("app", "run", "model", "data set", "seed", "result", "seconds", "state", "started")]
+    for run in found:
+        settings = (run.config.get(name) for name in ("model", "dataset", "seed"))
+        rows.append((run.folder.parent.name, run.folder.name, *settings,
+                     _main_metric(run.results), _seconds(run.results), run.state,
+                     f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}"))
+    print(table(rows))
+
+
+def compare(request):
+    """Prints the settings that differ between runs, and all their metrics."""
+    if len(request.run) < 2:
+        raise UserError("compare needs two or more runs; `python -m apps runs` lists them")
+    chosen = [find(name, request.runs) for name in request.run]
+    for run in chosen:
+        if run.fault:
+            raise UserError(f"{run.folder} cannot be compared: {run.fault}")
+    names = list(dict.fromkeys(name for run in chosen for name in run.config))
+    differing = [name for name in names if len({json.dumps(run.config.get(name)) for run in chosen}) > 1 and name != "name"]
+    metrics = [_metrics(run.results) for run in chosen]
+    rows = [("", *(run.folder.name for run in chosen))]
+    rows += [(name, *(run.config.get(name) for run in chosen)) for name in differing] or [("no setting differs",)]
+    rows += [()]
+    rows += [(name, *(values.get(name, "-") for values in metrics))
+             for name in dict.fromkeys(name for values in metrics for name in values)]
+    rows += [("seconds", *(_seconds(run.results) for run in chosen))]
+    print(table(rows))
+
+
+def prune(request):
+    """Removes old checkpoints and exports, or says which it would remove."""
+    if request.keep < 1:
+        raise UserError("--keep must be at least 1: the newest is never removed")
+    total = 0
+    for run in every(request.runs, request.app):
+        old = _checkpoints(run.folder)[request.keep:]
+        if not old:
+            continue
+        with _unless_in_use(run.folder) as free:
+            if not free:
+                print(f"left    {_clean(run.folder)}: in use")
+                continue
+            total += sum(_removed(path, request.yes) for path in old)
+    for versions in _exports(request.saved_models, request.app):
+        total += sum(_removed(path, request.yes) for path in versions[request.keep:])
+    print(f"{_size(total)} " + ("removed" if request.yes else "can be removed: add --yes to do it") if total
+          else "nothing to remove")
+
+
+def every(runs, app=None):
+    """Returns all runs under the folder `runs`, the newest first."""
+    found = [read(folder) for application in _folders(runs) if app in (None, application.name)
+             for folder in _folders(application)]
+    return sorted(found, key=lambda run: run.started, reverse=True)
+
+
+def find(name, runs, app=None):
+    """Returns the run with this folder or name.
+
+    Raises:
+        UserError: there is none, or several applications have one of this name.
+    """
+    folder = pathlib.Path(name)
+    if (folder / "config.json").is_file():
+        return read(folder)
+    found = every(runs, app)
+    named = [run for run in found if run.folder.name == name]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        folders = ", ".join(str(run.folder) for run in named)
+        raise UserError(f"several applications have a run {name}: give its folder, one of {folders}")
+    near = difflib.get_close_matches(name, [run.folder.name for run in found], 1)
+    raise UserError(f"there is no run {name} in {runs}" + (f"; did you mean {near[0]}?" if near else
+                                                          "; `python -m apps runs` lists them"))
+
+
+def read(folder):
+    """Returns what the run in `folder` tells; never raises for what its files hold."""
+    (config, fault), (results, other) = (_object(folder / name) for name in ("config.json", "results.json"))
+    if not config and not fault:
+        fault = "no config.json"
+    try:
+        started = (folder / ("config.json" if config else "")).stat().st_mtime
+    except OSError:
+        started = 0.0
+    return Run(folder, config, results, started, fault or other)
+
+
+def in_use(folder):
+    """Whether a process trains in this run's folder now."""
+    with _unless_in_use(folder) as free:
+        return not free
+
+
+def table(rows):
+    """Returns rows of values as lines of aligned columns."""
+    rows = [[_clean(value) for value in row] for row in rows]
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
+    return "\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def _object(path):
+    """Returns (the JSON object in a file, "") or ({}, what is wrong); a file that is not there is an empty object."""
+    try:
+        if not path.is_file():
+            return {}, f"{path.name} is no file" if path.exists() else ""
+        if path.stat().st_size > LARGEST_FILE:
+            return {}, f"{path.name} is too large"
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}, f"{path.name} cannot be read"
+    return (value, "") if isinstance(value, dict) else ({}, f"{path.name} holds no object")
+
+
+def _folders(folder):
+    try:
+        return sorted(path for path in pathlib.Path(folder).iterdir()
+                      if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _metrics(results):
+    """Returns the metrics that are numbers or short text, the main one first, as results.json has them."""
+    metrics = results.get("metrics")
+    return {name: value for name, value in metrics.items() if not isinstance(value, (dict, list))} \
+        if isinstance(metrics, dict) else {}
+
+
+def _main_metric(results):
+    for name, value in _metrics(results).items():
+        return f"{name} {_clean(value)}"
+    return "-"
+
+
+def _seconds(results):
+    """Returns the seconds of a run in all: the total where it is written, else the sum of the phases."""
+    seconds = results.get("seconds")
+    phases = seconds if isinstance(seconds, dict) else {"total": seconds}
+    numbers = [value for value in ([phases["total"]] if "total" in phases else phases.values())
+               if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    try:
+        return f"{sum(numbers):.0f}" if numbers else "-"
+    except OverflowError:
+        return "-"
+
+
+def _clean(value):
+    """Returns any value as short text without what a terminal would act upon."""
+    text = f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[:200])
+    return text if len(text) <= 48 else text[:47] + "…"
+
+
+def _checkpoints(folder):
+    """Returns a run's checkpoints, the furthest first."""
+    found = [(tuple(map(int, match.groups())), path) for path in (folder / "checkpoints").glob("*.npz")
+             if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_file() and not path.is_symlink()]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _exports(saved_models, app):
+    """Yields the versions of every exported model, the newest first: the folders whose names are numbers."""
+    for model in _folders(saved_models):
+        if app is None or model.name == app or model.name.startswith(f"{app}-"):
+            yield sorted((path for path in _folders(model) if re.fullmatch(r"[0-9]+", path.name)),
+                         key=lambda path: int(path.name), reverse=True)
+
+
+def _removed(path, really):
+    """Removes a file or folder, if `really`, says so, and returns its bytes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+    size = sum(file.stat().st_size for file in files)
+    print(f"{'removed' if really else 'old    '} {_size(size):>9}  {path}")
+    if really and path.is_file():
+        path.unlink()
+    elif really:
+        # a server that looks meanwhile must not find half a version: only whole numbers are versions to it
+        aside = path.with_name(f"removed-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)  # of a removal that was broken off
+        shutil.rmtree(path.rename(aside))
+    return size
+
+
+def _size(size):
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+@contextlib.contextmanager
+def _unless_in_use(folder):
+    """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.checkpoint."""
+    with contextlib.ExitStack() as stack:
+        free = True
+        try:
+            import fcntl
+
+            file = stack.enter_context(open(folder / ".lock", "rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        except (ImportError, OSError):  # Windows, a file system without locks, or a run that never took one
+            pass
+        yield free

@@ -1,0 +1,154 @@
+"""Where a model trains: one device, all GPUs of a machine, several machines, or a TPU; and in which precision."""
+import functools
+import json
+import os
+import pathlib
+
+import tensorflow as tf
+
+from training.config import UserError
+
+
+@functools.lru_cache(maxsize=None)  # TensorFlow aborts when a process makes a second strategy with collectives
+def make(name):
+    """Returns the `tf.distribute.Strategy` called `name`: default, mirrored, multi_worker or tpu.
+
+    Make it before anything else touches TensorFlow's devices, and build models under its `scope()`.
+
+    Raises:
+        UserError: this machine or its settings cannot carry the strategy.
+    """
+    if name == "default":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return _mirrored()
+    if name == "multi_worker":
+        return _multi_worker()
+    if name == "tpu":
+        return _tpu()
+    raise UserError(f"unknown strategy {name!r}: choose default, mirrored, multi_worker or tpu")
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes files; always true with one worker."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def workers(strategy):
+    """Returns how many processes train together."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or not resolver or not resolver.task_type:
+        return 1
+    return sum(resolver.cluster_spec().num_tasks(job) for job in resolver.cluster_spec().jobs)
+
+
+def global_sum(x):
+    """Sums `x` over the replicas; call it in a train step. With one replica it is `x` itself, and XLA compiles it.
+
+    Keras adds up the replicas' gradients. A loss that is normalised by a count is therefore right on any number of
+    replicas when each one's own sum is divided by the count of all: `sum(losses) / global_sum(count)`. A plain mean
+    over a replica's examples is to be divided by the number of replicas instead (`keras.Model.compute_loss` does so).
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return x
+    return replica.all_reduce("SUM", x)
+
+
+def precision(name):
+    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where there are matrix units for it, and says so."""
+    if name != "auto":
+        return name
+    reason = _bfloat16_units()
+    if reason:
+        print(f"precision: mixed_bfloat16, because {reason} (--dtype float32 turns it off)", flush=True)
+        return "mixed_bfloat16"
+    print("precision: float32, because no matrix units for bfloat16 were found", flush=True)
+    return "float32"
+
+
+def _bfloat16_units():
+    """Returns what this machine has that makes bfloat16 fast, in words, or None."""
+    if tf.config.list_logical_devices("TPU"):
+        return "a TPU computes in it"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability") or (0, 0) for gpu in gpus]
+        return "the GPU has matrix units for it" if min(capabilities) >= (8, 0) else None
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    return "the processor has matrix units for it (AMX)" if " amx_bf16" in flags else None
+
+
+def _mirrored():
+    devices = tf.config.list_logical_devices("GPU")
+    if not devices:
+        devices = tf.config.list_logical_devices("CPU")
+        if len(devices) < 2:
+            raise UserError("--strategy mirrored needs GPUs and TensorFlow sees none: `pip install 'tensorflow[and-cuda]'` "
+                            "and check `nvidia-smi`, or leave the strategy at default")
+    return tf.distribute.MirroredStrategy([device.name.removeprefix("/device:") for device in devices])
+
+
+def _multi_worker():
+    kind, index, count = _cluster(os.environ.get("TF_CONFIG"))
+    print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the others", flush=True)
+    # AUTO is NCCL between GPUs and gRPC rings between CPUs
+    options = tf.distribute.experimental.CommunicationOptions(implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except RuntimeError as error:
+        raise UserError("--strategy multi_worker must be set up before TensorFlow is used in the process "
+                        f"({_first_line(error)})") from None
+    except tf.errors.OpError as error:
+        raise UserError(f"--strategy multi_worker cannot start this worker's server; is its port in TF_CONFIG free? "
+                        f"({_first_line(error)})") from None
+
+
+def _cluster(text):
+    """Returns (type of this task, its index, processes in all)."""
+    example = ('TF_CONFIG=\'{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}\'')
+    if not text:
+        raise UserError(f"--strategy multi_worker needs the environment variable TF_CONFIG on every worker, such as {example}")
+    try:
+        settings = json.loads(text)
+        cluster = settings["cluster"]
+        kind, index = settings["task"]["type"], int(settings["task"]["index"])
+        addresses = [address for job in cluster.values() for address in job]
+        known = kind in cluster and 0 <= index < len(cluster[kind])
+        written = all(address.rpartition(":")[0] and address.rpartition(":")[2].isdigit() for address in addresses)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"TF_CONFIG cannot be read; it should look like {example}") from None
+    if set(cluster) - {"chief", "worker"} or not addresses:
+        raise UserError(f"TF_CONFIG may name only a chief and workers, got {sorted(cluster)}")
+    if not known:
+        raise UserError(f"TF_CONFIG says this process is {kind} {index}, which its cluster does not list")
+    if not written or len(set(addresses)) != len(addresses):
+        raise UserError(f"TF_CONFIG needs a different HOST:PORT for every worker, got {', '.join(map(str, addresses))}")
+    return kind, index, len(addresses)
+
+
+def _tpu():
+    named = any(os.environ.get(name) for name in ("TPU_NAME", "COLAB_TPU_ADDR", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS"))
+    here = any(pathlib.Path("/dev").glob("accel*")) or any(pathlib.Path("/dev/vfio").glob("[0-9]*"))
+    if not named and not here:  # asking the resolver would wait for Google's metadata server
+        raise UserError("--strategy tpu finds no TPU: run on a TPU machine, or name one in the environment variable TPU_NAME")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=None if named else "local")
+        if resolver.master():
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except Exception as error:  # whatever the driver says, a person needs one sentence
+        raise UserError(f"--strategy tpu finds no working TPU: {_first_line(error)}") from None
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
