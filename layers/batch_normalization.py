@@ -67,7 +67,7 @@ class BatchNormalization(keras.layers.Layer):
         if training:
             mean, variance = ops.moments(inputs, axes=(0, 1, 2))
             count = ops.cast(ops.prod(ops.shape(inputs)[:3]), variance.dtype)
-            self._remember(mean, variance * count / (count - 1))
+            self._remember(mean, variance * count / ops.maximum(count - 1, 1))
         else:
             mean, variance = self.moving_mean, self.moving_variance
         return self.gamma * (inputs - mean) * ops.rsqrt(variance + self.epsilon) + self.beta

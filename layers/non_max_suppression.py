@@ -39,6 +39,9 @@ class NonMaxSuppression(keras.layers.Layer):
         if groups is not None:
             span = ops.max(boxes_yxyx, axis=(1, 2), keepdims=True) - ops.min(boxes_yxyx, axis=(1, 2), keepdims=True) + 1
             boxes_yxyx = boxes_yxyx + ops.cast(groups, boxes_yxyx.dtype)[..., None] * span
+        missing = max(0, self.outputs - boxes_yxyx.shape[1])  # XLA's kernel wants at least as many candidates as outputs
+        boxes_yxyx = ops.pad(boxes_yxyx, ((0, 0), (0, missing), (0, 0)))
+        scores = ops.pad(scores, ((0, 0), (0, missing)), constant_values=float("-inf"))
 
         def one(row):
             return tuple(tf.raw_ops.NonMaxSuppressionV4(

@@ -54,7 +54,7 @@ def check_settings_files(arguments, folder="/models"):
 
 
 def test_kubernetes_objects_against_the_schemas(deploy):
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is in the extra `test`")
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="it is in the extra `test`")
     validate = kubernetes_validate.validate
     objects = documents(deploy / "kubernetes" / "deployment.yaml")
     assert [each["kind"] for each in objects] == [
@@ -119,14 +119,15 @@ def test_compose(deploy):
 
 
 def test_kserve(deploy):
-    """No schema of KServe's own objects is at hand: this checks the fields that it requires and the names that we use."""
+    """No schema of KServe's own objects is at hand: this checks the fields it requires and the names we use."""
     service, = documents(deploy / "kserve" / "inference_service.yaml")
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
     predictor = service["spec"]["predictor"]
     assert set(predictor) <= {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "model"}
     assert predictor["minReplicas"] <= predictor["maxReplicas"]
     model = predictor["model"]
-    assert set(model) <= {"modelFormat", "runtimeVersion", "protocolVersion", "storageUri", "resources", "runtime", "args"}
+    assert set(model) <= {
+        "modelFormat", "runtimeVersion", "protocolVersion", "storageUri", "resources", "runtime", "args"}
     assert model["modelFormat"] == {"name": "tensorflow", "version": "2"}
     assert model["runtimeVersion"] == export.SERVER_VERSION
     # what TensorFlow Serving calls the model is the name of the service
@@ -143,7 +144,7 @@ def test_tfjob(deploy, monkeypatch):
     assert set(job["spec"]) <= {"runPolicy", "successPolicy", "enableDynamicWorker", "tfReplicaSpecs"}
     assert job["spec"]["runPolicy"]["cleanPodPolicy"] in ("Running", "All", "None")
     (kind, worker), = job["spec"]["tfReplicaSpecs"].items()
-    assert kind == "Worker" and worker["replicas"] >= 2 and worker["restartPolicy"] == "ExitCode"
+    assert kind == "Worker" and worker["replicas"] >= 2 and worker["restartPolicy"] == "OnFailure"
     container, = worker["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
     assert {"name": "tfjob-port", "containerPort": 2222} in container["ports"]
@@ -161,7 +162,7 @@ def test_tfjob(deploy, monkeypatch):
 def server_message(name):
     """Returns a class for one of the server's messages that tensorflow-serving-api does not ship.
 
-    Fields and numbers are those of the server's session_bundle_config.proto and monitoring_config.proto, release 2.20.0.
+    Fields and numbers are those of session_bundle_config.proto and monitoring_config.proto of the server's 2.20.0.
     """
     field = descriptor_pb2.FieldDescriptorProto
     kinds = {"bool": field.TYPE_BOOL, "string": field.TYPE_STRING, "int64": field.TYPE_INT64}
@@ -178,7 +179,8 @@ def server_message(name):
                 added.type, added.type_name = field.TYPE_MESSAGE, kind
 
     file = descriptor_pb2.FileDescriptorProto(
-        name="server.proto", package="tensorflow.serving", syntax="proto3", dependency=["google/protobuf/wrappers.proto"])
+        name="server.proto", package="tensorflow.serving", syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"])
     wrapped = ".google.protobuf.{}Value".format
     message(file, "BatchingParameters", [
         ("max_batch_size", 1, wrapped("Int64")), ("batch_timeout_micros", 2, wrapped("Int64")),

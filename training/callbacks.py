@@ -40,8 +40,8 @@ class Progress(keras.callbacks.Callback):
                 rich.progress.TextColumn("epoch {task.fields[epoch]}"), rich.progress.BarColumn(),
                 rich.progress.TextColumn("step {task.fields[step]}  {task.fields[state]}"),
                 console=self.console, refresh_per_second=4, transient=True)
-            self.task = self.bar.add_task("", total=self.params["total_steps"], completed=self.done, epoch="", step="",
-                                         state="tracing the first step")
+            self.task = self.bar.add_task("", total=self.params["total_steps"], completed=self.done,
+                                          epoch="", step="", state="tracing the first step")
             self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -128,8 +128,8 @@ class Progress(keras.callbacks.Callback):
 class BestWeights(keras.callbacks.Callback):
     """Writes the model's weights to `path` whenever `monitor` has become better; `mode` is "min" or "max".
 
-    The file is whole at any moment. After a kill and a resume it ends as it would have without: an epoch is repeated with
-    the same result and takes the same decision again.
+    The file is whole at any moment. After a kill and a resume it ends as it would have without: an epoch is repeated
+    with the same result and takes the same decision again.
     """
 
     STATE = ("best", "best_epoch")

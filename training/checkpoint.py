@@ -16,7 +16,8 @@ from training.config import UserError
 
 STATE = ("best", "best_epoch", "best_weights", "wait", "cooldown_counter", "stopped_epoch", "history", "epoch",
          "_global_train_batch", "_global_test_batch", "_previous_epoch_iterations")
-"""Attributes in which Keras's callbacks keep what they learn; a callback of ours names its own in a class attribute STATE."""
+"""Attributes in which Keras's callbacks keep what they learn; a callback of ours names its own in a class attribute of
+this name."""
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
@@ -29,7 +30,7 @@ class Checkpoints:
     facts:      JSON-able dict of what must be the same when a run is resumed, such as the steps per epoch.
 
     Trainable weights and optimizer slots are equal on all replicas and saved once. The rest (moving statistics, seeds,
-    metrics) differs from replica to replica, and each one's own value is saved, so that resuming is exact there too.
+    metrics) differs from replica to replica; each one's own value is saved, so that resuming is exact there too.
     """
 
     def __init__(self, folder, model, optimizers, callbacks, strategy, facts):
@@ -87,7 +88,7 @@ class Checkpoints:
         arrays = [_value(variable) for variable in self.shared] + self._own_values()
         for variable, array in zip(self.shared, arrays):
             if variable.trainable and not np.all(np.isfinite(array.astype("float32", copy=False))):
-                raise UserError(f"the weights {variable.path} are no longer finite at step {step} of epoch {epoch + 1}: "
+                raise UserError(f"the weights {variable.path} are not finite at step {step} of epoch {epoch + 1}: "
                                 "lower --learning-rate; the last good checkpoint is kept")
         if not self.chief:
             return
@@ -118,7 +119,7 @@ class Checkpoints:
 
     def _own_values(self):
         """Returns each replica's values, stacked, or one value where all agree."""
-        if self.strategy.num_replicas_in_sync == 1:
+        if self.strategy.num_replicas_in_sync == 1 or not self.own:
             return [_value(variable) for variable in self.own]
         stacks = [rows.numpy() for rows in self._gathered()]
         return [rows[0] if all(row.tobytes() == rows[0].tobytes() for row in rows) else rows for rows in stacks]
@@ -127,7 +128,7 @@ class Checkpoints:
         def rows():
             replica = tf.distribute.get_replica_context()
             return [replica.all_gather(tf.convert_to_tensor(v.value)[None], axis=0) for v in self.own]
-        return [self.strategy.experimental_local_results(value)[0] for value in self.strategy.run(rows)] if self.own else []
+        return [self.strategy.experimental_local_results(value)[0] for value in self.strategy.run(rows)]
 
     def _assign_own(self, arrays):
         replicas = self.strategy.num_replicas_in_sync

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import os
 import sys
-from typing import Annotated
 
 import tyro
 
@@ -15,7 +14,6 @@ VERBS = {
     "evaluate": "test a run on its own or another data set, with confidence intervals",
     "predict": "answer for files with the newest export or a server",
     "summary": "shapes, parameters and multiply-adds by layer",
-    "search": "look for better settings, coarse to fine",
 }
 
 
@@ -57,18 +55,6 @@ class Predict:
     """how long to wait for a server"""
     debug: bool = False
     """show the traceback of an error"""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Search:
-    """Trains with settings drawn from the application's search space, coarse then fine, and says which were best."""
-
-    trials: int = 12
-    """trainings in all"""
-    search_epochs: int | None = None
-    """epochs of each (default: the data set's own number)"""
-    study: str = "search"
-    """name under which the trials are kept: the same name goes on where it stopped"""
 
 
 def main(app, arguments=None):
@@ -126,11 +112,6 @@ def _parse(app, verb, program, arguments):
     arguments, default = _settings_file(app, arguments)
     description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in VERBS.items()) + \
         ".\n--config FILE takes the settings from a run's config.json; flags change them."
-    if verb == "search":
-        search, config = tyro.cli(
-            tuple[Annotated[_Search, tyro.conf.arg(name="")], Annotated[app.Config, tyro.conf.arg(name="")]],
-            prog=program, args=arguments, description=description, default=(_Search(), default))
-        return settings.resolve(app, config), search
     config = tyro.cli(app.Config, prog=program, args=arguments, description=description, default=default)
     if config.resume:
         _refuse_settings_with_resume(flags)

@@ -119,7 +119,7 @@ def load(config_class, path):
             raise UserError(f"{path} has the unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if not _fits(value, hints[name]):
             raise UserError(f"{path} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
-    return config_class(**values)
+    return config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 _UNIONS = (types.UnionType, typing.Union)  # `int | None` and `Literal[…] | None` are not of the same type
@@ -131,6 +131,8 @@ def _fits(value, hint):
         return value in typing.get_args(hint) and not isinstance(value, bool)
     if typing.get_origin(hint) in _UNIONS:
         return any(_fits(value, choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:  # of any length; JSON has lists
+        return isinstance(value, list) and all(_fits(part, typing.get_args(hint)[0]) for part in value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is hint
@@ -141,4 +143,6 @@ def _words(hint):
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     if typing.get_origin(hint) in _UNIONS:
         return " or ".join(_words(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f"a list, each {_words(typing.get_args(hint)[0])}"
     return {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}[hint]

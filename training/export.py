@@ -72,7 +72,7 @@ def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
     if missing:
         raise ValueError(f"no warm-up request for the signature {missing[0]}")
     if not force:
-        _check_tensorflow()
+        check_tensorflow()
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
     partial = folder / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}"
@@ -169,7 +169,8 @@ def configure(folder):
                 _replace(folder.parent / name, text)
 
 
-def _check_tensorflow():
+def check_tensorflow():
+    """Raises a UserError if this TensorFlow is newer than the newest server."""
     ours, servers = (".".join(version.split(".")[:2]) for version in (tf.__version__, SERVER_VERSION))
     if tuple(map(int, ours.split("."))) > tuple(map(int, servers.split("."))):
         raise UserError(f"TensorFlow {ours} is newer than the newest TensorFlow Serving, {servers}, which may not load "

@@ -9,8 +9,10 @@ import tensorflow as tf
 MAX_PIXELS = 64_000_000
 KINDS = ("JPEG", "PNG", "GIF", "BMP")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-# A GIF is walked block by block of at most 255 bytes: this many hold 25 MB, and a hostile file costs about a second.
-_MAX_GIF_BLOCKS = 100_000
+# A GIF is walked in runs of blocks of one length, which most are, so that this is far more than any real file has;
+# a hostile one costs a second or two.
+_MAX_GIF_RUNS = 3000
+_GIF_RUN_BLOCKS = 256
 _MAX_JPEG_SEGMENTS = 1000
 _MAX_EXIF_ENTRIES = 1000
 
@@ -50,7 +52,8 @@ def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
 
     def attempt(image_bytes):
         size = header_size(image_bytes)
-        image = tf.cond((kind < len(KINDS)) & _fits(size, max_pixels), lambda: _decode(image_bytes, kind), lambda: black)
+        is_wanted = (kind < len(KINDS)) & _fits(size, max_pixels)
+        image = tf.cond(is_wanted, lambda: _decode(image_bytes, kind), lambda: black)
         return tf.ensure_shape(image, (None, None, 3)), size, True
 
     # a one-element pipeline is the only place of a graph where an operation may fail and the rest go on
@@ -227,25 +230,29 @@ def _upright(image, orientation):
 
 
 def _gif_skip_blocks(image_bytes, position, count):
-    """Returns (the position after the block terminator, the blocks walked so far), from a first data block."""
+    """Returns (the position after the block terminator, the runs walked so far), from a first data block."""
     def goes_on(position, count, is_open):
-        return is_open & (count < _MAX_GIF_BLOCKS)
+        return is_open & (count < _MAX_GIF_RUNS)
 
-    def next_block(position, count, _):
-        length = _bytes(image_bytes, position, 1)[0]
-        return position + 1 + length, count + 1, length > 0
+    def next_run(position, count, _):
+        window = tf.io.decode_raw(_slice(image_bytes, position, 256 * _GIF_RUN_BLOCKS), tf.uint8,
+                                  fixed_length=256 * _GIF_RUN_BLOCKS)
+        length = tf.cast(window[0], tf.int64)
+        is_same = window[::length + 1][:_GIF_RUN_BLOCKS] == window[0]
+        run = tf.argmin(tf.concat([is_same, [False]], 0))
+        return position + tf.where(length > 0, run * (length + 1), 1), count + 1, length > 0
 
-    position, count, is_open = tf.while_loop(goes_on, next_block, (position, count, tf.constant(True)))
+    position, count, is_open = tf.while_loop(goes_on, next_run, (position, count, tf.constant(True)))
     return tf.where(is_open, tf.constant(2 ** 40, tf.int64), position), count
 
 
 def _gif_first_frame(image_bytes):
-    """Returns (the position of the first image descriptor, the blocks walked to get there)."""
+    """Returns (the position of the first image descriptor, the runs walked to get there)."""
     flags = _bytes(image_bytes, 10, 1)[0]
     position = 13 + _gif_palette_bytes(flags)
 
     def is_extension(position, count):
-        return (_bytes(image_bytes, position, 1)[0] == 0x21) & (count < _MAX_GIF_BLOCKS)
+        return (_bytes(image_bytes, position, 1)[0] == 0x21) & (count < _MAX_GIF_RUNS)
 
     def skip(position, count):
         return _gif_skip_blocks(image_bytes, position + 2, count + 1)

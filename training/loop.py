@@ -23,26 +23,27 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         checkpoint_every=200, limit_steps=None, xla=False):
     """Trains a compiled model, made under `strategy.scope()`, and returns its Keras History.
 
-    train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches (`training.data.shuffled`)
+    train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches
+                      (`training.data.shuffled`)
     validation:       Dataset of batches for all replicas together, the last one of any size; or a function without
                       arguments that returns {name: float}. Both are logged as `val_<name>`.
-    steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: about a second's worth
+    steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: for about a second
     checkpoints:      folder to save to and, where it holds something, to resume from
     checkpoint_every: steps between two saves within an epoch; the end of an epoch is always saved
     limit_steps:      train for so many steps in all, and validate on as many batches
     xla:              compile the train step with XLA; needs one replica and static shapes
 
-    A model with its own `train_step(data)` gets data = (inputs, targets), reports through `keras.metrics` and draws from
-    a `keras.random.SeedGenerator`: what is no variable cannot be resumed. One with several optimizers keeps them as
-    attributes, builds them in `compile` and calls `super().compile(optimizer=None)`.
-    Callbacks get whole calls as batches: `on_train_batch_end(last step of the call, logs)`. Besides Keras's `params` they
-    find `position` (epoch and step where this process starts), `total_steps`, `batch_size` and `chief`. One that learns
-    names the attributes that are to be saved in a class attribute `STATE`; one with a method `close` is closed however
+    A model with its own `train_step(data)` gets data = (inputs, targets), reports through `keras.metrics` and draws
+    from a `keras.random.SeedGenerator`: what is no variable cannot be resumed. One with several optimizers keeps them
+    as attributes, builds them in `compile` and calls `super().compile(optimizer=None)`.
+    Callbacks get whole calls as batches: `on_train_batch_end(last step of the call, logs)`. Besides Keras's `params`
+    they find `position` (epoch and step where this process starts), `total_steps`, `batch_size` and `chief`. One that
+    learns names the attributes to be saved in a class attribute `STATE`; one with a method `close` is closed however
     training ends. Those that write files are to be given to the first worker only.
 
     Raises:
-        UserError: the data's length is unknown or does not suit the strategy, the loss is not finite, or the checkpoints
-            belong to another model.
+        UserError: the data's length is unknown or does not suit the strategy, the loss is not finite, or the
+            checkpoints belong to another model.
         SystemExit: with code 143 after SIGTERM; everything is saved.
     """
     strategy = strategy or tf.distribute.get_strategy()
@@ -64,7 +65,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         position = saved.load()
     first_epoch, step = position or (0, 0)
     if agree(first_epoch, -first_epoch, step, -step) != (first_epoch, -first_epoch, step, -step):
-        raise UserError(f"the workers see different checkpoints in {checkpoints}: it must be on a file system that they share")
+        raise UserError(f"the workers see different checkpoints: {checkpoints} must be on a file system they share")
     callbacks.set_params({"epochs": epochs, "steps": steps, "verbose": 0, "position": (first_epoch, step),
                           "total_steps": total, "batch_size": batch_size, "chief": strategies.is_chief(strategy)})
 
@@ -105,8 +106,8 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 logs, bad_step = train_call(iterator, count, step)
                 pace.note(count, time.perf_counter() - started)
                 if bad_step is not None:
-                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: lower --learning-rate or "
-                                    "try --dtype float32; the last good checkpoint is kept")
+                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: lower "
+                                    "--learning-rate or try --dtype float32; the last good checkpoint is kept")
                 step += count
                 callbacks.on_train_batch_end(step - 1, logs)
                 between_calls(epoch, step, save=step % checkpoint_every == 0 and step < end)
@@ -134,7 +135,8 @@ def _length(data, what):
     """Returns the number of batches in a Dataset."""
     length = int(data.cardinality())
     if length == tf.data.UNKNOWN_CARDINALITY:
-        raise UserError(f"the {what} has an unknown number of batches: state it with tf.data.experimental.assert_cardinality")
+        raise UserError(f"the {what} has an unknown number of batches: "
+                        "state it with tf.data.experimental.assert_cardinality")
     if length == tf.data.INFINITE_CARDINALITY:
         raise UserError(f"the {what} never ends: say how many batches make an epoch with Dataset.take")
     if not length:
@@ -148,7 +150,7 @@ def _batch_size(data, strategy, xla):
     if size is None:
         raise UserError("training batches need a fixed size: batch them with drop_remainder=True")
     if size % replicas:
-        raise UserError(f"--batch-size {size} does not divide by the {replicas} replicas: choose a multiple of {replicas}")
+        raise UserError(f"--batch-size {size} does not divide by the {replicas} replicas: take a multiple of it")
     if xla and replicas > 1:
         raise UserError(f"--xla works on one device only, and there are {replicas} replicas: leave it out")
     unknown = [str(spec.shape) for spec in specs if not spec.shape.is_fully_defined()]
@@ -166,7 +168,8 @@ def _build(model, spec, strategy):
     optimizers = list({id(optimizer): optimizer for optimizer in found}.values())
     unbuilt = [optimizer.name for optimizer in optimizers if not optimizer.built]
     if unbuilt:
-        raise ValueError(f"build the optimizers {unbuilt} in the model's compile(), and pass optimizer=None to super().compile()")
+        raise ValueError(f"build the optimizers {unbuilt} in the model's compile(), and call "
+                         "super().compile(optimizer=None)")
     return optimizers
 
 
@@ -177,7 +180,7 @@ def _train_call(model, strategy, xla):
     def step(batch):
         logs = train_step(batch) or {}
         losses = [value for name, value in logs.items() if _is_loss(name)]
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(loss)) for loss in losses]) if losses else tf.constant(True)
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(loss)) for loss in losses] or True)
 
     @tf.function
     def steps(iterator, count):
@@ -195,8 +198,8 @@ def _train_call(model, strategy, xla):
         except (tf.errors.OutOfRangeError, tf.errors.FailedPreconditionError) as error:
             if isinstance(error, tf.errors.FailedPreconditionError) and "contained only" not in str(error):
                 raise
-            raise UserError(f"the training data ended within steps {first + 1} to {first + count}: it has fewer batches than it "
-                            "says (Dataset.cardinality)") from None
+            raise UserError(f"the training data ended within steps {first + 1} to {first + count}: "
+                            "it has fewer batches than its cardinality says") from None
         logs = _floats(logs)
         if all(math.isfinite(value) for name, value in logs.items() if _is_loss(name)):
             return logs, None
@@ -222,7 +225,7 @@ def _validation(model, validation, strategy, limit):
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     batches = strategy.experimental_distribute_dataset(validation.with_options(options))
 
-    def step(batch):  # a replica may get no example of the last batch, and a mean over none is NaN in a model's own test_step
+    def step(batch):  # a replica may get no example of the last batch, and a mean over none is NaN
         def run():
             model.test_step(batch)
             return True
@@ -353,7 +356,8 @@ def _lost_worker(strategy):
     """Says in a sentence that another worker died; without it all others end with TensorFlow's long report."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError):
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError,
+            tf.errors.CancelledError):
         if strategies.workers(strategy) == 1:
             raise
         raise UserError("another worker of TF_CONFIG was lost: start all of them again with --resume") from None

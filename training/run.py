@@ -22,10 +22,16 @@ from training import config as settings
 from training import data as pipelines
 from training.config import UserError
 
+_NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
+               "checkpoint_every", "steps_per_call", "initialize"}
+"""settings that do not change what is learnt"""
+
 
 def train(app, config):
     """Trains a system, tests its best weights once, draws, exports and writes the run's results; returns them."""
     task = _task(app)
+    if not config.force:
+        export.check_tensorflow()  # before the training, not after it
     strategy = strategies.make(config.strategy)
     chief = strategies.is_chief(strategy)
     folder, config = _unfinished(app, config) if config.resume else (_folder(task, config), config)
@@ -95,7 +101,8 @@ def _train(app, config, strategy, folder, chief):
             pathlib.Path(config.saved_models) / _task(app), model, serving.signatures(model, config, spec.info),
             labels={"labels.txt": spec.info["class_names"]} if "class_names" in spec.info else {},
             warmup=serving.warmup(config), force=config.force)
-    tensorboard.hparams(folder, dataclasses.asdict(config), _numbers(metrics))
+    tensorboard.hparams(folder, {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_HPARAMS},
+                        _numbers(metrics))
     results = {
         "app": _task(app), "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
         "best_epoch": next((c.best_epoch + 1 for c in watching if getattr(c, "best_epoch", None) is not None), None),
@@ -300,7 +307,6 @@ def _versions():
 
 
 def _farewell(app, folder, version, results):
-    task = _task(app)
     saved_models = version.parent.parent.resolve()
     tensorboard_command = pathlib.Path(sys.executable).with_name("tensorboard")
     shown = "  ".join(f"{name} {value:.4f}" for name, value in _numbers(results["metrics"]).items() if value >= 0)
@@ -312,7 +318,8 @@ export    {version}
 pictures  {folder / 'pictures'}
 look      {shlex.quote(str(tensorboard_command))} --logdir {shlex.quote(str(folder.parent))}
 predict   {shlex.quote(sys.executable)} -m {app.__name__} predict FILE…
-serve     docker run --rm -p 8500:8500 -p 8501:8501 -v {shlex.quote(str(saved_models))}:/models:ro \\
+serve     docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {shlex.quote(str(saved_models))}:/models:ro \\
             tensorflow/serving:{export.SERVER_VERSION} --model_config_file=/models/models.config \\
-            --batching_parameters_file=/models/batching.config --enable_batching --monitoring_config_file=/models/monitoring.config
+            --enable_batching --batching_parameters_file=/models/batching.config \\
+            --monitoring_config_file=/models/monitoring.config
           then: {shlex.quote(sys.executable)} -m {app.__name__} predict --server localhost:8500 FILE…""", flush=True)

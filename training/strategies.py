@@ -61,7 +61,7 @@ def global_sum(x):
 
 
 def precision(name):
-    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where there are matrix units for it, and says so."""
+    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where there are matrix units for it."""
     if name != "auto":
         return name
     reason = _bfloat16_units()
@@ -78,8 +78,9 @@ def _bfloat16_units():
         return "a TPU computes in it"
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability") or (0, 0) for gpu in gpus]
-        return "the GPU has matrix units for it" if min(capabilities) >= (8, 0) else None
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        oldest = min(detail.get("compute_capability") or (0, 0) for detail in details)
+        return "the GPU has matrix units for it" if oldest >= (8, 0) else None
     try:
         flags = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -92,8 +93,8 @@ def _mirrored():
     if not devices:
         devices = tf.config.list_logical_devices("CPU")
         if len(devices) < 2:
-            raise UserError("--strategy mirrored needs GPUs and TensorFlow sees none: `pip install 'tensorflow[and-cuda]'` "
-                            "and check `nvidia-smi`, or leave the strategy at default")
+            raise UserError("--strategy mirrored needs GPUs and TensorFlow sees none: check `nvidia-smi` and "
+                            "`pip install 'tensorflow[and-cuda]'`, or leave the strategy at default")
     return tf.distribute.MirroredStrategy([device.name.removeprefix("/device:") for device in devices])
 
 
@@ -101,7 +102,8 @@ def _multi_worker():
     kind, index, count = _cluster(os.environ.get("TF_CONFIG"))
     print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the others", flush=True)
     # AUTO is NCCL between GPUs and gRPC rings between CPUs
-    options = tf.distribute.experimental.CommunicationOptions(implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except RuntimeError as error:
@@ -114,9 +116,9 @@ def _multi_worker():
 
 def _cluster(text):
     """Returns (type of this task, its index, processes in all)."""
-    example = ('TF_CONFIG=\'{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}\'')
+    example = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
     if not text:
-        raise UserError(f"--strategy multi_worker needs the environment variable TF_CONFIG on every worker, such as {example}")
+        raise UserError(f"--strategy multi_worker needs the environment variable TF_CONFIG, such as {example}")
     try:
         settings = json.loads(text)
         cluster = settings["cluster"]
@@ -139,7 +141,7 @@ def _tpu():
     named = any(os.environ.get(name) for name in ("TPU_NAME", "COLAB_TPU_ADDR", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS"))
     here = any(pathlib.Path("/dev").glob("accel*")) or any(pathlib.Path("/dev/vfio").glob("[0-9]*"))
     if not named and not here:  # asking the resolver would wait for Google's metadata server
-        raise UserError("--strategy tpu finds no TPU: run on a TPU machine, or name one in the environment variable TPU_NAME")
+        raise UserError("--strategy tpu finds no TPU: run on a TPU machine, or name one in the variable TPU_NAME")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=None if named else "local")
         if resolver.master():

@@ -19,6 +19,10 @@ SYSTEMS = {
     "keras_cv_retinanet": "baseline: keras-cv's RetinaNet on our data, metrics and export",
 }
 
+POSITIVE = ("image_size", "max_objects", "pyramid_filters", "finest_anchors", "anchor_scale", "anchor_octaves", "proposals",
+            "samples", "region_levels", "head_units")
+"""settings that must be above 0"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(training.Config):
@@ -44,6 +48,8 @@ class Config(training.Config):
     """side of the smallest anchor of a level, in strides of that level"""
     anchor_octaves: int | None = None
     """sizes of anchors per level"""
+    anchor_ratios: tuple[float, ...] | None = None
+    """shapes of anchors, height over width"""
     proposals: int | None = None
     """regions that the proposal network hands on per image"""
     samples: int | None = None
@@ -64,23 +70,27 @@ def defaults(model, dataset):
     """Returns the settings that `model` reads and their values for `dataset`."""
     values = dict(epochs=12, batch_size=16, learning_rate=1e-3, weight_decay=0.05, image_size=512, max_objects=100)
     if dataset == "digit_scenes":
-        values |= dict(image_size=128, max_objects=8)
+        # digits are taller than wide and all small: fewer shapes of anchors, each of which learns from more examples
+        values |= dict(image_size=128, max_objects=8, epochs=10, batch_size=8, learning_rate=3e-3)
     if dataset == "bccd":
         values |= dict(image_size=320, max_objects=64, epochs=40, batch_size=8)
     if model == "keras_cv_retinanet":
         return values | dict(anchor_scale={"digit_scenes": 2.0, "bccd": 2.5}.get(dataset, 4.0))
-    values |= dict(backbone="resnet18", pyramid_filters=256, extra_levels=1, finest_anchors=4, anchor_scale=8.0, anchor_octaves=1)
+    values |= dict(backbone="resnet18", pyramid_filters=256, extra_levels=1, finest_anchors=4, anchor_scale=8.0, anchor_octaves=1,
+                   anchor_ratios=(0.5, 1.0, 2.0))
     if model == "faster_rcnn":
         values |= dict(proposals=300, samples=128, region_levels=4, head_units=1024)
         if dataset == "digit_scenes":
             values |= dict(backbone="small", pyramid_filters=64, extra_levels=0, finest_anchors=8, anchor_scale=2.0,
-                           anchor_octaves=2, proposals=100, samples=48, region_levels=1, head_units=256)
+                           anchor_octaves=2, anchor_ratios=(1.0, 2.0), proposals=100, samples=32, region_levels=1,
+                           head_units=256)
         if dataset == "bccd":
             values |= dict(pyramid_filters=128, anchor_scale=4.0, proposals=200, samples=96, region_levels=3, head_units=512)
     if model == "retinanet":
         values |= dict(extra_levels=2, finest_anchors=8, anchor_scale=4.0, anchor_octaves=3, head_layers=4)
         if dataset == "digit_scenes":
-            values |= dict(backbone="small", pyramid_filters=64, extra_levels=0, anchor_scale=2.0, head_layers=3)
+            values |= dict(backbone="small", pyramid_filters=64, extra_levels=0, anchor_scale=2.0, anchor_octaves=2,
+                           anchor_ratios=(1.0, 2.0), head_layers=3)
         if dataset == "bccd":
             values |= dict(pyramid_filters=128, extra_levels=1, anchor_scale=2.5)
     return values

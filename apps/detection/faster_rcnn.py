@@ -43,7 +43,7 @@ class FasterRCNN(detector.Detector):
         self.trunk, strides = trunk.build(config)
         levels = trunk.anchor_levels(config, strides)
         self.first_level = strides.index(levels[0])
-        self.anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels))
+        self.anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels), config.anchor_ratios)
         self.anchors = self.anchor_layer.of(size, size)
         per_cell = len(self.anchor_layer.sizes[0]) * len(self.anchor_layer.ratios)
         self.cells = [(-(-size // stride)) ** 2 for stride in levels]

@@ -36,7 +36,7 @@ class KerasCVRetinaNet(detector.Detector):
             bounding_box_format="yxyx", sizes=[config.anchor_scale * stride for stride in strides],
             scales=[2 ** (step / 3) for step in range(3)], aspect_ratios=[0.5, 1.0, 2.0], strides=strides, clip_boxes=True)
         self.network = keras_cv.models.RetinaNet(
-            backbone, classes, "yxyx", anchor_generator=anchors, prediction_decoder=_Candidates())
+            backbone, classes, "yxyx", anchor_generator=anchors, prediction_decoder=_Candidates(name="candidates"))
         self.network.compile(optimizer=None, box_loss="smoothl1", classification_loss="focal")
         for layer in self._flatten_layers():  # what has no weights is not built before its first call
             layer.built = True

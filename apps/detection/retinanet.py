@@ -39,7 +39,7 @@ class RetinaNet(detector.Detector):
         self.trunk, strides = trunk.build(config, finest=8)
         levels = trunk.anchor_levels(config, strides)
         self.first_level = strides.index(levels[0])
-        anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels))
+        anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels), config.anchor_ratios)
         self.anchors = anchor_layer.of(config.image_size, config.image_size)
         per_cell = config.anchor_octaves * len(anchor_layer.ratios)
         maps = [keras.Input(shape[1:]) for shape in self.trunk.output_shape[self.first_level:]]

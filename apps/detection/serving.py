@@ -101,7 +101,8 @@ def present(paths, answer, folder):
     for row, (path, name) in enumerate(zip(paths, _names(paths))):
         found = _row(answer, row)
         document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
-        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         print(f"{str(path):{width}}  {_summary(found)}")
         if not found["error"]:
             shown = [detection for detection in found["detections"] if detection["score"] >= _DRAWN_SCORE]

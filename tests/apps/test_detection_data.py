@@ -90,6 +90,16 @@ def test_training_is_a_function_of_seed_and_epoch_and_can_be_resumed(folder):
     assert not np.array_equal(next(iter(other_seed(1, 0, ALONE)))[0]["image"], first[0][0]["image"])
 
 
+def test_a_set_that_is_too_large_for_memory_gives_the_same(folder, monkeypatch):
+    def all_batches():
+        splits = detection_data.datasets(resolved(folder))
+        return [list(batches.as_numpy_iterator()) for batches in (splits.train(1, 1, ALONE), splits.test)]
+
+    cached = all_batches()
+    monkeypatch.setattr(detection_data, "_LARGEST_CACHE", 0)
+    tf.nest.map_structure(np.testing.assert_array_equal, all_batches(), cached)
+
+
 def test_augmented_boxes_stay_in_the_picture_and_objects_come_before_the_ignored(folder):
     batches = detection_data.datasets(resolved(folder)).train
     ignored = 0

@@ -133,6 +133,7 @@ def splits():
     images = np.random.default_rng(0).integers(0, 60, (3, SIDE, SIDE, 3), dtype=np.uint8)
     images[:, HEIGHT // 2:] = 0
     images[1, 4:32, 4:32] = 200
+    images[0, 24:44, 30:60] = 150
     none = np.zeros((3, 2), bool)
     targets = {
         "boxes_yxyx": BOXES, "class_ids": IDS, "is_crowd": none, "is_difficult": none, "image_id": np.array([7, 8, 9]),
@@ -213,6 +214,8 @@ def test_embedding_keeps_vector_metadata_and_thumbnail_together():
     assert [row["image"] for row in metadata] == [7, 7, 8, 9]
     assert [row["size"] for row in metadata] == ["medium", "medium", "medium", "small"]
     assert (thumbnails[2] == 200).all() and thumbnails[0].max() < 60
+    wide = (thumbnails[1] == 150).all(axis=-1)  # 20 x 30 pixels, neither cut nor stretched
+    assert wide[8].all() and wide[:, 8].sum() == pytest.approx(16 * 20 / 30, abs=2)
     assert [len(part) for part in pictures.embedding(Model(), splits(), CONFIG, INFO, most=3)] == [3, 3, 3]
 
 

@@ -246,7 +246,7 @@ def _rest_handler(models):
 
 
 def _rest_predict(model, body):
-    """Row format: {"instances": [row, …]} -> {"predictions": [row, …]}; columnar: {"inputs": …} -> {"outputs": …}."""
+    """Rows: {"instances": [row, …]} -> {"predictions": [row, …]}; columns: {"inputs": …} -> {"outputs": …}."""
     signature = body.get("signature_name")
     if ("instances" in body) == ("inputs" in body):
         raise _Refusal(grpc.StatusCode.INVALID_ARGUMENT, 'give either "instances" or "inputs"')

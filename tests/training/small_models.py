@@ -35,7 +35,8 @@ def classifier(dropout=0.4, norm=None, schedule=True, units=64):
     model = keras.Model({"x": inputs}, {"label": keras.layers.Dense(CLASSES, name="label")(x)})
     rate = keras.optimizers.schedules.CosineDecay(1e-2, 400) if schedule else 1e-2
     model.compile(keras.optimizers.Adam(rate),
-                  {"label": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}, metrics={"label": "accuracy"})
+                  {"label": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+                  metrics={"label": "accuracy"})
     return model
 
 
@@ -74,9 +75,11 @@ class Adversaries(keras.Model):
     def __init__(self, latent=8):
         super().__init__()
         self.latent = latent
-        self.generator = keras.Sequential([keras.Input((latent,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(FEATURES)])
+        self.generator = keras.Sequential(
+            [keras.Input((latent,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(FEATURES)])
         self.discriminator = keras.Sequential(
-            [keras.Input((FEATURES,)), keras.layers.Dense(32, "relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+            [keras.Input((FEATURES,)), keras.layers.Dense(32, "relu"), keras.layers.Dropout(0.3),
+             keras.layers.Dense(1)])
         self.seed_generator = keras.random.SeedGenerator(3)
         self.d_loss, self.g_loss = keras.metrics.Mean("d_loss"), keras.metrics.Mean("g_loss")
 
@@ -95,14 +98,16 @@ class Adversaries(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def entropy(logits, label):
-            return keras.ops.mean(keras.ops.binary_crossentropy(label * keras.ops.ones_like(logits), logits, from_logits=True))
+            target = label * keras.ops.ones_like(logits)
+            return keras.ops.mean(keras.ops.binary_crossentropy(target, logits, from_logits=True))
 
         def noise():
             return keras.random.normal((keras.ops.shape(real)[0], self.latent), seed=self.seed_generator)
 
         with tf.GradientTape() as tape:
             fake = self.generator(noise(), training=True)
-            d_loss = entropy(self.discriminator(real, training=True), 1.0) + entropy(self.discriminator(fake, training=True), 0.0)
+            d_loss = entropy(self.discriminator(real, training=True), 1.0)
+            d_loss += entropy(self.discriminator(fake, training=True), 0.0)
             scaled = d_loss / replicas
         variables = self.discriminator.trainable_variables
         self.d_optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables))

@@ -43,13 +43,6 @@ def test_a_verb_gets_the_resolved_settings(ran, verb):
     assert ran == [(verb or "train", detection, config.resolve(detection, detection.Config(seed=3)))]
 
 
-def test_search_gets_settings_and_plan(ran):
-    cli.main(detection, ["search", "--trials", "5", "--model", "retinanet"])
-    (verb, _, settings, plan), = ran
-    assert verb == "search" and settings == config.resolve(detection, detection.Config(model="retinanet"))
-    assert (plan.trials, plan.search_epochs) == (5, None)
-
-
 def test_evaluate_and_predict(ran):
     cli.main(detection, ["evaluate"])
     cli.main(detection, ["evaluate", "some/run", "--dataset", "bccd", "--resamples", "7"])

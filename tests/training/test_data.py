@@ -150,6 +150,28 @@ def test_our_own_set_is_prepared_once_quietly_and_without_network(tmp_path, smal
     assert again.data_dir == prepared.data_dir
 
 
+def test_a_process_that_was_slower_takes_what_the_other_one_made(tmp_path, small_scenes, monkeypatch):
+    config = training.Config(data_dir=str(tmp_path))
+    prepare = digit_scenes.DigitScenes.download_and_prepare
+
+    def late(self, **options):
+        prepare(self, **options)
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare", late)
+    prepared = data.builder("digit_scenes", config)
+    assert prepared.info.splits["train"].num_examples == 12
+
+
+def test_a_full_disk_is_not_called_something_else(tmp_path, small_scenes, monkeypatch):
+    def full(self, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare", full)
+    with pytest.raises(OSError, match="No space left"):
+        data.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))
+
+
 def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     assert data.builder("digit_scenes", training.Config()).data_dir.startswith(str(tmp_path / "elsewhere"))

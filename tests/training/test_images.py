@@ -113,6 +113,23 @@ def test_first_frame_of_an_animation_only():
     np.testing.assert_array_equal(decode(image_bytes), np.asarray(frames[0].convert("RGB")))
 
 
+def test_gif_of_many_blocks():
+    noise = np.random.default_rng(0).integers(0, 256, (500, 400), np.uint8)
+    image_bytes = encode(Image.fromarray(noise), "GIF")
+    assert len(image_bytes) > 3 * 256 * 256  # further than one look ahead
+    short = bytes([7]) + b"comment" + bytes([3]) + b"odd" + bytes([1]) + b"1" + bytes([1]) + b"2\0"
+    place = 13 + 3 * 256
+    for image_bytes in (image_bytes, image_bytes[:place] + b"\x21\xfe" + short + image_bytes[place:]):
+        np.testing.assert_array_equal(decode(image_bytes)[..., 0], noise)
+
+
+def test_a_gif_that_only_keeps_us_busy_is_refused():
+    plain = gif(20, 12, 3, 4, 10, 5)
+    place = plain.index(b"\x2c")
+    image_bytes = plain[:place] + b"\x21\xfe" + b"\x01x\x02xx" * 100_000 + b"\0" + plain[place:]
+    assert b"GIF decoder" in _or_error(image_bytes)[1].numpy()
+
+
 def test_later_frames_are_not_unpacked():
     """2,000 frames of 16 million pixels in 25 MB: the decoder would unpack 32 gigabytes before it gave the first."""
     one = encode(Image.new("P", (4000, 4000)), "GIF")
@@ -174,7 +191,7 @@ def png_of(width, height):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
 
 
 def jpeg_of(width, height):
@@ -200,7 +217,8 @@ def test_limit_is_a_parameter():
     assert b"limit of 2239" in images.decode_or_error(image_bytes, max_pixels=40 * 56 - 1)[1].numpy()
 
 
-@pytest.mark.parametrize("height,width,expected", [(64, 32, (16, 8)), (8, 24, (5, 16)), (16, 5, (16, 5)), (1, 400, (1, 16))])
+@pytest.mark.parametrize("height,width,expected", [
+    (64, 32, (16, 8)), (8, 24, (5, 16)), (16, 5, (16, 5)), (1, 400, (1, 16))])
 def test_fit_square(height, width, expected):
     image = np.random.default_rng(0).integers(1, 256, (height, width, 3), np.uint8)
     fitted, scale = images.fit_square(image, 16)

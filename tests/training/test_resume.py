@@ -42,7 +42,8 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-def train(folder, strategy=None, model=small_models.classifier, extra=(), learning=(), epochs=3, validation=True, count=300, **settings):
+def train(folder, strategy=None, model=small_models.classifier, extra=(), learning=(), epochs=3, validation=True,
+          count=300, **settings):
     """Trains in this process with all that must survive switched on; resumes what it finds."""
     keras.utils.set_random_seed(1)
     with (strategy or tf.distribute.get_strategy()).scope():
@@ -148,7 +149,8 @@ def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path, damage, capsys):
     assert seen[0] == 4
     assert_same(whole[0], resumed)
     assert not list(folder.glob("*.tmp"))
-    assert sorted(path.name for path in folder.iterdir()) == ["epoch-00002-step-00000008.npz", "epoch-00003-step-00000000.npz"]
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        "epoch-00002-step-00000008.npz", "epoch-00003-step-00000000.npz"]
     for path in folder.iterdir():
         damage(path)
     with pytest.raises(UserError, match="every checkpoint .* is damaged"):
@@ -168,19 +170,18 @@ def test_callbacks_of_keras_remember(tmp_path):
     stopped = len(reference.history.history["loss"])
     assert 3 < stopped < 40
     assert len(set(reference.history.history["learning_rate"])) > 2
-    for hook, count in (("on_train_batch_begin", 4), ("on_test_begin", 2), ("on_train_batch_begin", 4), ("on_train_end", 1)):
+    for hook, count in [("on_train_batch_begin", 4), ("on_test_begin", 2), ("on_train_end", 1)]:
         with pytest.raises(Killed):
             train(tmp_path / "b", learning=learning(), extra=[KillAt(hook, count)], epochs=40, schedule=False)
     assert_same(reference, train(tmp_path / "b", learning=learning(), epochs=40, schedule=False))
 
 
 def test_two_optimizers_and_a_step_of_ones_own(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    reference = train(tmp_path / "a", model=small_models.adversaries, validation=False, epochs=2)
+    settings = dict(model=small_models.adversaries, validation=False, epochs=2)
+    reference = train(tmp_path / "a", **settings)
     with pytest.raises(Killed):
-        train(tmp_path / "b", model=small_models.adversaries, validation=False, epochs=2, extra=[KillAt("on_train_batch_begin", 4)])
-    assert_same(reference, train(tmp_path / "b", model=small_models.adversaries, validation=False, epochs=2))
+        train(tmp_path / "b", extra=[KillAt("on_train_batch_begin", 4)], **settings)
+    assert_same(reference, train(tmp_path / "b", **settings))
 
 
 def test_every_replica_resumes_with_its_own(tmp_path):
@@ -210,7 +211,7 @@ def test_bfloat16_variables_come_back(tmp_path):
     (dict(units=65), r"another model.*\(16, 64\).*\(16, 65\)"),
     (dict(norm="plain"), "another model: it holds .* variables"),
     (dict(count=320), "another training: its steps per epoch is 9, here it is 10"),
-    (dict(model=small_models.adversaries, validation=False), "another training: its model is Functional, here it is Adversaries"),
+    (dict(model=small_models.adversaries, validation=False), "its model is Functional, here it is Adversaries"),
 ])
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, changed, sentence):
     with pytest.raises(Killed):

@@ -24,7 +24,8 @@ def mirrored():
     return strategies.make("mirrored")
 
 
-def trained(strategy=None, steps=20, validation=None, model=small_models.classifier, preprocess=small_models.plain, **settings):
+def trained(strategy=None, steps=20, validation=None, model=small_models.classifier, preprocess=small_models.plain,
+            **settings):
     keras.utils.set_random_seed(1)
     with (strategy or tf.distribute.get_strategy()).scope():
         made = model(**settings)
@@ -44,7 +45,8 @@ def counted():
 
 
 @pytest.mark.parametrize("settings", [
-    dict(norm="frozen", dropout=0), dict(norm="synchronized", dropout=0), dict(model=counted)], ids=["frozen", "synchronized", "counted"])
+    dict(norm="frozen", dropout=0), dict(norm="synchronized", dropout=0), dict(model=counted)],
+    ids=["frozen", "synchronized", "counted"])
 def test_two_replicas_are_as_good_as_one(mirrored, settings):
     one, history = trained(**settings)
     two, other = trained(mirrored, **settings)
@@ -186,7 +188,8 @@ def test_two_processes_are_as_good_as_one(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "going on after step 8 of 20" in outputs[0]
     assert "epoch 1/1" in outputs[0] and "epoch 1/1" not in outputs[1]  # only the first one speaks
-    one, history = trained(preprocess=small_models.jitter, validation=small_models.examples(33, seed=5).batch(BATCH), **settings)
+    validation = small_models.examples(33, seed=5).batch(BATCH)
+    one, history = trained(preprocess=small_models.jitter, validation=validation, **settings)
     for worker in range(2):
         with np.load(tmp_path / f"final-{worker}.npz") as final:
             for mine, theirs in zip(small_models.variables(one), final.values(), strict=True):

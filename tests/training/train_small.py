@@ -20,8 +20,16 @@ from tests.training import small_models  # noqa: E402
 from training import UserError, callbacks, data, loop, strategies, tensorboard  # noqa: E402
 
 
-def main(folder, strategy="default", model="classifier", settings=None, epochs=4, examples=1000, validation=37, batch_size=32,
-         checkpoint_every=10, steps_per_call=None, early_stopping=None, plateau=False, limit_steps=None, as_function=False, pause=0.0, terminate=None):
+def main(folder, strategy="default", model="classifier", settings=None, epochs=4, examples=1000, validation=37,
+         batch_size=32, checkpoint_every=10, steps_per_call=None, early_stopping=None, plateau=False, limit_steps=None,
+         as_function=False, pause=0.0, terminate=None):
+    """
+    model:          "classifier", with `settings`, or "adversaries"
+    validation:     examples, 0 for none; as_function: measured by a function on the host
+    early_stopping: epochs of patience
+    pause:          seconds of sleep before each call, for whoever wants to kill in time
+    terminate:      step at which the second worker gets SIGTERM, as from a cluster that wants a machine back
+    """
     folder.mkdir(exist_ok=True, parents=True)
     if strategy == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -38,7 +46,8 @@ def main(folder, strategy="default", model="classifier", settings=None, epochs=4
     if validation:
         held_out = small_models.examples(validation, seed=5).batch(batch_size)
         if early_stopping:
-            watchers.append(keras.callbacks.EarlyStopping("val_loss", patience=early_stopping, restore_best_weights=True))
+            watchers.append(
+                keras.callbacks.EarlyStopping("val_loss", patience=early_stopping, restore_best_weights=True))
         if plateau:
             watchers += [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.97),
                          keras.callbacks.ReduceLROnPlateau(patience=2)]
@@ -48,7 +57,7 @@ def main(folder, strategy="default", model="classifier", settings=None, epochs=4
         watchers.append(tensorboard.TensorBoard(folder, histograms_every=0))
     if pause:
         watchers.append(keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: time.sleep(pause)))
-    if terminate and os.environ.get("TF_CONFIG") and not chief:  # as a cluster does that wants a machine back
+    if terminate and not chief:
         watchers.append(keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: batch + 1 >= terminate and os.kill(os.getpid(), signal.SIGTERM)))
     if as_function:
@@ -57,8 +66,9 @@ def main(folder, strategy="default", model="classifier", settings=None, epochs=4
             return {"accuracy": float(np.mean(scores["label"])), "loss": float(np.mean(scores["label"] ** 2))}
     history = loop.fit(
         model, data.shuffled(small_models.examples(examples), small_models.jitter, batch_size, seed=0),
-        (validate if as_function else held_out) if validation else None, epochs=epochs, strategy=strategy, callbacks=watchers,
-        steps_per_call=steps_per_call, checkpoints=folder / "checkpoints", checkpoint_every=checkpoint_every, limit_steps=limit_steps)
+        (validate if as_function else held_out) if validation else None, epochs=epochs, strategy=strategy,
+        callbacks=watchers, steps_per_call=steps_per_call, checkpoints=folder / "checkpoints",
+        checkpoint_every=checkpoint_every, limit_steps=limit_steps)
     worker = strategy.cluster_resolver.task_id if strategies.workers(strategy) > 1 else 0
     np.savez(folder / f"final-{worker}.npz", *small_models.variables(model))
     (folder / f"history-{worker}.json").write_text(json.dumps(history.history))

@@ -1,0 +1,113 @@
+"""Faster R-CNN and RetinaNet against torchvision's and keras-cv's: ResNet-18 with a feature pyramid, 256x256, batch 8.
+
+    python benchmarks/detection.py faster_rcnn_training --peer-python PYTHON_WITH_TORCH
+    python benchmarks/detection.py faster_rcnn_inference --peer-python PYTHON_WITH_TORCH
+    python benchmarks/detection.py retinanet_training
+    python benchmarks/detection.py retinanet_inference
+
+Faster R-CNN: 256 channels, 300 proposals, 128 sampled regions, head of 1,024 units on both sides.
+"""
+import os
+import pathlib
+import sys
+import types
+
+import numpy as np
+import turns
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+BATCH, SIZE, OBJECTS, CLASSES = 8, 256, 6, 10
+
+
+def scene():
+    """Returns images (batch, size, size, 3) from 0 to 255, boxes (batch, objects, 4) yxyx and class ids."""
+    random = np.random.default_rng(0)
+    corner, sides = random.uniform(0, 150, (BATCH, OBJECTS, 2)), random.uniform(20, 100, (BATCH, OBJECTS, 2))
+    images = random.uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype("float32")
+    return images, np.concatenate([corner, corner + sides], -1).astype("float32"), random.integers(0, CLASSES, (BATCH, OBJECTS))
+
+
+def keras_side(model, training, dtype="auto", **changes):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import contextlib
+    import importlib
+
+    from apps import detection
+    from training import config as settings
+
+    resolved = settings.resolve(detection, detection.Config(
+        model=model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, **changes))
+    import keras
+    import tensorflow as tf
+
+    from training import strategies
+
+    with contextlib.redirect_stdout(sys.stderr):
+        keras.config.set_dtype_policy(strategies.precision(dtype))
+    info = {"class_names": [str(i) for i in range(CLASSES)], "steps": 1000}
+    network = importlib.import_module(f"apps.detection.{model}").build_model(resolved, types.SimpleNamespace(info=info))
+    network.optimizer.build(network.trainable_variables)
+    images, boxes, class_ids = scene()
+    inputs = {"image": tf.constant(images)}
+    targets = {"boxes_yxyx": tf.constant(boxes), "class_ids": tf.constant(class_ids, tf.int32),
+               "ignore": tf.zeros(class_ids.shape, tf.bool)}
+    if training:
+        step = tf.function(network.train_step)
+        return lambda: step((inputs, targets))["loss"].numpy()
+    detect = tf.function(network.detect)
+    return lambda: detect(inputs["image"])["scores"].numpy()
+
+
+def torch_side(training, dtype):
+    import torch
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    torch.manual_seed(0)
+    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5, norm_layer=torch.nn.BatchNorm2d)
+    network = FasterRCNN(
+        backbone, CLASSES + 1, min_size=SIZE, max_size=SIZE, rpn_pre_nms_top_n_train=1000, rpn_pre_nms_top_n_test=1000,
+        rpn_post_nms_top_n_train=300, rpn_post_nms_top_n_test=300, box_batch_size_per_image=128)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    images, boxes, class_ids = scene()
+    pictures = [torch.tensor(image).permute(2, 0, 1).contiguous() / 255 for image in images]
+    targets = [{"boxes": torch.tensor(b[:, [1, 0, 3, 2]]), "labels": torch.tensor(c) + 1} for b, c in zip(boxes, class_ids)]
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    network.train(training)
+
+    def train():
+        optimizer.zero_grad(set_to_none=True)
+        with autocast:
+            loss = sum(network(pictures, targets).values())
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def infer():
+        with autocast, torch.inference_mode():
+            return network(pictures)[0]["scores"].sum().item()
+
+    return train if training else infer
+
+
+def comparisons():
+    """Returns {comparison: sides}."""
+    made = {}
+    for phase, training in (("training", True), ("inference", False)):
+        made[f"faster_rcnn_{phase}"] = {
+            "ours": lambda t=training: keras_side("faster_rcnn", t, max_objects=OBJECTS),
+            "torchvision_float32": lambda t=training: torch_side(t, "float32"),
+            "torchvision_bfloat16": lambda t=training: torch_side(t, "bfloat16")}
+        made[f"retinanet_{phase}"] = {
+            "ours": lambda t=training: keras_side("retinanet", t, max_objects=OBJECTS),
+            "keras_cv_float32": lambda t=training: keras_side("keras_cv_retinanet", t, "float32", max_objects=OBJECTS)}
+    return made
+
+
+if __name__ == "__main__":
+    found = comparisons()
+    if len(sys.argv) < 2 or sys.argv[1] not in found:
+        sys.exit(f"name one comparison: {', '.join(found)}")
+    chosen = sys.argv.pop(1)
+    turns.main(__file__, found[chosen], ("images", BATCH), steps=2, rounds=5, arguments=[chosen])
