@@ -9,12 +9,13 @@ class NonMaxSuppression(keras.layers.Layer):
     """Keeps the best boxes, and of those that overlap within a group only the one with the highest score.
 
         keep box i  unless a kept j of the same group has score[j] > score[i] and iou[i, j] > iou_threshold
+        (of equal scores the first counts as higher)
 
     Groups (classes, pyramid levels) are kept apart by moving each to a place of its own, so that one pass serves all.
 
     Shape:
         boxes_yxyx: (batch, candidates, 4), pixels
-        scores:     (batch, candidates); candidates below `score_threshold` are never kept
+        scores:     (batch, candidates); only those above `score_threshold` are kept
         groups:     (batch, candidates) int32, or None for one group
         returns:    indices (batch, outputs) int32 by falling score, 0 where padded; count (batch,) int32 of real ones
 

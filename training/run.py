@@ -73,7 +73,8 @@ def _train(app, config, strategy, folder, chief):
         watching = []
 
     def validate():
-        return _numbers(evaluation.evaluate(model, splits.validation, config, spec.info, proposals=False))
+        metrics = evaluation.evaluate(model, splits.validation, config, spec.info, proposals=False)
+        return {name: float(metrics[name]) for name in evaluation.WATCHED}
 
     seconds["setup"] = time.perf_counter() - began
     with _phase(seconds, "train"):

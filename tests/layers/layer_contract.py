@@ -306,7 +306,7 @@ def _check_float64(make, inputs, training, constant, state, outputs, gradients, 
     _restore(layer, state)
     found = _call(layer, inputs, training)
     assert all(x.dtype != tf.float32 for x in tree.flatten(found)), "float64 gives float32"
-    _check_equal(outputs, found, 10 * tolerance)
+    _check_equal(outputs, found, tolerance)
     _restore(layer, state)
     _check_equal(gradients, _gradients(layer, inputs, training, constant), 100 * tolerance)
     _restore(layer, state)

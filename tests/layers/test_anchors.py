@@ -28,7 +28,7 @@ def test_contract(tmp_path):
                 discrete=True, always_float32=True)
 
 
-def test_levels_may_have_different_numbers_of_sizes(tmp_path):
+def test_levels_may_have_different_numbers_of_sizes():
     layer = layers.Anchors((8, 16), ((10.0,), (20.0, 25.0, 30.0)), (1.0, 3.0))
     images = np.zeros((1, 20, 33, 1), "float32")
     np.testing.assert_allclose(layer(images), listed(layer, images), rtol=1e-6)

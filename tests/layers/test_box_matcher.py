@@ -33,7 +33,7 @@ def matched_row(layer, anchors, boxes_yxyx, present, ignore):
     return matches
 
 
-def scene(force=True):
+def scene():
     """Returns anchors near objects and far from them, some objects padded and some to be ignored."""
     boxes_yxyx = plain_boxes.random_boxes(3, 6, seed=3)
     random = np.random.default_rng(4)
@@ -74,6 +74,13 @@ def test_the_best_anchor_is_forced_and_so_are_its_equals():
 
 def test_an_object_that_nothing_overlaps_forces_nothing():
     assert list(one_object(BOX, ANCHORS[4:] * 3, force=True)) == [BACKGROUND] * 3
+
+
+def test_an_anchor_forced_by_two_objects_takes_the_one_it_overlaps_more():
+    boxes_yxyx = np.array([[[0, 0, 10, 2], [0, 0, 10, 4]]], "float32")
+    yes = np.ones((1, 2), bool)
+    matches = layers.BoxMatcher(force=True)(np.array(ANCHORS[:1] + ANCHORS[4:], "float32"), boxes_yxyx, yes, ~yes)
+    assert matches.numpy().tolist() == [[1, BACKGROUND]]
 
 
 def test_forcing_wins_over_a_better_object():

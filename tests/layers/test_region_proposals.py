@@ -29,8 +29,9 @@ def proposed(layer, boxes_yxyx, logits):
 
 def levels(seed=0):
     random = np.random.default_rng(seed)
-    return {"boxes_yxyx": [plain_boxes.random_boxes(3, 17, seed=seed), plain_boxes.random_boxes(3, 9, seed=seed + 1, smallest=30)],
-            "logits": [random.normal(size=(3, count)).astype("float32") for count in (17, 9)]}
+    fine, coarse = plain_boxes.random_boxes(3, 17, seed=seed), plain_boxes.random_boxes(3, 9, seed=seed + 1, smallest=30)
+    logits = [random.normal(size=(3, count)).astype("float32") for count in (17, 9)]
+    return {"boxes_yxyx": [fine, coarse], "logits": logits}
 
 
 def test_contract(tmp_path):

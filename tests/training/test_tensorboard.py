@@ -12,7 +12,7 @@ from tensorboard.plugins import projector as projector_plugin
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util import tensor_util
 
-from training import tensorboard
+from training import strategies, tensorboard
 
 
 def events(folder):
@@ -150,7 +150,7 @@ def test_every_optimizer_has_its_curve(tmp_path):
 
 
 def test_weights_of_several_replicas_are_read(tmp_path):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with strategies.make("mirrored").scope():
         model = small_model()
     calls(tensorboard.TensorBoard(tmp_path), model, range(1))
     assert sum(tag.startswith("weights/") for tag in events(tmp_path / "train")) == 4
