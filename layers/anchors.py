@@ -24,7 +24,8 @@ class Anchors(keras.layers.Layer):
         returns: (batch, anchors, 4) float32, ymin, xmin, ymax, xmax in pixels
 
     Raises:
-        ValueError: not one tuple of sizes per stride, or sizes or ratios that are not positive.
+        ValueError: not one tuple of sizes per stride; strides, sizes or ratios that are not positive; images of unknown
+            height or width.
 
     Source: Ren et al., 2015, "Faster R-CNN", section 3.1.1; Lin et al., 2017, "Feature Pyramid Networks", section 4.1.
     """
@@ -54,6 +55,8 @@ class Anchors(keras.layers.Layer):
         return np.concatenate(levels).astype("float32")
 
     def call(self, images):
+        if None in images.shape[1:3]:
+            raise ValueError(f"Anchors needs images of known height and width, got {tuple(images.shape)}")
         anchors = ops.convert_to_tensor(self.of(*images.shape[1:3]))
         return ops.broadcast_to(anchors, (ops.shape(images)[0], *anchors.shape))
 

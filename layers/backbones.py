@@ -8,7 +8,8 @@ def resnet18(images):
     """Returns the maps of strides 4, 8, 16, 32 with 64, 128, 256, 512 channels.
 
     images: Keras tensor (batch, height, width, 3).
-    Source: He et al., 2016, "Deep Residual Learning", table 1, without the classifier.
+    Source: He et al., 2016, "Deep Residual Learning", table 1, without the classifier. TensorFlow pads strided
+    convolutions below and to the right, the authors' code on all sides: published weights would not fit exactly.
     """
     x = _convolution(images, 64, 7, 2, "stem")
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)

@@ -12,8 +12,9 @@ class BatchNormalization(keras.layers.Layer):
         moving = momentum * moving + (1 - momentum) * of_the_batch          (in training)
 
     Keras has this layer; ours exists because Keras composes it of a dozen operations, while one fused kernel reads the
-    images twice, and takes bfloat16 images with float32 statistics. What differs: images only; the moving variance is
-    that of a sample (divided by count - 1), as cuDNN and PyTorch keep it. With `trainable = False` it normalises by
+    images twice, and takes bfloat16 images with float32 statistics. What differs: images only, always with gamma and
+    beta; momentum 0.9 and epsilon 1e-5 where Keras has 0.99 and 1e-3; the moving variance is that of a sample (divided
+    by count - 1), as cuDNN and PyTorch keep it. With `trainable = False` it normalises by
     the moving statistics in training too, as Keras's does. Under replicas each has the statistics of its own part.
 
     Shape:

@@ -12,7 +12,7 @@ class BoxCoder(keras.layers.Layer):
         ty = weights[0] * (y - anchor_y) / anchor_height      th = weights[2] * log(height / anchor_height)
         tx = weights[1] * (x - anchor_x) / anchor_width       tw = weights[3] * log(width / anchor_width)
 
-    with centres y, x. Decoded sizes are at most `largest` pixels times the anchor's, so that exp cannot overflow.
+    with centres y, x. Decoded sizes are at most `largest` times the anchor's, so that exp cannot overflow.
     Positions are float32 whatever the policy.
 
     Shape:

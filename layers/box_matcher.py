@@ -17,7 +17,8 @@ class BoxMatcher(keras.layers.Layer):
                    -2 (neither)         between, and where an ignored object covers the anchor as much as `foreground`
                                         of the anchor's own area and no object is matched
 
-    With `force` the anchors that overlap an object more than all other anchors do are matched to it in any case.
+    With `force` the anchors that overlap an object more than all other anchors do are matched to it in any case, even
+    where they overlap another object more.
 
     Shape:
         anchors:    (batch, anchors, 4) or (anchors, 4), pixels

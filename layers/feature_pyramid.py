@@ -36,7 +36,7 @@ class FeaturePyramid(keras.layers.Layer):
         self.extra_levels = extra_levels
         self.normalize = normalize
 
-    def build(self, input_shape):
+    def build(self, input_shape):  # the number of levels is not known before
         sizes = [tuple(shape[1:3]) for shape in input_shape]
         for fine, coarse in zip(sizes, sizes[1:]):
             if None not in fine and coarse != tuple(-(-side // 2) for side in fine):
@@ -61,7 +61,7 @@ class FeaturePyramid(keras.layers.Layer):
     def call(self, inputs, training=False):
         merged = [_apply(layers, maps, training) for layers, maps in zip(self.laterals, inputs)]
         for level in reversed(range(len(merged) - 1)):
-            height, width = merged[level].shape[1:3]
+            height, width = ops.shape(merged[level])[1:3]  # known or not
             merged[level] = merged[level] + _double(merged[level + 1])[:, :height, :width]
         outputs = [_apply(layers, maps, training) for layers, maps in zip(self.outputs, merged)]
         for number, layers in enumerate(self.extras):

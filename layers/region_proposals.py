@@ -19,11 +19,18 @@ class RegionProposals(keras.layers.Layer):
         returns:    boxes_yxyx (batch, proposals, 4), zeros where padded; scores (batch, proposals), probabilities,
                     0 where padded; valid (batch, proposals) bool
 
+    Raises:
+        ValueError: candidates or image_size not positive, smallest negative, or what `NonMaxSuppression` refuses.
+
+    Boxes keep their gradient: the caller stops it where proposals are taken as given, as the paper does.
     Source: Ren et al., 2015, "Faster R-CNN", section 3.1.3; levels apart as in Lin et al., 2017, section 4.1.
     """
 
     def __init__(self, proposals, image_size, candidates=1000, iou_threshold=0.7, smallest=1.0, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
+        if candidates < 1 or smallest < 0 or min(image_size) <= 0:
+            raise ValueError(f"candidates and image_size must be positive and smallest not negative, got {candidates}, "
+                             f"{image_size} and {smallest}")
         self.proposals = proposals
         self.image_size = tuple(image_size)
         self.candidates = candidates

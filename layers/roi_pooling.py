@@ -12,7 +12,7 @@ class RoIPooling(keras.layers.Layer):
         out[n, i, j, c] = max of features over bin i of rows and bin j of columns;  0 where the bin is off the map
 
     The maximum over a rectangle is one over its columns, then one over its rows, so masks of (bins, cells) do it with
-    static shapes.
+    static shapes. It holds (batch, regions, height, width, channels) numbers at a time.
 
     Shape:
         boxes_yxyx: (batch, regions, 4), pixels
@@ -44,7 +44,7 @@ class RoIPooling(keras.layers.Layer):
             [ops.max(ops.where(columns[:, :, None, j, :, None], maps, least), axis=3) for j in range(self.size)], axis=3)
         out = ops.stack(
             [ops.max(ops.where(rows[:, :, i, :, None, None], lines, least), axis=2) for i in range(self.size)], axis=2)
-        return ops.where(ops.isinf(out), ops.zeros_like(out), out)
+        return ops.where(out > least, out, ops.zeros_like(out))
 
     def _bins(self, start, end, cells):
         """Returns whether a cell lies in a bin: (batch, regions) twice give (batch, regions, size, cells) bool."""

@@ -5,7 +5,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class BalancedSampler(keras.layers.Layer):
-    """Draws `samples` matched places, at most `positive_fraction` of them objects, the rest background.
+    """Draws `samples` matched places, at most `positive_fraction` of them (rounded down, but one) objects, the rest background.
 
     The number is fixed; where there are not enough candidates, the surplus has weight 0. In training the draw is uniform;
     otherwise the first candidates are taken.
