@@ -96,6 +96,7 @@ def _train(app, config, strategy, folder, chief):
     if pictures:
         with _phase(seconds, "pictures"):
             _draw(pictures, model, splits, config, spec.info, folder)
+            tensorboard.graph(folder, model, spec.inputs)
     with _phase(seconds, "export"):
         serving = _module(app, "serving")
         version = export.export(
@@ -278,8 +279,8 @@ def _layer_rows(model, spec):
     leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(layer._flatten_layers(include_self=False))]
     for layer in leaves:
         layer.call = recording(layer, layer.call)
-    first = next(iter(spec.inputs.values()))
-    tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec([1, *first.shape[1:]], first.dtype))
+    one = {name: tf.TensorSpec([1, *part.shape[1:]], part.dtype) for name, part in spec.inputs.items()}
+    tf.function(model).get_concrete_function(one)
     return rows
 
 

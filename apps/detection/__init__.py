@@ -73,7 +73,7 @@ def defaults(model, dataset):
         # digits are taller than wide and all small: fewer shapes of anchors, each of which learns from more examples
         values |= dict(image_size=128, max_objects=8, epochs=10, batch_size=8, learning_rate=3e-3)
     if dataset == "bccd":
-        values |= dict(image_size=320, max_objects=64, epochs=60, batch_size=8, learning_rate=2e-3)
+        values |= dict(image_size=320, max_objects=64, epochs=30, batch_size=4, learning_rate=2e-3)
     if model == "keras_cv_retinanet":
         return values | dict(anchor_scale={"digit_scenes": 2.0, "bccd": 2.5}.get(dataset, 4.0))
     values |= dict(backbone="resnet18", pyramid_filters=256, extra_levels=1, finest_anchors=4, anchor_scale=8.0, anchor_octaves=1,
@@ -90,8 +90,8 @@ def defaults(model, dataset):
     if model == "retinanet":
         values |= dict(extra_levels=2, finest_anchors=8, anchor_scale=4.0, anchor_octaves=3, head_layers=4)
         if dataset == "digit_scenes":
-            values |= dict(backbone="small", pyramid_filters=64, extra_levels=0, anchor_scale=2.0, anchor_octaves=2,
-                           anchor_ratios=(1.0, 2.0), head_layers=3)
+            values |= dict(backbone="small", pyramid_filters=48, extra_levels=0, finest_anchors=4,
+                           anchor_octaves=2, anchor_ratios=(1.0, 2.0), head_layers=2)
         if dataset == "bccd":
             values |= dict(backbone="small", pyramid_filters=64, extra_levels=1, anchor_scale=2.0)
     return values

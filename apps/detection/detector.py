@@ -52,8 +52,8 @@ class Detector(keras.Model):
             self.trackers[name].update_state(value * replicas)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
-    def call(self, images, training=False):
-        return self.detect(images)
+    def call(self, inputs, training=False):
+        return self.detect(inputs["image"])
 
     def detect(self, images):
         """Returns the detections of a batch, best first.

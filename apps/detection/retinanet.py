@@ -20,7 +20,7 @@ def build_model(config, spec):
 class RetinaNet(detector.Detector):
     """One stage: every anchor of every pyramid level is classified and refined by two small convolutional towers.
 
-        pyramid = FPN(backbone(image)), strides 8 and coarser
+        pyramid = FPN(backbone(image)), strides `finest_anchors` (8 in the paper) and coarser
         class logits = conv3x3(tower(pyramid[l])),  offsets = conv3x3(other tower(pyramid[l]))
         focal(p) = -alpha_t * (1 - p_t)^gamma * log(p_t),   alpha = 0.25, gamma = 2
 
@@ -36,13 +36,11 @@ class RetinaNet(detector.Detector):
 
     def __init__(self, config, classes):
         super().__init__(config.image_size, classes, ("class", "offsets"), name="retinanet")
-        self.trunk, strides = trunk.build(config, finest=8)
-        levels = trunk.anchor_levels(config, strides)
-        self.first_level = strides.index(levels[0])
-        anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels), config.anchor_ratios)
+        self.trunk, strides = trunk.build(config, finest=config.finest_anchors)
+        anchor_layer = layers.Anchors(strides, trunk.anchor_sizes(config, strides), config.anchor_ratios)
         self.anchors = anchor_layer.of(config.image_size, config.image_size)
         per_cell = config.anchor_octaves * len(anchor_layer.ratios)
-        maps = [keras.Input(shape[1:]) for shape in self.trunk.output_shape[self.first_level:]]
+        maps = [keras.Input(shape[1:]) for shape in self.trunk.output_shape]
         prior = keras.initializers.Constant(-math.log((1 - 0.01) / 0.01))
         logits = _tower(maps, config, per_cell * classes, "class", prior)
         offsets = _tower(maps, config, per_cell * 4, "offsets", "zeros")
@@ -54,12 +52,9 @@ class RetinaNet(detector.Detector):
         self.matcher = layers.BoxMatcher(0.5, 0.4, force=True)
         self.built = True
 
-    def _predict(self, pyramid, training):
-        return self.head(pyramid[self.first_level:], training=training)
-
     def losses(self, images, targets, training):
         objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
-        logits, offsets = self._predict(self.trunk(images, training=training), training)
+        logits, offsets = self.head(self.trunk(images, training=training), training=training)
         anchors = ops.convert_to_tensor(self.anchors)
         matches = self.matcher(anchors, objects, class_ids >= 0, targets["ignore"])
         is_object = ops.cast(matches >= 0, "float32")
@@ -74,7 +69,7 @@ class RetinaNet(detector.Detector):
                 "offsets": detector.share(ops.sum(is_object * error), count)}
 
     def class_scores(self, images):
-        logits, offsets = self._predict(self.trunk(images, training=False), False)
+        logits, offsets = self.head(self.trunk(images, training=False), training=False)
         return ops.sigmoid(logits), self.coder(offsets, ops.convert_to_tensor(self.anchors))[:, :, None]
 
     def pyramid_features(self, images):
