@@ -17,6 +17,7 @@ from training.config import UserError
 
 MOST_STEPS_PER_CALL = 64
 SECONDS_PER_CALL = 1.0
+LONG_VALIDATION_SECONDS = 10
 
 
 def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), steps_per_call=None, checkpoints=None,
@@ -70,8 +71,9 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                           "total_steps": total, "batch_size": batch_size, "chief": strategies.is_chief(strategy)})
 
     model.stop_training = False
+    _separate_seeds(model, strategy)
     pace = _Pace(steps_per_call)
-    validation_seconds = math.inf
+    validation_is_long = True  # until it is known
 
     def between_calls(epoch, step, save):
         """Lets all workers take the same turn: saves, stops, or leaves after a signal."""
@@ -86,8 +88,6 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         callbacks.on_train_begin()
         if position and not step:
             saved.restore()  # was saved after on_epoch_end
-        if not position:
-            _separate_seeds(model, strategy)
         for epoch in range(first_epoch, epochs):
             if model.stop_training:
                 break
@@ -111,15 +111,15 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 step += count
                 callbacks.on_train_batch_end(step - 1, logs)
                 between_calls(epoch, step, save=step % checkpoint_every == 0 and step < end)
-            if saved and validate and validation_seconds > 10:
-                saved.save(epoch, step)  # a long validation is not to cost training that is done
+            if saved and validate and validation_is_long:
+                saved.save(epoch, step)  # so that a kill within it costs no training
             logs = _floats(model.get_metrics_result())
             average_statistics()
             if validate:
                 callbacks.on_test_begin()
                 started = time.perf_counter()
                 values = validate()
-                validation_seconds = time.perf_counter() - started
+                (validation_is_long,) = agree(time.perf_counter() - started > LONG_VALIDATION_SECONDS)
                 callbacks.on_test_end(values)
                 logs |= {f"val_{name}": value for name, value in values.items()}
             callbacks.on_epoch_end(epoch, logs)
@@ -128,6 +128,8 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         if model.optimizer is not None:  # averaged weights, where the optimizer keeps them
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end()
+        if signals.received:
+            _leave(signals.received, total)
     return model.history
 
 

@@ -139,6 +139,38 @@ def test_the_train_step_compiles_under_xla(system):
     assert any((a != b).any() for a, b in zip(before, after))
 
 
+class Killed(Exception):
+    pass
+
+
+class KillAfter(keras.callbacks.Callback):
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.step:
+            raise Killed
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_killed_training_resumes_exactly(system, tmp_path):
+    """Augmentation, order, sampling, optimizer and statistics: all go on as if nothing had been."""
+    def trained(checkpoints, callbacks=()):
+        keras.utils.set_random_seed(0)
+        _, splits, model = built(*system)
+        loop.fit(model, splits.train, epochs=1, limit_steps=4, steps_per_call=1, checkpoints=checkpoints, checkpoint_every=2,
+                 callbacks=callbacks)
+        return [keras.ops.convert_to_numpy(v) for v in model.variables + model.optimizer.variables]
+
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", [KillAfter(2)])
+    resumed = trained(tmp_path / "killed")
+    for one, other in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_two_replicas_do_all_that_one_does(system, tmp_path):
     app, model = system

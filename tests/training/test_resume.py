@@ -50,7 +50,8 @@ def train(folder, strategy=None, model=small_models.classifier, extra=(), learni
         made = model(**settings)
     watchers = [*learning]
     if validation:
-        watchers.append(callbacks.BestWeights(folder / "best.weights.h5", "loss", "min"))
+        # the worst loss is the first epoch's: whoever forgets it writes the file again
+        watchers.append(callbacks.BestWeights(folder / "best.weights.h5", "loss", "max"))
     loop.fit(made, shuffled(small_models.examples(count), small_models.jitter, 32, seed=0),
              small_models.examples(37, seed=5).batch(32) if validation else None, epochs=epochs, strategy=strategy,
              callbacks=[*watchers, *extra], steps_per_call=2, checkpoints=folder / "checkpoints", checkpoint_every=4)
