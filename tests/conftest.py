@@ -8,6 +8,7 @@ import pytest
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `training` sets it; here TensorFlow is imported before
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests, on the same device, everywhere
 os.environ.pop("TF_CONFIG", None)
 # prepared data sets, one folder per process of pytest-xdist: two must not prepare the same one at once

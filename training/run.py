@@ -49,13 +49,13 @@ def _train(app, config, strategy, folder, chief):
     seconds = {}
     began = time.perf_counter()
     print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
-    keras.utils.set_random_seed(config.seed)
     policy = strategies.precision(config.dtype)
     keras.config.set_dtype_policy(policy)
     splits = _module(app, "data").datasets(config)
     whole = splits.train(0, 0, tf.distribute.InputContext())
     spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * int(whole.cardinality())})
     system = _module(app, config.model)
+    keras.utils.set_random_seed(config.seed)  # after the data, whose preparation may draw from the same generators
     with strategy.scope():
         model = system.build_model(config, spec)
     if config.initialize:

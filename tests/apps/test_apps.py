@@ -41,6 +41,7 @@ def built(app, model, **changes):
     resolved = settings(app, model, **changes)
     splits = importlib.import_module(f"apps.{app}.data").datasets(resolved)
     spec = splits.spec._replace(info=splits.spec.info | {"steps": 100})
+    keras.utils.set_random_seed(0)
     return resolved, splits, importlib.import_module(f"apps.{app}.{model}").build_model(resolved, spec)
 
 
@@ -157,7 +158,6 @@ class KillAfter(keras.callbacks.Callback):
 def test_a_killed_training_resumes_exactly(system, tmp_path):
     """Augmentation, order, sampling, optimizer and statistics: all go on as if nothing had been."""
     def trained(checkpoints, callbacks=()):
-        keras.utils.set_random_seed(0)
         _, splits, model = built(*system)
         loop.fit(model, splits.train, epochs=1, limit_steps=4, steps_per_call=1, checkpoints=checkpoints, checkpoint_every=2,
                  callbacks=callbacks)
