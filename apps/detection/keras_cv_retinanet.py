@@ -1,15 +1,24 @@
 """keras-cv's RetinaNet on our data, metrics and export: the baseline that ours are held against."""
 import keras
 import keras_cv
+import tensorflow as tf
 from keras import ops
 
 from apps.detection import detector
+from training import UserError
 
 MONITOR = ("ap", "max")
 
 
 def build_model(config, spec):
-    """Returns a compiled KerasCVRetinaNet for images of config.image_size."""
+    """Returns a compiled KerasCVRetinaNet for images of config.image_size.
+
+    Raises:
+        UserError: there is more than one replica.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise UserError("keras_cv_retinanet trains on one device only, its loss fails under replicas: leave out --strategy, "
+                        "or take --model retinanet")
     model = KerasCVRetinaNet(config, len(spec.info["class_names"]))
     model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
     return model
