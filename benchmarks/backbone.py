@@ -22,8 +22,7 @@ def ours():
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision("auto"))
-    import layers
-    return _keras_step(layers.BatchNormalization)
+    return _keras_step()
 
 
 def stock_keras():
@@ -37,10 +36,10 @@ def stock_keras():
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
 
     layers.backbones.BatchNormalization = layers.feature_pyramid.BatchNormalization = normalization
-    return _keras_step(normalization)
+    return _keras_step()
 
 
-def _keras_step(_):
+def _keras_step():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import numpy as np
