@@ -4,13 +4,19 @@ from layers.batch_normalization import BatchNormalization
 from layers.box_coder import BoxCoder
 from layers.box_matcher import BoxMatcher
 from layers.feature_pyramid import FeaturePyramid
+from layers.key_value_hop import KeyValueHop
+from layers.match_type import MatchType
+from layers.memory_hop import MemoryHop
+from layers.memory_hops import MemoryHops
 from layers.non_max_suppression import NonMaxSuppression
 from layers.region_proposals import RegionProposals
 from layers.roi_align import RoIAlign
 from layers.roi_pooling import RoIPooling
 from layers.sampler import BalancedSampler
+from layers.sentence_embedding import SentenceEmbedding
+from layers.time_index import TimeIndex
 
 __all__ = [
-    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "FeaturePyramid",
-    "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling",
+    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "FeaturePyramid", "KeyValueHop", "MatchType",
+    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding", "TimeIndex",
 ]

@@ -31,7 +31,7 @@ def test_the_commands_of_the_catalogue_are_accepted():
     for task in TASKS:
         app = importlib.import_module(f"apps.{task}")
         for model in app.SYSTEMS:
-            config, = cli._parse(app, "train", "", ["--model", model])
+            config = cli._parse(app, "train", "", ["--model", model])
             assert config.model == model
 
 

@@ -148,7 +148,7 @@ def test_tfjob(deploy, monkeypatch):
     container, = worker["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
     assert {"name": "tfjob-port", "containerPort": 2222} in container["ports"]
-    again, first = (cli._parse(detection, "train", "test", line.split())[0]
+    again, first = (cli._parse(detection, "train", "test", line.split())
                     for line in re.findall(r"exec python -m apps.detection (.*)", container["command"][2]))
     assert again.resume and first.strategy == "multi_worker"
     assert (again.runs, again.name) == (first.runs, first.name)

@@ -12,12 +12,14 @@ import rich.progress
 class Progress(keras.callbacks.Callback):
     """Shows epoch, step, loss, examples per second and the time that is left for the whole training.
 
-    On a terminal a bar; otherwise a plain line at most every `interval` seconds. One line for each epoch's result.
+    On a terminal a bar; otherwise a plain line at most every `interval` seconds. One line for each epoch's result, unless
+    `every_epoch` is false: for many short trainings.
     """
 
-    def __init__(self, interval=10.0, console=None):
+    def __init__(self, interval=10.0, console=None, every_epoch=True):
         super().__init__()
         self.interval = interval
+        self.every_epoch = every_epoch
         self.console = console or rich.console.Console()
         self.bar = None
 
@@ -33,7 +35,7 @@ class Progress(keras.callbacks.Callback):
             return
         if self.done:
             self._say(f"going on after step {self.done} of {self.params['total_steps']}")
-        elif not self.console.is_terminal:
+        elif not self.console.is_terminal and self.every_epoch:
             self._say("tracing the first step")
         if self.console.is_terminal:
             self.bar = rich.progress.Progress(
@@ -82,7 +84,7 @@ class Progress(keras.callbacks.Callback):
         self.last_epoch_end = now
         if self.last_step_end is not None:
             self.between = now - self.last_step_end
-        if self.params["chief"]:
+        if self.params["chief"] and self.every_epoch:
             self._say(f"epoch {epoch + 1}/{self.params['epochs']}  {_readable(logs)}  {self._speed()}  "
                       f"{_duration(now - self.epoch_started)}, ETA {self._eta()}")
 
@@ -147,8 +149,11 @@ class BestWeights(keras.callbacks.Callback):
         self.best = self.best_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.monitor not in (logs or {}):
-            raise ValueError(f"{self.monitor} is not measured; there are {', '.join(logs or {})}")
+        logs = logs or {}
+        if not any(name.startswith("val_") for name in logs) and epoch + 1 < self.params["epochs"]:
+            return  # an epoch without a validation
+        if self.monitor not in logs:
+            raise ValueError(f"{self.monitor} is not measured; there are {', '.join(logs)}")
         value = logs[self.monitor]
         if math.isnan(value):
             return

@@ -2,6 +2,7 @@
 import contextlib
 import dataclasses
 import errno
+import importlib
 import os
 import sys
 
@@ -60,14 +61,18 @@ class Predict:
 def main(app, arguments=None):
     """Runs one application's command line; `app` is its package."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "train"
+    own = getattr(app, "VERBS", {})
+    verb = arguments.pop(0) if arguments and arguments[0] in {*VERBS, *own} else "train"
     program = f"python -m {app.__name__}" + ("" if verb == "train" else f" {verb}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with sentences(debug="--debug" in arguments, stopped="go on with --resume" if verb == "train" else ""):
+        if verb in own:
+            request = _own_request(app, verb, program, arguments)  # before the import, which may bring TensorFlow
+            return importlib.import_module(f"{app.__name__}.{verb}").run(app, request)
         request = _parse(app, verb, program, arguments)
         from training import run
 
-        getattr(run, verb)(app, *request)
+        getattr(run, verb)(app, request)
 
 
 @contextlib.contextmanager
@@ -107,16 +112,25 @@ def _parse(app, verb, program, arguments):
         request = tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
         if verb == "predict" and not request.inputs:
             raise settings.UserError("predict needs the names of one or more files")
-        return (request,)
+        return request
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     arguments, default = _settings_file(app, arguments)
-    description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in VERBS.items()) + \
+    verbs = VERBS | getattr(app, "VERBS", {})
+    description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in verbs.items()) + \
         ".\n--config FILE takes the settings from a run's config.json; flags change them."
     config = tyro.cli(app.Config, prog=program, args=arguments, description=description, default=default)
     if config.resume:
         _refuse_settings_with_resume(flags)
-        return (config,)
-    return (settings.resolve(app, config),)
+        return config
+    return settings.resolve(app, config)
+
+
+def _own_request(app, verb, program, arguments):
+    """Returns the settings of a verb that only this application has: its class `Chat` for the verb `chat`, or its Config."""
+    kind = getattr(app, verb.capitalize(), None)
+    if kind is None:
+        return _parse(app, "train", program, arguments)
+    return tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
 
 
 def _settings_file(app, arguments):

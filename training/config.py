@@ -39,12 +39,14 @@ class Config:
     """precision; auto takes bfloat16 where the hardware has matrix units for it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
     """one device, all GPUs of this machine, the workers named in TF_CONFIG, or a TPU"""
-    xla: bool = False
-    """compile the train step with XLA"""
+    xla: bool | None = None
+    """compile the train step with XLA; by default where the system gains by it, on one device"""
     steps_per_call: int | None = None
     """steps between two looks from Python; by default about one second's worth"""
     checkpoint_every: int = 200
     """steps between two checkpoints to resume from"""
+    validate_every: int | None = None
+    """epochs between two validations, the last epoch's among them; by default the data set's own number"""
     limit_steps: int | None = None
     """train for so many steps and test on as many batches: a quick check of anything"""
     runs: str = "runs"
@@ -64,7 +66,7 @@ class Config:
 
 
 _SHARED = {field.name for field in dataclasses.fields(Config)}
-_POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every", "limit_steps")
+_POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every", "validate_every", "limit_steps")
 
 
 def resolve(app, config):
@@ -81,6 +83,8 @@ def resolve(app, config):
         if getattr(config, field.name) != field.default and owners and field.name not in {*defaults, *_SHARED}:
             raise UserError(f"{flag(field.name)} is not read by {config.model}; it belongs to {', '.join(owners)}"
                             + (f" ({flag(field.name)} None leaves it out)" if field.default is None else ""))
+    if config.strategy != "default":
+        defaults = {name: value for name, value in defaults.items() if name != "xla"}  # it works on one device only
     config = dataclasses.replace(config, **{n: v for n, v in defaults.items() if getattr(config, n) is None})
     for name in (*_POSITIVE, *getattr(app, "POSITIVE", ())):
         value = getattr(config, name)

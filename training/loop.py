@@ -21,7 +21,7 @@ LONG_VALIDATION_SECONDS = 10
 
 
 def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), steps_per_call=None, checkpoints=None,
-        checkpoint_every=200, limit_steps=None, xla=False):
+        checkpoint_every=200, validate_every=1, limit_steps=None, xla=False):
     """Trains a compiled model, made under `strategy.scope()`, and returns its Keras History.
 
     train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches
@@ -31,6 +31,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: for about a second
     checkpoints:      folder to save to and, where it holds something, to resume from
     checkpoint_every: steps between two saves within an epoch; the end of an epoch is always saved
+    validate_every:   epochs between two validations; the last epoch is validated always
     limit_steps:      train for so many steps in all, and validate on as many batches
     xla:              compile the train step with XLA; needs one replica and static shapes
 
@@ -111,11 +112,12 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 step += count
                 callbacks.on_train_batch_end(step - 1, logs)
                 between_calls(epoch, step, save=step % checkpoint_every == 0 and step < end)
-            if saved and validate and validation_is_long:
+            is_validated = validate and ((epoch + 1) % validate_every == 0 or epoch + 1 == epochs)
+            if saved and is_validated and validation_is_long:
                 saved.save(epoch, step)  # so that a kill within it costs no training
             logs = _floats(model.get_metrics_result())
             average_statistics()
-            if validate:
+            if is_validated:
                 callbacks.on_test_begin()
                 started = time.perf_counter()
                 values = validate()

@@ -23,7 +23,7 @@ from training import data as pipelines
 from training.config import UserError
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
-               "checkpoint_every", "steps_per_call", "initialize"}
+               "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
 """settings that do not change what is learnt"""
 
 
@@ -73,7 +73,7 @@ def _train(app, config, strategy, folder, chief):
         watching = []
 
     def validate():
-        metrics = evaluation.evaluate(model, splits.validation, config, spec.info, proposals=False)
+        metrics = evaluation.evaluate(model, splits.validation, config, spec.info, validating=True)
         return {name: float(metrics[name]) for name in evaluation.WATCHED}
 
     seconds["setup"] = time.perf_counter() - began
@@ -81,7 +81,8 @@ def _train(app, config, strategy, folder, chief):
         loop.fit(
             model, splits.train, validate if evaluation else splits.validation, epochs=config.epochs, strategy=strategy,
             callbacks=watching, steps_per_call=config.steps_per_call, checkpoints=folder / "checkpoints",
-            checkpoint_every=config.checkpoint_every, limit_steps=config.limit_steps, xla=config.xla)
+            checkpoint_every=config.checkpoint_every, validate_every=config.validate_every or 1,
+            limit_steps=config.limit_steps, xla=config.xla)
     if not chief:
         return None
     callbacks.write_weights(model, folder / "last.weights.h5")
@@ -147,12 +148,13 @@ def predict(app, request):
     """Answers for files with the newest export, or with the server that holds it."""
     serving = _module(app, "serving")
     inputs = serving.request(request.inputs)
+    signature = getattr(serving, "PREDICT", "serving_default")
     if request.server:
-        answer = client.answer(request.server, _task(app), inputs, timeout=request.timeout_seconds)
+        answer = client.answer(request.server, _task(app), inputs, signature, timeout=request.timeout_seconds)
     else:
         version = pathlib.Path(request.export) if request.export else \
             export.newest(pathlib.Path(request.saved_models) / _task(app))
-        answer = export.answer(version, inputs)
+        answer = export.answer(version, inputs, signature)
     serving.present(request.inputs, answer, pathlib.Path(request.output))
     return answer
 
@@ -178,9 +180,7 @@ def load(run):
     config = settings.load(app.Config, folder / "config.json")
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
     model = _module(app, config.model).build_model(config, pipelines.load_spec(folder / "spec.json"))
-    weights = next((folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()), None)
-    if weights is None:
-        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
+    weights = _weights(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
         model.load_weights(weights)
@@ -230,10 +230,16 @@ def _finished(app, request):
     return found[0]
 
 
+def _weights(folder):
+    """Returns the file of a run's best weights, or of its last ones where the system takes those."""
+    found = [folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()]
+    if not found:
+        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
+    return found[0]
+
+
 def _initialize(model, folder):
-    weights = folder / "best.weights.h5"
-    if not weights.is_file():
-        raise UserError(f"{folder} has no best.weights.h5 to start from")
+    weights = _weights(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.load_weights(weights, skip_mismatch=True)
@@ -249,18 +255,20 @@ def _evaluate(evaluation, model, batches, config, info, **options):
 
 
 def _draw(pictures, model, splits, config, info, folder):
-    drawn = pictures.pictures(model, splits, config, info)
+    """Writes what the application's `pictures` module makes; of its functions it has those that mean something for it."""
+    drawn, activations, texts, embeddings = (
+        getattr(pictures, name)(model, splits, config, info) if hasattr(pictures, name) else {}
+        for name in ("pictures", "activations", "texts", "embeddings"))
     (folder / "pictures").mkdir(exist_ok=True)
     for name, images in drawn.items():
         for number, image in enumerate(np.asarray(images)):
             path = folder / "pictures" / f"{name.replace('/', '_')}_{number}.png"
             tf.io.write_file(str(path), tf.io.encode_png(image))
     tensorboard.images(folder, drawn, step=config.epochs)
-    features = pictures.activations(model, splits, config, info)
-    tensorboard.activations(folder, features, step=config.epochs)
-    vectors, metadata, thumbnails = pictures.embedding(model, splits, config, info)
-    if len(vectors):
-        tensorboard.projector(folder, "objects", vectors, metadata, thumbnails)
+    tensorboard.activations(folder, activations, step=config.epochs)
+    tensorboard.texts(folder, texts, step=config.epochs)
+    for name, (vectors, metadata, thumbnails) in embeddings.items():
+        tensorboard.projector(folder, name, vectors, metadata, thumbnails)
 
 
 def _layer_rows(model, spec):

@@ -141,6 +141,13 @@ def images(folder, pictures, step):
             tf.summary.image(name, values, max_outputs=len(values))
 
 
+def texts(folder, values, step):
+    """Writes texts in Markdown: {name: str}."""
+    with _writing(folder, step):
+        for name, text in values.items():
+            tf.summary.text(name, text)
+
+
 def activations(folder, values, step):
     """Writes histograms of what layers answer to a fixed batch: {name: array of any shape}."""
     with _writing(folder, step):

@@ -113,8 +113,8 @@ def activations(model, splits, config, info):
     return made
 
 
-def embedding(model, splits, config, info, most=1000, side=32):
-    """Returns (vectors, metadata, thumbnails) of test objects for the projector; all empty without a method `embed`.
+def embeddings(model, splits, config, info, most=1000, side=32):
+    """Returns {"objects": (vectors, metadata, thumbnails)} of test objects for the projector; {} without objects or `embed`.
 
     vectors:    (objects, dimensions), the box features that the model classifies, of the true boxes
     metadata:   one dict per object: its class, size by COCO's ranges, and image
@@ -136,8 +136,9 @@ def embedding(model, splits, config, info, most=1000, side=32):
             thumbnails.append(_thumbnail(images[row], box, side))
         if len(vectors) >= most:
             break
-    return (np.array(vectors[:most], np.float32), metadata[:most],
-            np.array(thumbnails[:most], np.uint8).reshape(-1, side, side, 3))
+    if not vectors:
+        return {}
+    return {"objects": (np.array(vectors[:most], np.float32), metadata[:most], np.array(thumbnails[:most], np.uint8))}
 
 
 def _uint8(images):

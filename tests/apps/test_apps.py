@@ -21,8 +21,16 @@ TINY = {
         "retinanet": dict(image_size=64, batch_size=4, pyramid_filters=16, head_layers=1),
         "keras_cv_retinanet": dict(image_size=64, batch_size=4),
     },
+    "memory_qa": {
+        "memn2n": dict(units=8, memory_size=10, hops=2, restarts=2, epochs=4, tasks=(1, 6)),
+        "key_value": dict(units=8, memory_size=10, epochs=4, tasks=(1, 6)),
+        "lstm": dict(units=8, memory_size=10, epochs=4, tasks=(1, 6)),
+    },
 }
 """app -> system -> settings that make it small; the first system is the app's default"""
+
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3)}
+"""app -> settings that let one batch be learnt by heart"""
 
 ONE_DEVICE = {("detection", "keras_cv_retinanet")}
 """what says in one sentence that it cannot work under replicas"""
@@ -113,16 +121,20 @@ np.savez({str(folder / 'answer.npz')!r}, **{{name: value.numpy().astype("S") if 
 
 def test_predict_and_evaluate_answer(finished, tmp_path, capsys):
     app, _, folder, _ = finished
-    image = tmp_path / "some image.png"
-    image.write_bytes(tf.io.encode_png(np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)).numpy())
-    cli.main(package(app), ["predict", str(image), "--saved-models", str(folder / "saved_models"), "--output", str(tmp_path / "out")])
-    assert json.loads((tmp_path / "out" / "some image.json").read_text())["error"] == ""
-    assert str(image) in capsys.readouterr().out
+    given = tmp_path / ("some image.png" if app == "detection" else "some text.txt")
+    if app == "detection":
+        given.write_bytes(tf.io.encode_png(np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)).numpy())
+    else:
+        given.write_text("Mary went to the kitchen.\nWhere is Mary?\n")
+    cli.main(package(app), ["predict", str(given), "--saved-models", str(folder / "saved_models"), "--output", str(tmp_path / "out")])
+    answers = json.loads(next((tmp_path / "out").glob("*.json")).read_text())
+    assert all(answer["error"] == "" for answer in (answers if isinstance(answers, list) else [answers]))
+    assert str(given)[:60] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_one_batch_can_be_overfitted(system):
-    _, splits, model = built(*system, augment=False, learning_rate=3e-3)
+    _, splits, model = built(*system, **OVERFIT.get(system[0], {}))
     batch = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
 
     def batches(epoch, skip, context):

@@ -357,7 +357,7 @@ def test_evaluate_measures_proposals_and_intervals():
     metrics = evaluation.evaluate(Proposer(), batches_of(), config(), {"class_names": ["a", "b"]}, resamples=10)
     assert metrics["recall_50"] == metrics["recall_300"] == 1
     assert metrics["intervals"] == {"ap": [1, 1], "ap50": [1, 1]}
-    without = evaluation.evaluate(Proposer(), batches_of(), config(), {"class_names": ["a", "b"]}, proposals=False)
+    without = evaluation.evaluate(Proposer(), batches_of(), config(), {"class_names": ["a", "b"]}, validating=True)
     assert "recall_50" not in without
 
 

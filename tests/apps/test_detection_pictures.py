@@ -189,8 +189,7 @@ def test_pictures_without_the_optional_methods():
     made = pictures.pictures(Plain(), splits(), CONFIG, INFO)
     assert list(made) == ["detections"] and len(made["detections"]) == 3
     assert pictures.activations(Plain(), splits(), CONFIG, INFO) == {}
-    vectors, metadata, thumbnails = pictures.embedding(Plain(), splits(), CONFIG, INFO)
-    assert len(vectors) == len(metadata) == len(thumbnails) == 0
+    assert pictures.embeddings(Plain(), splits(), CONFIG, INFO) == {}
 
 
 def test_pictures_of_images_without_objects_or_detections():
@@ -203,11 +202,11 @@ def test_pictures_of_images_without_objects_or_detections():
     empty.test = empty.test.map(lambda inputs, targets: (inputs, targets | {"class_ids": tf.fill((3, 2), -1)}))
     made = pictures.pictures(Blind(), empty, CONFIG, INFO)
     assert not near(made["detections"][0], pictures.COLOURS[0]).any()
-    assert len(pictures.embedding(Blind(), empty, CONFIG, INFO)[0]) == 0
+    assert pictures.embeddings(Blind(), empty, CONFIG, INFO) == {}
 
 
 def test_embedding_keeps_vector_metadata_and_thumbnail_together():
-    vectors, metadata, thumbnails = pictures.embedding(Model(), splits(), CONFIG, INFO, side=16)
+    vectors, metadata, thumbnails = pictures.embeddings(Model(), splits(), CONFIG, INFO, side=16)["objects"]
     np.testing.assert_array_equal(vectors[:, :4], [BOXES[0, 0], BOXES[0, 1], BOXES[1, 0], BOXES[2, 0]])
     assert vectors.dtype == np.float32 and thumbnails.shape == (4, 16, 16, 3) and thumbnails.dtype == np.uint8
     assert [row["class"] for row in metadata] == ["first", "second", "second", "second"]
@@ -216,7 +215,7 @@ def test_embedding_keeps_vector_metadata_and_thumbnail_together():
     assert (thumbnails[2] == 200).all() and thumbnails[0].max() < 60
     wide = (thumbnails[1] == 150).all(axis=-1)  # 20 x 30 pixels, neither cut nor stretched
     assert wide[8].all() and wide[:, 8].sum() == pytest.approx(16 * 20 / 30, abs=2)
-    assert [len(part) for part in pictures.embedding(Model(), splits(), CONFIG, INFO, most=3)] == [3, 3, 3]
+    assert [len(part) for part in pictures.embeddings(Model(), splits(), CONFIG, INFO, most=3)["objects"]] == [3, 3, 3]
 
 
 def test_activations_are_of_levels_and_of_real_boxes():

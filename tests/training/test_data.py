@@ -99,6 +99,106 @@ def test_too_few_examples_are_refused():
         data.shuffled(numbers().filter(lambda x: x > 3), with_draw, 2, seed=0)
 
 
+def table(count=COUNT):
+    """Returns examples whose parts all tell which one it is."""
+    number = np.arange(count)
+    return {"x": number, "pair": np.stack([number, 2 * number], -1).astype("float32")}, {"text": np.array([b"%d" % n for n in number])}
+
+
+LENGTHS = np.append(1000, np.random.default_rng(0).integers(1, 40, 49))
+"""of the examples of `table`; one is far longer than the others"""
+
+
+def in_memory(lengths, batch_size=BATCH, seed=0, count=COUNT):
+    return data.in_memory(table(count), batch_size, seed, None if lengths is None else lengths[:count])
+
+
+def rows(batches):
+    """Returns the numbers of the examples, batch by batch, having compared all parts."""
+    found = []
+    for inputs, targets in batches:
+        assert (inputs["pair"].numpy() == np.stack([inputs["x"], 2 * inputs["x"]], -1)).all()
+        assert [int(text) for text in targets["text"].numpy()] == inputs["x"].numpy().tolist()
+        found.append(inputs["x"].numpy().tolist())
+    return found
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_the_order_is_a_function_of_seed_and_epoch(lengths):
+    batches = in_memory(lengths, seed=7)
+    first = rows(batches(3, 0, ALONE))
+    assert rows(batches(3, 0, ALONE)) == first  # the second time from the same object
+    assert rows(in_memory(lengths, seed=7)(3, 0, ALONE)) == first
+    orders = [first, rows(batches(4, 0, ALONE)), rows(batches(7, 0, ALONE)),
+              *(rows(in_memory(lengths, seed=seed)(3, 0, ALONE)) for seed in (3, 8))]
+    assert all(a != b for place, a in enumerate(orders) for b in orders[:place])
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_an_epoch_has_full_batches_of_different_examples(lengths):
+    batches = in_memory(lengths)
+    epochs = [rows(batches(epoch, 0, ALONE)) for epoch in range(20)]
+    for epoch, order in enumerate(epochs):
+        assert [len(batch) for batch in order] == [BATCH] * (COUNT // BATCH) == [BATCH] * int(batches(epoch, 0, ALONE).cardinality())
+        assert len(set(np.concatenate(order))) == COUNT // BATCH * BATCH
+    assert sorted(np.concatenate(epochs[0])) != list(np.concatenate(epochs[0]))
+    assert set(np.ravel(epochs)) == set(range(COUNT)), "what is dropped is drawn anew in every epoch"
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_one_batch_may_take_all(lengths):
+    assert sorted(rows(in_memory(lengths, COUNT)(0, 0, ALONE))[0]) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_skipping_equals_continuing(lengths):
+    batches = in_memory(lengths, seed=1)
+    order = rows(batches(2, 0, ALONE))
+    for skip in range(len(order) + 1):
+        assert rows(batches(2, skip, ALONE)) == order[skip:]
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+@pytest.mark.parametrize("workers, replicas", [(2, 2), (3, 3), (2, 4)])
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_workers_share_each_global_batch(lengths, workers, replicas, skip):
+    batches = in_memory(lengths, 12, seed=1, count=50)
+    order = rows(batches(0, skip, ALONE))
+    parts = [rows(batches(0, skip, tf.distribute.InputContext(workers, index, replicas))) for index in range(workers)]
+    local = replicas // workers  # batches that a worker takes in one step
+    assert [[len(batch) for batch in part] for part in parts] == [[12 // replicas] * local * (4 - skip)] * workers
+    for step, batch in enumerate(order):
+        taken = [number for part in parts for each in part[step * local:(step + 1) * local] for number in each]
+        assert sorted(taken) == sorted(batch)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+def test_in_memory_shapes_are_static(lengths):
+    batches = in_memory(lengths)
+    inputs, targets = batches(0, 0, ALONE).element_spec
+    assert inputs == {"x": tf.TensorSpec([BATCH], tf.int64), "pair": tf.TensorSpec([BATCH, 2], tf.float32)}
+    assert targets == {"text": tf.TensorSpec([BATCH], tf.string)}
+    assert batches(0, 0, tf.distribute.InputContext(1, 0, 5)).element_spec[0]["pair"].shape == [1, 2]
+    assert data.spec_of(batches(0, 0, ALONE), {}).inputs["pair"] == tf.TensorSpec([None, 2], tf.float32)
+
+
+def test_in_memory_like_lengths_share_a_batch():
+    lengths = np.array([1, 3, 4, 6, 8, 20, 30, 100] * 5)  # whole batches of each power of two
+    powers = np.ceil(np.log2(lengths)).astype(int)
+    assert np.bincount(powers).tolist() == [5, 0, 10, 10, 0, 10, 0, 5]
+    batches = in_memory(lengths, count=40)
+    epochs = [rows(batches(epoch, 0, ALONE)) for epoch in range(6)]
+    for order in epochs:
+        assert all(len(set(powers[batch])) == 1 for batch in order)
+    assert len({tuple(powers[batch][0] for batch in order) for order in epochs}) > 1, "batches come in any order"
+    assert len({frozenset(batch) for order in epochs for batch in order if powers[batch[0]] == 5}) > 6, "companions change"
+
+
+def test_in_memory_too_few_examples_are_refused():
+    with pytest.raises(training.UserError, match="23 examples, fewer than one batch of 24.*--batch-size"):
+        data.in_memory(table(), 24, seed=0)
+
+
 @pytest.mark.parametrize("cache", [False, True])
 def test_batched_keeps_the_order_and_the_remainder(cache):
     batches = data.batched(numbers(), with_draw, BATCH, cache=cache)

@@ -1,0 +1,4 @@
+from apps import memory_qa
+from training import cli
+
+cli.main(memory_qa)

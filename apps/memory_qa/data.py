@@ -1,0 +1,134 @@
+"""Stories with questions as arrays of word numbers."""
+import numpy as np
+import tensorflow as tf
+
+from apps import memory_qa
+from training import data, text
+from training.config import UserError
+
+_VALIDATION = 0.1  # of the training stories, as in the paper
+
+
+def datasets(config):
+    """Returns the Splits of a set of stories, or of questions to a knowledge base (`knowledge.datasets`).
+
+    inputs:  "story" int32 (batch, memories, words): the latest `memory_size` sentences, oldest first, 0 is padding;
+             "question" int32 (batch, words)
+    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), place in info["tasks"]
+    info:    "words": the vocabulary of the training split, answers among them; "tasks": names
+
+    A tenth of the training stories validates. Several answers ("milk,football") are one word, as in the paper.
+
+    Raises:
+        UserError: no such set, none of these tasks in it, or no set of stories.
+    """
+    if config.dataset.partition("/")[0] in memory_qa.KNOWLEDGE_BASES:
+        from apps.memory_qa import knowledge
+
+        return knowledge.datasets(config)
+    train, test, names = stories(config)
+    return splits(train, test, names, config)
+
+
+def stories(config):
+    """Returns the questions of the training and of the test split, and the names of all tasks of the set."""
+    prepared = data.builder(config.dataset, config)
+    if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
+        raise UserError(f"{config.dataset} holds no stories with questions")
+    names = prepared.info.features["task"].names
+    unknown = [str(task) for task in config.tasks if not 1 <= task <= len(names)]
+    if unknown:
+        raise UserError(f"--tasks of {config.dataset} are 1 to {len(names)}, not {', '.join(unknown)}")
+    return Stories.read(prepared, "train", config), Stories.read(prepared, "test", config), names
+
+
+def splits(train, test, names, config):
+    """Returns the Splits of what `stories` returned."""
+    tasks = sorted(set(train.tasks))
+    is_validation = _validation_stories(train, config.seed)
+    vocabulary = text.Vocabulary.of(train.words())
+    memories = min(config.memory_size, train.longest)
+    width = max(train.width, test.width)
+    train, test = (part.arrays(vocabulary, memories, width, tasks) for part in (train, test))
+    fitting, validation = (tf.nest.map_structure(lambda array: array[keep], train) for keep in (~is_validation, is_validation))
+    lengths = fitting[0]["story"].any(axis=-1).sum(axis=-1)
+    batches = data.in_memory(fitting, config.batch_size, config.seed, lengths)
+    info = {"words": vocabulary.words, "tasks": [names[task] for task in tasks]}
+    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return data.Splits(batches, _judged(validation), _judged(test), spec)
+
+
+def _judged(arrays):
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(250)
+
+
+def _validation_stories(stories, seed):
+    """Returns which questions validate: all those of a tenth of each task's stories, at least of one."""
+    chosen = np.zeros(len(stories.tasks), bool)
+    for task in np.unique(stories.tasks):
+        own = stories.tasks == task
+        numbers = np.unique(stories.story_ids[own])
+        taken = np.random.default_rng([seed, task]).permutation(numbers)[:max(1, round(_VALIDATION * len(numbers)))]
+        chosen |= own & np.isin(stories.story_ids, taken)
+    return chosen
+
+
+class Stories:
+    """The questions of a split: answers, tasks, story_ids (questions,) and, for each, the places of its sentences.
+
+    `rows` holds those of all questions one after the other, `lengths` says how many each one has, and `sentences` has
+    every distinct one once.
+    """
+
+    def __init__(self, sentences, rows, lengths, questions, answers, tasks, story_ids):
+        used, self.rows = np.unique(rows, return_inverse=True)
+        self.sentences = [sentences[row] for row in used]
+        self.lengths, self.questions, self.answers, self.tasks, self.story_ids = lengths, questions, answers, tasks, story_ids
+        self.longest = max(1, int(lengths.max()))
+        self.sentence_words = text.tokens(tf.constant(self.sentences or [b""]))
+        self.question_words = text.tokens(tf.constant(self.questions))
+        self.width = int(max(tf.reduce_max(part.row_lengths()) for part in (self.sentence_words, self.question_words)))
+
+    @classmethod
+    def read(cls, prepared, split, config):
+        """Returns those of the tasks that are wanted, with the latest `memory_size` sentences of each story."""
+        wanted = [task - 1 for task in config.tasks]
+        examples = data.read(prepared, split)
+        if wanted:
+            examples = examples.filter(lambda example: tf.reduce_any(example["task"] == wanted))
+        places, rows, columns = {}, [], []
+        for batch in examples.map(lambda example: example | {"story": example["story"][-config.memory_size:]}).ragged_batch(1000):
+            rows += [places.setdefault(sentence, len(places)) for sentence in batch["story"].flat_values.numpy().tolist()]
+            columns.append((batch["story"].row_lengths().numpy(), batch["question"].numpy(),
+                            tf.strings.lower(batch["answers"].to_tensor()[:, 0]).numpy(), batch["task"].numpy(),
+                            batch["story_id"].numpy()))
+        if not columns:
+            raise UserError(f"the {split} split of {config.dataset} has no question of the tasks "
+                            f"{', '.join(map(str, config.tasks))}")
+        return cls(list(places), np.array(rows, np.int64), *(np.concatenate(column) for column in zip(*columns)))
+
+    def of_task(self, task):
+        """Returns the questions of one task."""
+        keep = self.tasks == task
+        return Stories(self.sentences, self.rows[np.repeat(keep, self.lengths)], *(
+            column[keep] for column in (self.lengths, self.questions, self.answers, self.tasks, self.story_ids)))
+
+    def words(self):
+        """Returns lists of words in which every word of the split occurs, answers too."""
+        found = tf.concat([self.sentence_words.flat_values, self.question_words.flat_values], axis=0)
+        return [[word.decode() for word in tf.unique(found)[0].numpy()], [word.decode() for word in set(self.answers)]]
+
+    def arrays(self, vocabulary, memories, width, tasks):
+        """Returns (inputs, targets) of all questions."""
+        def ids(words):
+            return vocabulary.ids(words).to_tensor(shape=[None, width]).numpy()
+
+        sentences = np.concatenate([ids(self.sentence_words), np.zeros((1, width), np.int32)])  # the last one is padding
+        places = np.full((len(self.tasks), memories), len(sentences) - 1, np.int32)
+        start = np.concatenate([[0], np.cumsum(self.lengths)])
+        for row, (first, last) in enumerate(zip(start, start[1:])):
+            kept = self.rows[max(first, last - memories):last]
+            places[row, :len(kept)] = kept
+        answers = vocabulary.ids(tf.constant(self.answers)).numpy()
+        return ({"story": sentences[places], "question": ids(self.question_words)},
+                {"answer": answers, "task": np.searchsorted(tasks, self.tasks).astype(np.int32)})

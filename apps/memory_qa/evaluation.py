@@ -1,0 +1,64 @@
+"""Share of wrong answers, by task and over the tasks."""
+import keras
+import numpy as np
+import tensorflow as tf
+
+WATCHED = ("error", "loss")
+
+
+def evaluate(model, batches, config, info, *, resamples=0, validating=False):
+    """Returns the metrics of the chosen network over a validation or test set.
+
+    error:         mean over the tasks of the share of wrong answers; accuracy is 1 - error
+    failed_tasks:  tasks with more than 5 % wrong, as bAbI counts them
+    loss:          mean cross-entropy in nats
+    per_task:      {task: error}
+    error_median:  of the restarts, where there are several, and per_task_median
+    intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over so many bootstrap samples
+    """
+    losses, wrong, tasks = answers(model, batches)
+    by_task = np.stack([wrong[tasks == task].mean(axis=0) for task in np.unique(tasks)])  # (tasks, members)
+    names = [info["tasks"][task] for task in np.unique(tasks)]
+    if validating and hasattr(model, "end_epoch"):
+        model.end_epoch(losses.mean(axis=0), by_task.mean(axis=0))
+    member = int(keras.ops.convert_to_numpy(model.chosen)) if hasattr(model, "chosen") else 0
+    metrics = _summary(by_task[:, member], names) | {"loss": float(losses[:, member].mean())}
+    if by_task.shape[1] > 1:
+        metrics["error_median"] = float(np.median(by_task.mean(axis=0)))
+        metrics["per_task_median"] = dict(zip(names, np.median(by_task, axis=1).tolist()))
+    if resamples:
+        random = np.random.default_rng(config.seed)
+        drawn = []
+        for _ in range(resamples):
+            rows = random.integers(0, len(tasks), len(tasks))
+            drawn.append(np.mean([wrong[rows][tasks[rows] == task, member].mean() for task in np.unique(tasks[rows])]))
+        metrics["intervals"] = {"error": np.percentile(drawn, [2.5, 97.5]).tolist()}
+    return metrics
+
+
+def answers(model, batches):
+    """Returns cross-entropy and wrong or not, each (questions, members), and the task of each question."""
+    step = model.__dict__.setdefault("_judge", tf.function(lambda inputs, targets: _judge(model, inputs, targets["answer"])))
+    losses, wrong, tasks = zip(*((*step(inputs, targets), targets["task"]) for inputs, targets in batches))
+    return tuple(np.concatenate([part.numpy() for part in parts]) for parts in (losses, wrong, tasks))
+
+
+def _judge(model, inputs, answers):
+    logits, _ = model(inputs, training=False)
+    answers = tf.broadcast_to(answers[:, None], tf.shape(logits)[:2])
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(answers, logits)
+    return losses, tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) != answers, tf.float32)
+
+
+def _summary(errors, names):
+    return {"error": float(errors.mean()), "accuracy": float(1 - errors.mean()), "failed_tasks": int((errors > 0.05).sum()),
+            "per_task": dict(zip(names, errors.tolist()))}
+
+
+def table(metrics):
+    """Prints the errors by task."""
+    width = max(map(len, metrics["per_task"]))
+    medians = metrics.get("per_task_median", {})
+    print(f"{'task':{width}}  wrong" + ("  median of restarts" if medians else ""))
+    for name, error in metrics["per_task"].items():
+        print(f"{name:{width}}  {error:5.1%}" + (f"  {medians[name]:5.1%}" if medians else ""))

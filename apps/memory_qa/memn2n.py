@@ -1,0 +1,180 @@
+"""End-to-end memory network (M1), in the four parts of the memory network framework (M3)."""
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import layers
+
+MONITOR = None  # the last weights count, as in the paper; validation chooses among the restarts
+
+_LARGEST_GRADIENT = 40.0
+_SIZES = (8, 16, 32)
+"""sentences: shorter stories are read from a memory of so many"""
+_LINEAR_RATE = 0.5  # 0.005 where 0.01 is the rate with softmax
+LINEAR_EPOCHS = 20
+"""of a linear start, at most"""
+_PATIENCE = 4
+"""epochs without a lower validation loss that end a linear start"""
+
+
+def build_model(config, spec):
+    """Returns a MemN2N with the optimizer in it."""
+    model = MemN2N(config, len(spec.info["words"]), spec.inputs["story"].shape[1])
+    model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
+    return model
+
+
+class MemN2N(keras.Model):
+    """Answers a question by reading the memory of a story several times.
+
+        I: u_1 = embed_B(question)                                  x_i, the sentences, and the question become words' vectors
+        G: m_i = embed_A(x_i) + T_A(i),  c_i = embed_C(x_i) + T_C(i)    the memories, with how long ago they were written
+        O: u_(k+1) = u_k + sum_i softmax(u_k . m_i) c_i             `layers.MemoryHops`
+        R: answer = argmax softmax(W u)
+
+    With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
+    are their own. `restarts` networks are trained as one program: they see the same batches, and each has weights, rate
+    and linear start of its own; `chosen` is the one with the lowest validation error.
+
+    Training as in the paper: stochastic gradient descent on the sum of the cross-entropies of 32 questions, gradients above
+    norm 40 scaled to it, the rate halved at each quarter of the epochs with softmax; before them a linear start without
+    softmax at half the rate, which ends when the validation loss has not fallen for 4 epochs, after 20 at the latest.
+
+    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4; parts: Weston et al., 2015,
+    "Memory Networks", section 2.
+    What differs: the bounds on the linear start; the number of times is bounded by memory and noise;
+    blanks in time are the same for all restarts; restarts are chosen by validation error, not by training error.
+    """
+
+    def __init__(self, config, vocabulary_size, memories):
+        super().__init__(name="memn2n")
+        self.members, self.units = config.restarts, config.units
+        self.softmax_epochs = config.epochs - LINEAR_EPOCHS if config.linear_start else config.epochs
+        self.adjacent = config.tying == "adjacent"
+        self.hops = layers.MemoryHops(config.hops, config.tying, config.nonlinear)
+        tables = self.hops.tables
+        self.sizes = [*(size for size in _SIZES if size < memories), memories]
+        self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
+        self.embed = layers.SentenceEmbedding(vocabulary_size, config.units, tables * self.members, config.encoding, name="embed")
+        self.times = layers.SentenceEmbedding(
+            self.time_index.largest(memories) + 1, config.units, tables * self.members, "bag", name="times")
+        for layer in (self.embed, self.times):
+            layer.build((None, None, 1))
+        self.hops.build((None, self.members, self.units), (None, memories, tables, self.members, self.units))
+        if not self.adjacent:
+            self.embed_question = layers.SentenceEmbedding(
+                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
+            self.embed_question.build((None, 1))
+            self.answer_table = self.add_weight(
+                name="answer_table", shape=(vocabulary_size, self.members, self.units),
+                initializer=keras.initializers.RandomNormal(stddev=0.1))
+
+        def state(name, start, dtype="float32"):
+            return self.add_weight(name=name, shape=(self.members,), initializer=keras.initializers.Constant(start),
+                                   dtype=dtype, trainable=False)
+
+        self.linear = state("linear", float(config.linear_start))
+        self.rate = state("rate", _LINEAR_RATE if config.linear_start else 1.0)
+        self.age = state("age", 0.0)  # epochs since the start, or since the softmax came in
+        self.lowest_loss = state("lowest_loss", 1e30)
+        self.waited = state("waited", 0.0)  # epochs since that was reached
+        self.chosen = self.add_weight(name="chosen", shape=(), initializer="zeros", dtype="int32", trainable=False)
+        self.loss_mean = keras.metrics.Mean("loss")
+        self.built = True
+
+    @property
+    def metrics(self):
+        return [self.loss_mean]
+
+    def input_features(self, inputs):
+        """I: returns the question's vectors (batch, members, units) and which memories there are (batch, memories)."""
+        question = ops.cast(inputs["question"], "int32")
+        if self.adjacent:
+            u = self._tables(self.embed(question))[:, 0]
+        else:
+            u = self.embed_question(question)
+        return u, ops.any(inputs["story"] != 0, axis=-1)
+
+    def generalization(self, story, mask, training=False):
+        """G: returns what is kept of each sentence: (batch, memories, tables, members, units)."""
+        ago = self.time_index(mask, training=training)
+        return self._tables(self.embed(ops.cast(story, "int32")) + self.times(ago[..., None]))
+
+    def output_features(self, u, memory, mask):
+        """O: returns the vectors after the last hop (batch, members, units) and attention (batch, hops, members, memories)."""
+        return self.hops(u, memory, mask, self.linear > 0)
+
+    def response(self, u):
+        """R: returns the logits of all words, (batch, members, words)."""
+        if self.adjacent:
+            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:, -1]
+        else:
+            table = self.answer_table
+        return ops.cast(ops.einsum("bmu,vmu->bmv", u, ops.cast(table, u.dtype)), "float32")
+
+    def call(self, inputs, training=False):
+        """Returns logits (batch, members, words) and attention (batch, hops, members, memories)."""
+        u, mask = self.input_features(inputs)
+        memory = self.generalization(inputs["story"], mask, training)
+        u, attention = self.output_features(u, memory, mask)
+        return self.response(u), attention
+
+    def train_step(self, batch):
+        inputs, targets = batch
+        # the program for the shortest memory that holds the stories of this batch: most are far shorter than the longest
+        longest = ops.max(ops.sum(ops.cast(ops.any(inputs["story"] != 0, axis=-1), "int32"), axis=-1))
+        losses, gradients = tf.switch_case(
+            ops.sum(ops.cast(longest > ops.convert_to_tensor(self.sizes[:-1], "int32"), "int32")),
+            [functools.partial(self._gradients, inputs, targets, size) for size in self.sizes])
+        variables = self.trainable_variables
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norm is that of the whole batch
+        views = [ops.reshape(gradient, self._view(variable)) for gradient, variable in zip(gradients, variables)]
+        squares = sum(ops.sum(ops.square(view), axis=(0, 1, 3)) for view in views)
+        factor = self.rate / ops.maximum(1.0, ops.sqrt(squares) / _LARGEST_GRADIENT) / context.num_replicas_in_sync
+        scaled = [ops.reshape(view * factor[:, None], variable.shape) for view, variable in zip(views, variables)]
+        self.optimizer.apply(scaled, variables)
+        self.loss_mean.update_state(ops.mean(losses))
+        return {"loss": self.loss_mean.result()}
+
+    def _gradients(self, inputs, targets, memories):
+        """Returns cross-entropies (batch, members) and the gradients of their sum, for stories of so many sentences."""
+        with tf.GradientTape() as tape:
+            logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
+            losses = self.losses_of(logits, targets["answer"])
+            loss = ops.sum(losses)
+        return losses, tape.gradient(loss, [v.value for v in self.trainable_variables])
+
+    def losses_of(self, logits, answers):
+        """Returns the cross-entropies (batch, members)."""
+        answers = ops.broadcast_to(answers[:, None], ops.shape(logits)[:2])
+        return ops.sparse_categorical_crossentropy(answers, logits, from_logits=True)
+
+    def end_epoch(self, losses, errors):
+        """Takes each member's validation loss and error: ends linear starts, sets rates, chooses the best member."""
+        linear, age, lowest, waited = (
+            ops.convert_to_numpy(v.value) for v in (self.linear, self.age, self.lowest_loss, self.waited))
+        waited = (losses >= lowest) * (waited + 1)
+        ends = (linear > 0) & ((waited >= _PATIENCE) | (age + 1 >= LINEAR_EPOCHS))
+        linear = (linear > 0) & ~ends
+        age = (~ends) * (age + 1)
+        quarter = max(1, self.softmax_epochs // 4)
+        self.linear.assign(linear.astype("float32"))
+        self.waited.assign(waited.astype("float32"))
+        self.age.assign(age.astype("float32"))
+        self.rate.assign((linear * _LINEAR_RATE + (~linear) * 0.5 ** (age // quarter)).astype("float32"))
+        self.lowest_loss.assign(np.minimum(losses, lowest).astype("float32"))
+        self.chosen.assign(min(range(self.members), key=lambda member: (errors[member], losses[member])))
+
+    def _tables(self, vectors):
+        """Returns (..., tables * members, units) as (..., tables, members, units)."""
+        return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.units))
+
+    def _view(self, variable):
+        """Returns a shape of a weight whose third axis is the members."""
+        if variable is getattr(self.hops, "kernel", None):
+            return (1, 1, self.members, -1)
+        return (variable.shape[0], -1, self.members, self.units)

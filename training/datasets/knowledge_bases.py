@@ -1,0 +1,78 @@
+"""Questions over knowledge bases from files that nobody has checked: lines of packed text, facts and their features."""
+import gzip
+import zlib
+
+import tensorflow_datasets as tfds
+
+from training.config import UserError
+
+MAX_FILE_BYTES = 2 ** 27
+MAX_LINE_CHARACTERS = 2 ** 14
+
+
+def question_features():
+    """Returns the features of a question: its topic stands in [brackets]; `path` leads from it to the answers."""
+    return tfds.features.FeaturesDict({
+        "question": tfds.features.Text(),
+        "answers": tfds.features.Sequence(tfds.features.Text()),
+        "path": tfds.features.Sequence(tfds.features.Text()),
+    })
+
+
+def fact_features():
+    """Returns the features of a fact."""
+    return tfds.features.FeaturesDict({name: tfds.features.Text() for name in ("subject", "relation", "object")})
+
+
+def lines(path, instructions):
+    """Returns the lines of a gzip file of UTF-8 text.
+
+    Raises:
+        UserError: the file is not there, is no gzip file of such text, or is too large for what it is.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
+    try:
+        with gzip.open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as a gzip file: {error}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise UserError(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes, too many for what it is")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8: {error.reason} at byte {error.start:,}") from None
+    found = text.split("\n")  # not splitlines: names hold characters that it takes for the end of a line
+    if found[-1] == "":
+        found.pop()
+    if not found:
+        raise UserError(f"{path} is empty")
+    return [line.rstrip("\r") for line in found]
+
+
+def fields(line, separator, count, source):
+    """Returns the `count` fields of a line, none of them empty.
+
+    source: the file's name and the line's number, for the message
+
+    Raises:
+        UserError: there are more, fewer, or empty ones, or the line is too long.
+    """
+    if len(line) > MAX_LINE_CHARACTERS:
+        raise UserError(f"{source} has {len(line):,} characters, more than {MAX_LINE_CHARACTERS:,}")
+    found = [field.strip() for field in line.split(separator)]
+    if len(found) != count or not all(found):
+        shown = {"\t": "a tab", "|": "|"}.get(separator, separator)
+        raise UserError(f"{source} is not {count} fields with {shown} between them: {line[:80]!r}")
+    return found
+
+
+def facts(path, separator, instructions):
+    """Yields (key, fact) of a file with one fact on a line, in its order and none twice."""
+    seen = set()
+    for number, line in enumerate(lines(path, instructions), 1):
+        fact = tuple(fields(line, separator, 3, f"{path}: line {number}"))
+        if fact not in seen:
+            seen.add(fact)
+            yield number, dict(zip(("subject", "relation", "object"), fact))
