@@ -65,16 +65,15 @@ class Config(training.Config):
 def defaults(model, dataset):
     """Returns the settings that `model` reads and their values for `dataset`."""
     is_knowledge = dataset.partition("/")[0] in KNOWLEDGE_BASES
-    values = dict(epochs=60, batch_size=32, learning_rate=0.01, units=50, memory_size=50)
+    values = dict(epochs=60, batch_size=32, learning_rate=0.01, units=50, memory_size=64 if is_knowledge else 50, xla=True)
     if model == "lstm":
         return values | dict(epochs=20, learning_rate=2e-3)
     values |= dict(hops=3)
     if model == "key_value":
-        return values | dict(hops=2, units=100, epochs=15, learning_rate=3e-3, memory_size=64 if is_knowledge else 50,
+        return values | dict(hops=2, units=100, epochs=15, learning_rate=3e-3,
                              memory="triple" if is_knowledge else "sentence")
     # 20 of the epochs are for the linear start
-    values |= dict(epochs=80, tying="adjacent", encoding="position", noise=0.1, linear_start=True, nonlinear=False, restarts=1,
-                  xla=True)
+    values |= dict(epochs=80, tying="adjacent", encoding="position", noise=0.1, linear_start=True, nonlinear=False, restarts=1)
     if dataset == "simulated_world":
         values |= dict(epochs=60)
     if dataset == "babi/en-10k":

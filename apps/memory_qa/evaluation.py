@@ -37,17 +37,27 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
 
 def answers(model, batches):
-    """Returns cross-entropy and wrong or not, each (questions, members), and the task of each question."""
-    step = model.__dict__.setdefault("_judge", tf.function(lambda inputs, targets: _judge(model, inputs, targets["answer"])))
+    """Returns cross-entropy and wrong or not, each (questions, members), and the task of each question.
+
+    Where a question has several right answers any of them counts; the cross-entropy is that of the first.
+    """
+    step = model.__dict__.setdefault("_judge", tf.function(lambda inputs, targets: _judge(model, inputs, targets)))
     losses, wrong, tasks = zip(*((*step(inputs, targets), targets["task"]) for inputs, targets in batches))
-    return tuple(np.concatenate([part.numpy() for part in parts]) for parts in (losses, wrong, tasks))
+    return tuple(np.concatenate([np.asarray(part) for part in parts]) for parts in (losses, wrong, tasks))
 
 
-def _judge(model, inputs, answers):
+def _judge(model, inputs, targets):
     logits, _ = model(inputs, training=False)
-    answers = tf.broadcast_to(answers[:, None], tf.shape(logits)[:2])
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(answers, logits)
-    return losses, tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) != answers, tf.float32)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.broadcast_to(targets["answer"][:, None], tf.shape(logits)[:2]), logits)
+    found = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (batch, members)
+    right = tf.reduce_any(found[..., None] == right_answers(targets)[:, None], axis=-1)
+    return losses, 1 - tf.cast(right, tf.float32)
+
+
+def right_answers(targets):
+    """Returns all right answers of each question, (batch, most answers), 0 where there are fewer."""
+    return targets["answers"] if "answers" in targets else targets["answer"][:, None]
 
 
 def _summary(errors, names):

@@ -49,8 +49,8 @@ class KeyValue(keras.Model):
     What differs: an entity is a marker local to the question (`knowledge.Reader`), since the vectors of entities that no
     training question names would be untrained; hence only entities that were read are candidates, and the facts of further
     rings are in the memory from the start, as the paper's are hashed by the question alone. Stories are not hashed but
-    read whole, with time, which documents do not need. Every word has a window, not entities alone. B is not tied to A;
-    Adam, with a rate that falls; 100 dimensions and not 500.
+    read whole, with time, which documents do not need. Every word has a window, not entities alone. B starts as A and is
+    not tied to it. Adam, with a rate that falls; 100 dimensions and not 500.
     """
 
     def __init__(self, config, vocabulary_size, memories, is_knowledge):
@@ -65,8 +65,9 @@ class KeyValue(keras.Model):
         self.hops = [layers.KeyValueHop(name=f"hop_{number}") for number in range(1, config.hops + 1)]
         for hop in self.hops:
             hop.build((None, config.units))
-        self.answer_table = self.add_weight(name="answer_table", shape=(vocabulary_size, config.units),
-                                            initializer=keras.initializers.RandomNormal(stddev=0.1))
+        # B starts as A: a value that is read is then an answer that is given, and attention means what it seems to
+        start = keras.initializers.Constant(ops.convert_to_numpy(self.embed.table)[:, 0])
+        self.answer_table = self.add_weight(name="answer_table", shape=(vocabulary_size, config.units), initializer=start)
         self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
 

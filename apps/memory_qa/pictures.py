@@ -2,10 +2,11 @@
 import io
 
 import keras
-import matplotlib
 import matplotlib.figure
 import numpy as np
 from PIL import Image
+
+from apps.memory_qa import evaluation
 
 _SHOWN = 8
 """questions that are drawn"""
@@ -38,12 +39,12 @@ def activations(model, splits, config, info):
 
 
 def embeddings(model, splits, config, info):
-    """Returns the word vectors (first table) and the memories of the first test stories, for the projector."""
-    if not hasattr(model, "generalization"):
-        return {}
-    member = int(keras.ops.convert_to_numpy(model.chosen))
+    """Returns the word vectors (first table) and, of MemN2N, the memories of the first test stories, for the projector."""
+    member = int(keras.ops.convert_to_numpy(model.chosen)) if hasattr(model, "chosen") else 0
     words = keras.ops.convert_to_numpy(model.embed.table)[2:_MOST_POINTS, member]  # without padding and unknown
     made = {"words": (words, [{"word": word} for word in info["words"][2:_MOST_POINTS]], None)}
+    if not hasattr(model, "chosen"):
+        return made
     inputs, _ = next(iter(splits.test))
     mask = np.any(inputs["story"].numpy() != 0, axis=-1)
     memory = keras.ops.convert_to_numpy(model.generalization(inputs["story"], mask))[:, :, 0, member]
@@ -60,7 +61,8 @@ def _read(model, splits, info):
     tasks = {}
     for inputs, targets in splits.test:
         for row, task in enumerate(targets["task"].numpy()):
-            tasks.setdefault(int(task), ({name: value[row:row + 1] for name, value in inputs.items()}, targets["answer"][row]))
+            tasks.setdefault(int(task), ({name: value[row:row + 1] for name, value in inputs.items()},
+                                         evaluation.right_answers(targets)[row].numpy()))
         if len(tasks) >= min(_SHOWN, len(info["tasks"])):
             break
     for task in sorted(tasks)[:_SHOWN]:
@@ -70,8 +72,9 @@ def _read(model, splits, info):
         story = [row for row in inputs["story"].numpy()[0] if row.any()]
         attention = keras.ops.convert_to_numpy(attention)[0, :, member, :len(story)]
         answer = info["words"][int(np.argmax(keras.ops.convert_to_numpy(logits)[0, member]))]
+        right = [info["words"][word] for word in truth if word]
         found.append(([_words(row, info) for row in story], _words(inputs["question"].numpy()[0], info) + "?", answer,
-                      info["words"][int(truth)], attention))
+                      answer if answer in right else " or ".join(right), attention))
     return found
 
 

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from apps import memory_qa
+from apps.memory_qa import knowledge
 from training import text
 from training.config import UserError
 
@@ -19,7 +21,7 @@ _SHOWN = 0.1  # attention from which on a sentence is shown as read
 
 
 def signatures(model, config, info):
-    """Returns the signatures of a model of stories.
+    """Returns the signatures of a model of stories, or of one of a knowledge base (`knowledge.signatures`).
 
     story:    (batch,) string: sentences, one a line or each ended by . ! or ?; the latest that the memory has room for count
     question: (batch,) string
@@ -28,6 +30,8 @@ def signatures(model, config, info):
     which count for little) and error, a sentence where there is no answer to give, otherwise empty. `explain` adds
     sentences (batch, memories), what was in the memory, and attention (batch, hops, memories).
     """
+    if config.dataset.partition("/")[0] in memory_qa.KNOWLEDGE_BASES:
+        return knowledge.signatures(model, config, info)
     vocabulary = text.Vocabulary(info["words"])
     model.vocabulary_table = vocabulary.table  # a part of the export
     memories = config.memory_size
@@ -40,13 +44,13 @@ def signatures(model, config, info):
         question_ids = vocabulary.ids(question_words).to_tensor(shape=[None, _MOST_WORDS])
         logits, attention = model({"story": story_ids, "question": question_ids}, training=False)
         member = model.chosen.value if hasattr(model, "chosen") else 0
-        scores = tf.nn.softmax(tf.cast(logits, tf.float32)[:, member])
+        scores = tf.nn.softmax(tf.cast(logits, tf.float32)[:, member, 2:])  # padding and unknown are no answers
         best = tf.argmax(scores, axis=-1)
         longest = tf.maximum(_longest(sentence_words), question_words.row_lengths())
         error = tf.where(question_words.row_lengths() == 0, "the question has no words", tf.where(
             longest > _MOST_WORDS, f"a sentence has more than {_MOST_WORDS} words", ""))
         return {
-            "answer": tf.where(error == "", tf.gather(words, best), ""),
+            "answer": tf.where(error == "", tf.gather(words, best + 2), ""),
             "score": tf.where(error == "", tf.reduce_max(scores, axis=-1), 0.0),
             "unknown_words": _unknown(vocabulary, tf.concat([sentence_words.merge_dims(1, 2), question_words], axis=1)),
             "error": error,

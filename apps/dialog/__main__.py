@@ -1,0 +1,4 @@
+from apps import dialog
+from training import cli
+
+cli.main(dialog)

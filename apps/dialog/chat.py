@@ -1,0 +1,96 @@
+"""A talk with a trained system in the terminal."""
+import sys
+
+import tensorflow as tf
+
+import training
+from apps.dialog import serving
+from apps.dialog.knowledge import Knowledge, is_call
+from training import UserError, data, runs
+
+SILENCE = "<SILENCE>"
+
+
+def run(app, request):
+    """Talks with the system of a run until the input ends."""
+    folder = _folder(app, request)
+    model, config = training.load(folder)
+    info = data.load_spec(folder / "spec.json").info
+    print(f"{config.model} of {folder}, trained on {config.dataset}. An empty line lets the bot go on; Ctrl-D ends.", flush=True)
+    talk = Talk(responder(model, config, info), Knowledge(info["knowledge"], info["candidates"]))
+    for line in _said():
+        for shown in talk.say(line, request.attention):
+            print(shown, flush=True)
+
+
+class Talk:
+    """A dialogue: what the user says, what the bot answers, and what its API calls find.
+
+    respond:   (lines of the dialogue) -> {"response", "score", "error", "read"}
+    knowledge: a `knowledge.Knowledge`
+    """
+
+    def __init__(self, respond, knowledge):
+        self.respond, self.knowledge = respond, knowledge
+        self.history = []
+
+    def say(self, text, attention=False):
+        """Takes what the user says, nothing for silence, and returns what is to be shown of the answer.
+
+        An API call is looked up; the facts found enter the history, and the bot goes on with them, the user being silent.
+        """
+        shown, found = self._turn(text, attention)
+        if found:
+            # a call right after the answer to a call is not looked up again: it could go on for ever
+            shown += self._turn("", attention)[0]
+        return shown
+
+    def _turn(self, text, attention):
+        """Returns (what is to be shown, whether the bot's response was a call, whose answer is in the history now)."""
+        asked = [*self.history, f"user: {' '.join(text.split()) or SILENCE}"]
+        answer = self.respond(asked)
+        if answer["error"]:
+            return [f"no response: {answer['error']}"], False
+        response = answer["response"]
+        facts = [f"kb: {fact}" for fact in self.knowledge.answer(response)] if is_call(response) else []
+        self.history = [*asked, f"bot: {response}", *facts]
+        shown = [f"bot: {response.strip()}  ({answer['score']:.2f})"]
+        if attention and answer["read"]:
+            shown += [f"  read {line['attention']:4.0%}  {line['line']}" for line in answer["read"][-1]]
+        return shown + facts, bool(facts)
+
+
+def responder(model, config, info):
+    """Returns a function from the lines of a dialogue to the model's answer, by the same graph as the export's."""
+    function, specs = serving.signatures(model, config, info)["explain"]
+    graph = tf.function(function, input_signature=list(specs.values()))
+
+    def respond(lines):
+        answer = {name: value.numpy() for name, value in graph(tf.constant(["\n".join(lines)])).items()}
+        return {"response": answer["response"][0].decode(), "score": float(answer["score"][0]),
+                "error": answer["error"][0].decode(), "read": serving.read(answer, 0)}
+
+    return respond
+
+
+def _folder(app, request):
+    task = app.__name__.rpartition(".")[2]
+    if request.run:
+        return runs.find(request.run, request.runs, task).folder
+    found = [each for each in runs.every(request.runs, task) if each.results]
+    if not found:
+        raise UserError(f"there is no finished run of {task} in {request.runs}: train one with python -m {app.__name__}")
+    return found[0].folder
+
+
+def _said():
+    """Yields what is typed, or what comes through a pipe."""
+    prompt = "you: " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        except UnicodeDecodeError:
+            raise UserError("what was typed is no text in UTF-8") from None
+        yield line

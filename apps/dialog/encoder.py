@@ -1,0 +1,67 @@
+"""Lines of a dialogue as numbers: the same for training, exports and the terminal."""
+import tensorflow as tf
+
+from training import text
+
+SPEAKERS = ("user", "bot", "kb")
+SPEAKER_WORDS = tuple(f"#{speaker}" for speaker in SPEAKERS)
+"""words that no text can hold, because `training.text.tokens` takes # for a gap"""
+
+
+def type_words(knowledge):
+    """Returns a word for each relation of a knowledge base, such as ##cuisine for what some restaurant cooks."""
+    return tuple(sorted({f"##{fact.split(' ')[1].lower()}" for fact in knowledge}))
+
+
+class Encoder:
+    """Turns texts into numbers of words and of the knowledge base's entities; works in a graph.
+
+    A word that training never showed is left out: a bag of words has no place that it would leave empty. Where `typed`,
+    each entity in a line adds the word for its type, so that an unseen place still is a place.
+
+    info: "words", "candidates" and "knowledge" as in `data.datasets`
+    """
+
+    def __init__(self, info, typed):
+        self.typed = typed
+        self.vocabulary = text.Vocabulary(info["words"])
+        self.type_words = type_words(info["knowledge"])
+        kinds = {}
+        for fact in info["knowledge"]:
+            _, relation, value = fact.lower().split(" ")
+            kinds.setdefault(value, f"##{relation}")  # a word of several types belongs to the first
+        self.types = [self.type_words.index(kind) for kind in kinds.values()]
+        """type of the entities 1, 2, …, as a place in `type_words`"""
+        self.known_entities = text.Vocabulary([text.PADDING, text.UNKNOWN, *kinds])
+
+    def words(self, texts):
+        """Returns the words that are known, ragged int32 (texts, words)."""
+        return _without(self.vocabulary.ids(text.tokens(texts)), 1)
+
+    def are_known(self, texts):
+        """Returns whether all words of each text are known: bool (texts,)."""
+        return tf.reduce_all(self.vocabulary.ids(text.tokens(texts)) > 1, axis=1)
+
+    def entities(self, texts):
+        """Returns the entities named in each text, 1, 2, …: ragged int32 (texts, entities)."""
+        return _without(self.known_entities.ids(text.tokens(texts)), 1) - 1
+
+    def utterances(self, texts):
+        """Returns the words that are known, and where `typed` the types' words: ragged int32 (texts, words)."""
+        words = self.words(texts)
+        if not self.typed:
+            return words
+        numbers = self.vocabulary.ids(tf.constant(self.type_words))
+        return tf.concat([words, tf.gather(numbers, tf.gather(self.types, self.entities(texts) - 1))], axis=1)
+
+    def lines(self, speakers, texts):
+        """Returns what `utterances` does, with a word for the speaker in front.
+
+        speakers: place in `SPEAKERS`, int (texts,)
+        """
+        marks = self.vocabulary.ids(tf.gather(tf.constant(SPEAKER_WORDS), speakers))
+        return tf.concat([tf.RaggedTensor.from_tensor(marks[:, tf.newaxis]), self.utterances(texts)], axis=1)
+
+
+def _without(ids, least):
+    return tf.ragged.boolean_mask(ids, ids > least)

@@ -1,0 +1,186 @@
+"""What a client sends to an exported system and gets back; the same for every system of this application.
+
+    serving_default: history (batch,) string: the dialogue so far, one line for each utterance or fact, oldest first, each
+                     beginning with who says it: "user: hello", "bot: good day", "kb: blue_bell cuisine greek". The last
+                     one is the user's; "user: <SILENCE>" where the user says nothing and the bot is to go on
+        -> response (batch,) string, one of the candidates; an API call begins with "api_call"
+           score (batch,) float32
+           error (batch,) string: empty, or why there is no response
+    explain: the same, and
+           lines (batch, memories) string: what was read, oldest first, then ""
+           attention (batch, hops, memories) float32; no hops where a system has no memory
+
+A dialogue longer than the memory loses its oldest lines, an utterance of more than 64 words its last words, and words that
+training never showed are left out.
+"""
+import json
+import pathlib
+
+import tensorflow as tf
+
+from apps.dialog.encoder import SPEAKERS
+from training import UserError
+
+PREDICT = "explain"
+"""the signature that answers `predict`"""
+
+MOST_WORDS = 64
+MOST_BYTES = 1_000_000
+_LINE = r"^\s*(user|bot|kb):\s*(.*?)\s*$"
+_ERRORS = {
+    "long": f"the history has more than {MOST_BYTES:,} bytes: send the latest lines only",
+    "empty": "the history is empty: send lines such as 'user: hello', oldest first",
+    "speaker": "every line of the history must begin with user:, bot: or kb:",
+    "last": "the last line must be the user's: end with one that begins with user:",
+    "silent": "the last utterance has no words: send 'user: <SILENCE>' where the user says nothing",
+}
+
+
+def signatures(model, config, info):
+    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+
+    Arguments:
+        model: a `selector.Selector`.
+    """
+    candidates = tf.constant(info["candidates"])
+
+    def responses(history):
+        lines, error = _lines(history)
+        logits, attention = model.attend(_inputs(model, lines))
+        failed = tf.strings.length(error) > 0
+        chosen = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        scores = tf.gather(model.scores(logits), chosen, batch_dims=1)
+        return lines, failed, attention, {
+            "response": _rows(tf.where(failed, "", tf.gather(candidates, chosen))),
+            "score": _rows(tf.where(failed, 0.0, scores)),
+            "error": _rows(error)}
+
+    def serving_default(history):
+        return responses(history)[-1]
+
+    def explain(history):
+        lines, failed, attention, answer = responses(history)
+        said = lines["text"].with_values(tf.strings.join([lines["speaker"].values, lines["text"].values], ": "))
+        shown = _padded(said[:, :-1], model.memories)
+        answer["lines"] = tf.where(failed[:, tf.newaxis], "", shown)
+        attention = tf.where(failed[:, tf.newaxis, tf.newaxis], 0.0, attention)
+        # memories and hops belong to the system, and one may replace another: the signature leaves them open
+        answer["attention"] = tf.raw_ops.PlaceholderWithDefault(input=attention, shape=(None, None, None))
+        answer["lines"] = tf.raw_ops.PlaceholderWithDefault(input=answer["lines"], shape=(None, None))
+        return answer
+
+    inputs = {"history": tf.TensorSpec((None,), tf.string)}
+    return {"serving_default": (serving_default, inputs), "explain": (explain, inputs)}
+
+
+def warmup(config):
+    """Returns {signature: {input name: value}}: the first words of a dialogue, and one that is answered by an error."""
+    history = [b"user: hello\nbot: good day\nuser: i need a table for two", b"bot: good day"]
+    return {name: {"history": history} for name in ("serving_default", "explain")}
+
+
+def request(paths):
+    """Returns what the signatures take for text files, each of which holds a dialogue.
+
+    Raises:
+        UserError: no file, or one that cannot be read as text or is too long.
+    """
+    if not paths:
+        raise UserError("name at least one text file with a dialogue in it")
+    contents = []
+    for path in map(pathlib.Path, paths):
+        try:
+            with open(path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            content.decode("utf-8")
+        except IsADirectoryError:
+            raise UserError(f"{path} is a folder: name the dialogues in it") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path} is no text in UTF-8") from None
+        contents.append(content)
+    return {"history": contents}
+
+
+def present(paths, answer, folder):
+    """Writes <name>.json for every file into `folder`, and prints response, score and the lines that were read most."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, (path, name) in enumerate(zip(paths, _names(paths))):
+        error = answer["error"][row].decode()
+        document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
+                    "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{path}: no response: {error}" if error else f"{path}: {document['response']}  ({document['score']:.2f})")
+        for hop, lines in enumerate(document["read"], start=1):
+            for line in lines:
+                print(f"  hop {hop}  {line['attention']:4.0%}  {line['line']}")
+    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")
+
+
+def read(answer, row, most=3):
+    """Returns per hop the lines that were read most, [{"line", "attention"}, …], most read first; an answer of `explain`."""
+    lines = [line.decode() for line in answer["lines"][row] if line]
+    return [[{"line": lines[place], "attention": round(float(weights[place]), 4)}
+             for place in weights[:len(lines)].argsort()[::-1][:most].tolist()] for weights in answer["attention"][row]]
+
+
+def _lines(history):
+    """Returns ({"speaker", "text"}: ragged strings (batch, lines), error (batch,)); a refused row is one silent line."""
+    too_long = tf.strings.length(history) > MOST_BYTES
+    history = tf.strings.unicode_transcode(tf.where(too_long, "", history), "UTF-8", "UTF-8")
+    speaker, text, is_line = _parts(history)
+    last_speaker, last_text = (part[:, -1:].to_tensor("", shape=[None, 1])[:, 0] for part in (speaker, text))
+    error = tf.zeros_like(history)
+    for name, is_wrong in (("silent", tf.strings.length(last_text) == 0), ("last", last_speaker != "user"),
+                           ("speaker", ~tf.reduce_all(is_line, axis=1)), ("empty", speaker.row_lengths() == 0),
+                           ("long", too_long)):
+        error = tf.where(is_wrong, _ERRORS[name], error)  # of several the last one is said
+    speaker, text, _ = _parts(tf.where(tf.strings.length(error) > 0, "user: <SILENCE>", history))
+    return {"speaker": speaker, "text": text}, error
+
+
+def _parts(history):
+    """Returns ragged (batch, lines): speaker, text, and whether the line has a speaker at all."""
+    lines = tf.strings.split(history, "\n")
+    lines = lines.with_values(tf.strings.strip(lines.values))
+    lines = tf.ragged.boolean_mask(lines, tf.strings.length(lines) > 0)
+    return (*(lines.with_values(tf.strings.regex_replace(lines.values, _LINE, part)) for part in (r"\1", r"\2")),
+            lines.with_values(tf.strings.regex_full_match(lines.values, _LINE)))
+
+
+def _inputs(model, lines):
+    """Returns the model's inputs for parsed dialogues, whose last line is the user's."""
+    encoder, memories = model.encoder, model.memories
+    kept = {name: part[:, -memories - 1:] for name, part in lines.items()}
+    speaker, text = (kept[name][:, :-1] for name in ("speaker", "text"))
+    places = tf.argmax(speaker.values[:, tf.newaxis] == tf.constant(SPEAKERS), axis=1, output_type=tf.int32)
+    history = text.with_values(encoder.lines(places, text.values))  # (batch, lines, words)
+    entities = kept["text"].with_values(encoder.entities(kept["text"].values)).merge_dims(1, 2)
+    return {
+        "history": history.to_tensor(shape=[None, memories, 2 * MOST_WORDS + 1]),
+        "query": encoder.utterances(kept["text"][:, -1:].values).to_tensor(shape=[None, 2 * MOST_WORDS]),
+        "entities": entities.to_tensor(),
+    }
+
+
+def _padded(lines, memories):
+    """Returns the latest of ragged lines, (batch, memories), the rest being empty."""
+    return lines[:, -memories:].to_tensor("", shape=[None, memories])
+
+
+def _rows(values):
+    return tf.ensure_shape(values, (None,))
+
+
+def _names(paths):
+    """Returns a name for each file's answer; files of one name in several folders are numbered."""
+    names = []
+    for path in paths:
+        stem = pathlib.Path(path).stem
+        name, number = stem, 2
+        while name in names:
+            name, number = f"{stem}-{number}", number + 1
+        names.append(name)
+    return names

@@ -1,0 +1,86 @@
+"""The response most like the dialogue, by words that few responses share."""
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import layers
+from apps.dialog.selector import Selector
+
+MONITOR = None
+
+_SHARPNESS = 20.0  # of the softmax whose cross-entropy is reported; the order of the responses does not depend on it
+
+
+def build_model(config, spec):
+    """Returns a TfIdf; none of its weights is trained."""
+    model = TfIdf(config, spec)
+    model.compile(optimizer=None)
+    return model
+
+
+class TfIdf(Selector):
+    """Scores a response by the cosine of its vector of word counts with the dialogue's, rare words counting more.
+
+        f(x, y) = cos(v(x), v(y)),   v(x)[w] = count of w in x * log(candidates / candidates with w)
+
+    x is the whole dialogue where `use_history`, else the user's last utterance. With match types each type of entity is one
+    more word, which the dialogue has, and a response where it names an entity of this type that the dialogue names too.
+
+    Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.1.
+    What differs: the counts of documents are those of the candidates, all of which are known.
+    """
+
+    def __init__(self, config, spec):
+        super().__init__(config, spec, name="tfidf")
+        self.use_history = config.use_history
+        counts = np.zeros((len(self.candidates), self.vocabulary_size), np.float32)
+        np.add.at(counts, (np.arange(len(counts))[:, None], self.candidates), 1)
+        counts[:, 0] = 0
+        self.weights_of_words = self._constant("weights_of_words", _rarity(counts))
+        self.vectors = np.transpose(counts * _rarity(counts))  # (words, candidates)
+        self.match_type = None
+        if config.match_type:
+            self.match_type = layers.MatchType(self.encoder.types, self.candidate_entities)
+            kinds = np.zeros((len(counts), len(self.encoder.type_words)), np.float32)
+            for row, named in zip(kinds, self.candidate_entities):
+                row[[self.encoder.types[entity - 1] for entity in named]] = 1
+            self.weights_of_types = self._constant("weights_of_types", _rarity(kinds))
+        self.built = True
+
+    def _constant(self, name, values):
+        """Returns a weight that is counted from the candidates and never trained."""
+        return self.add_weight(name=name, shape=values.shape, initializer=keras.initializers.Constant(values), trainable=False)
+
+    def logits(self, inputs, training=False):
+        words = inputs["query"]
+        if self.use_history:
+            history = inputs["history"]
+            words = ops.concatenate([words, ops.reshape(history, (-1, history.shape[1] * history.shape[2]))], axis=1)
+        x = _counts(words, self.vocabulary_size) * self.weights_of_words
+        products, norms = ops.matmul(x, self.vectors), np.square(self.vectors).sum(axis=0)
+        norm = ops.sum(x * x, axis=1, keepdims=True)
+        if self.match_type is not None:
+            matches = ops.cast(self.match_type(inputs["entities"]), "float32")  # (batch, candidates, types)
+            squares = ops.sum(matches * ops.square(self.weights_of_types), axis=2)
+            products, norms = products + squares, norms + squares
+            norm = norm + ops.sum(ops.max(matches, axis=1) * ops.square(self.weights_of_types), axis=1, keepdims=True)
+        return _SHARPNESS * products / ops.sqrt(ops.maximum(norm * norms, 1e-12))
+
+    def scores(self, logits):
+        """Returns the cosines."""
+        return logits / _SHARPNESS
+
+
+def _rarity(counts):
+    """Returns the weight of each column of (documents, words): log of how few documents have it, 0 where none has."""
+    documents = (counts > 0).sum(axis=0)
+    return np.where(documents > 0, np.log(len(counts) / np.maximum(documents, 1)), 0).astype(np.float32)
+
+
+def _counts(ids, size):
+    """Returns how often each word occurs: ids int32 (batch, words) give float32 (batch, size), nothing for padding."""
+    row = tf.repeat(tf.range(tf.shape(ids)[0]), ids.shape[1])
+    where = tf.stack([row, tf.reshape(ids, [-1])], axis=1)
+    present = tf.cast(tf.reshape(ids, [-1]) > 0, tf.float32)
+    return tf.scatter_nd(where, present, [tf.shape(ids)[0], size])

@@ -1,0 +1,213 @@
+"""Stories as arrays, the memory network's parts and rules, its answers to a client, and the table over the tasks."""
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps import memory_qa
+from apps.memory_qa import data, evaluation, memn2n, serving, table
+from training import UserError, config
+from training.data import Spec
+
+NAMES = ["where", "who"]
+SENTENCES = [b"Mary went to the kitchen.", b"John went to the garden.", b"John took the milk."]
+
+
+def stories(count, last_word=b"kitchen"):
+    """Returns questions of two tasks; story i has i % 3 + 1 sentences."""
+    lengths = np.arange(count) % 3 + 1
+    rows = np.concatenate([np.arange(length) for length in lengths])
+    return data.Stories(SENTENCES, rows, lengths, np.array([b"Where is Mary?"] * count, object),
+                        np.array([last_word] * count, object), np.arange(count) % 2, np.arange(count) // 2)
+
+
+def settings(**changes):
+    return config.resolve(memory_qa, memory_qa.Config(**(dict(units=6, hops=2, memory_size=5, batch_size=4) | changes)))
+
+
+def network(memories=5, **changes):
+    resolved = settings(**changes)
+    spec = Spec({"story": tf.TensorSpec([None, memories, 4], tf.int32)}, {}, {"words": ["", "<unknown>", *"abcdefgh"]})
+    keras.utils.set_random_seed(0)
+    model = memn2n.build_model(resolved, spec)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch(rows=4, memories=5):
+    random = np.random.default_rng(1)
+    story = random.integers(2, 10, (rows, memories, 4)).astype("int32")
+    for row in range(rows):
+        story[row, 1 + row % memories:] = 0
+    return ({"story": tf.constant(story), "question": tf.constant(random.integers(2, 10, (rows, 4)), tf.int32)},
+            {"answer": tf.constant(random.integers(2, 10, rows), tf.int32)})
+
+
+def test_the_vocabulary_is_of_the_training_split_and_no_story_is_in_two_parts():
+    splits = data.splits(stories(40), stories(6, last_word=b"attic"), NAMES, settings())
+    words = splits.spec.info["words"]
+    assert "kitchen" in words and "attic" not in words and splits.spec.info["tasks"] == NAMES
+    answers = np.concatenate([targets["answer"].numpy() for _, targets in splits.test])
+    assert (answers == 1).all() and len(answers) == 6  # never seen in training
+    fitting = sum(len(targets["task"]) for _, targets in splits.train(0, 0, tf.distribute.InputContext()))
+    validation = sum(len(targets["task"]) for _, targets in splits.validation)
+    assert validation == 4 and fitting == 36  # two of twenty stories, both of their questions each
+
+
+def test_the_latest_sentences_are_kept_oldest_first():
+    inputs, _ = next(iter(data.splits(stories(40), stories(6), NAMES, settings(memory_size=2)).test))
+    words = data.splits(stories(40), stories(6), NAMES, settings(memory_size=2)).spec.info["words"]
+    said = [[" ".join(words[word] for word in sentence if word) for sentence in story] for story in inputs["story"].numpy()[:3]]
+    assert said == [["mary went to the kitchen", ""], ["mary went to the kitchen", "john went to the garden"],
+                    ["john went to the garden", "john took the milk"]]
+
+
+@pytest.mark.parametrize("tying", ["adjacent", "layer_wise"])
+def test_the_four_parts_make_the_answer(tying):
+    model = network(tying=tying)
+    inputs, _ = batch()
+    u, mask = model.input_features(inputs)
+    u, attention = model.output_features(u, model.generalization(inputs["story"], mask), mask)
+    logits, shown = model(inputs)
+    np.testing.assert_allclose(model.response(u), logits, rtol=1e-6)
+    np.testing.assert_allclose(attention, shown, rtol=1e-6)
+
+
+def test_a_short_story_is_answered_alike_in_a_large_memory():
+    """Training takes the smallest memory that holds the batch; what is padded may not count."""
+    model = network(memories=40, memory_size=40)
+    inputs, targets = batch(memories=40)
+    short = {"story": inputs["story"][:, :8] * tf.cast(tf.range(8)[None, :, None] < 4, tf.int32), "question": inputs["question"]}
+    long = short | {"story": tf.pad(short["story"], [[0, 0], [0, 32], [0, 0]])}
+    np.testing.assert_allclose(model(short)[0], model(long)[0], rtol=1e-5, atol=1e-6)
+    assert model.sizes == [8, 16, 32, 40]
+
+
+def test_networks_side_by_side_have_rates_of_their_own():
+    model = network(restarts=3, noise=0.0, linear_start=False)
+    model.rate.assign([0.0, 1.0, 1.0])
+    before = model.embed.table.numpy()
+    model.train_step(batch())
+    moved = np.abs(model.embed.table.numpy() - before).reshape(10, 3, 3, 6).max(axis=(0, 1, 3))
+    assert moved[0] == 0 and (moved[1:] > 1e-4).all()
+
+
+def test_a_network_beside_others_learns_as_it_does_alone():
+    three, alone = (network(restarts=n, noise=0.0, linear_start=False) for n in (3, 1))
+    tables = three.embed.table.numpy().reshape(10, 3, 3, 6), three.times.table.numpy().reshape(-1, 3, 3, 6)
+    for layer, values in zip((alone.embed, alone.times), tables):
+        layer.table.assign(values[:, :, 1])
+    for model in (three, alone):
+        for _ in range(3):
+            model.train_step(batch())
+    np.testing.assert_allclose(three.embed.table.numpy().reshape(10, 3, 3, 6)[:, :, 1], alone.embed.table.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_large_gradients_are_scaled_to_norm_40():
+    model = network(noise=0.0, linear_start=False)
+    model.embed.table.assign(model.embed.table.numpy() * 100)
+    before = [v.numpy() for v in model.trainable_variables]
+    model.train_step(batch())
+    step = np.sqrt(sum(((v.numpy() - b) ** 2).sum() for v, b in zip(model.trainable_variables, before)))
+    assert step == pytest.approx(40 * 0.01, rel=1e-3)
+
+
+def test_the_linear_start_ends_when_validation_no_longer_gains():
+    model = network(restarts=2, epochs=60)
+    assert model.linear.numpy().tolist() == [1, 1] and model.rate.numpy().tolist() == [0.5, 0.5]
+    for epoch in range(4):
+        model.end_epoch(np.array([2.0, 2.0 - epoch]), np.array([0.5, 0.5]))
+    assert model.linear.numpy().tolist() == [1, 1]
+    model.end_epoch(np.array([2.0, -3.0]), np.array([0.5, 0.4]))
+    assert model.linear.numpy().tolist() == [0, 1]  # four epochs without a gain
+    assert model.rate.numpy().tolist() == [1.0, 0.5] and int(model.chosen.numpy()) == 1
+    for epoch in range(memn2n.LINEAR_EPOCHS):
+        model.end_epoch(np.array([2.0, -4.0 - epoch]), np.array([0.3, 0.4]))
+    assert model.linear.numpy().tolist() == [0, 0] and int(model.chosen.numpy()) == 0
+    assert model.rate.numpy().tolist() == [0.25, 1.0]  # 20 of 40 epochs: two quarters
+
+
+def test_without_softmax_the_hops_are_linear_in_the_question():
+    """The mark of the linear start: twice the first query gives, in one hop, twice the output."""
+    model = network(hops=1)
+    inputs, _ = batch()
+    u, mask = model.input_features(inputs)
+    memory = model.generalization(inputs["story"], mask)
+    once, twice = (model.output_features(scale * u, memory, mask)[0] for scale in (1, 2))
+    np.testing.assert_allclose(2 * once, twice, rtol=1e-5)
+    model.linear.assign([0.0])
+    once, twice = (model.output_features(scale * u, memory, mask)[0] for scale in (1, 2))
+    assert np.abs(2 * once - twice).max() > 1e-5
+
+
+class Fixed:
+    """Answers 2 with one network and 3 with another."""
+
+    chosen = tf.Variable(1)
+
+    def __call__(self, inputs, training=False):
+        return tf.one_hot([[2, 3]] * len(inputs["question"]), 5) * 9.0, None
+
+
+def test_errors_are_means_over_tasks_and_any_right_answer_counts():
+    batches = [({"question": np.zeros((4, 1))}, {"answer": np.array([3, 2, 2, 3], "int32"), "task": np.array([0, 0, 0, 1])})]
+    metrics = evaluation.evaluate(Fixed(), batches, settings(), {"tasks": NAMES})
+    assert metrics["per_task"] == pytest.approx({"where": 2 / 3, "who": 0.0}) and metrics["error"] == pytest.approx(1 / 3)
+    assert metrics["failed_tasks"] == 1 and metrics["error_median"] == pytest.approx((1 / 3 + 2 / 3) / 2)
+    several = [(batches[0][0], batches[0][1] | {"answers": np.array([[2, 3], [4, 0], [4, 3], [2, 0]], "int32")})]
+    assert evaluation.evaluate(Fixed(), several, settings(), {"tasks": NAMES})["per_task"] == pytest.approx(
+        {"where": 1 / 3, "who": 1.0})
+
+
+def test_what_a_client_gets():
+    model = network(memory_size=5)
+    info = {"words": ["", "<unknown>", *"abcdefgh"]}
+    explain = serving.signatures(model, settings(), info)["explain"][0]
+    stories = ["", "a b. c d!\ne f", "a zebra.", "\n".join(f"a {word}" for word in "bcdefgh"), "a b", "a " * 70]
+    questions = ["where a?", "where a?", "a?", "a?", " ?! ", "a?"]
+    answer = {name: value.numpy() for name, value in tf.function(explain)(tf.constant(stories), tf.constant(questions)).items()}
+    errors = [error.decode() for error in answer["error"]]
+    assert errors[:4] == [""] * 4 and "no words" in errors[4] and "more than 64 words" in errors[5]
+    assert all(answer["answer"][:4]) and not any(answer["answer"][4:]) and (answer["score"][4:] == 0).all()
+    assert (answer["attention"][0] == 0).all()  # an empty story reads nothing
+    assert answer["sentences"][1].tolist() == [b"a b.", b"c d!", b"e f", b"", b""]
+    assert answer["sentences"][3].tolist() == [f"a {word}".encode() for word in "defgh"]  # the latest ones
+    assert answer["unknown_words"][2] == b"zebra" and answer["unknown_words"][0] == b"where"
+
+
+def test_requests_are_files_or_questions(tmp_path):
+    file = tmp_path / "story.txt"
+    file.write_text("Mary went home.\n\nWhere is Mary?\n")
+    request = serving.request([str(file), "Bill left. Where is Bill?"])
+    assert request == {"story": [b"Mary went home.", b"Bill left."], "question": [b"Where is Mary?", b"Where is Bill?"]}
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01")
+    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "no file")):
+        with pytest.raises(UserError, match=words):
+            serving.request([str(tmp_path / name)])
+
+
+def test_the_table_goes_on_where_it_was_stopped(tmp_path, capsys):
+    chosen = settings(limit_steps=2, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8)
+    kept = table.run(memory_qa, chosen)
+    assert len(kept["tasks"]) == 2 and all(0 <= row["error"] <= 1 for row in kept["tasks"].values())
+    path = tmp_path / "memory_qa" / "table.json"
+    changed = json.loads(path.read_text())
+    first = next(iter(changed["tasks"]))
+    changed["tasks"][first]["error"] = 0.123
+    del changed["tasks"][list(changed["tasks"])[1]]
+    path.write_text(json.dumps(changed))
+    again = table.run(memory_qa, chosen)
+    assert again["tasks"][first]["error"] == 0.123 and len(again["tasks"]) == 2  # kept, and the missing one trained
+    assert "mean of 2" in capsys.readouterr().out
+    with pytest.raises(UserError, match="other settings"):
+        table.run(memory_qa, settings(limit_steps=3, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8))
+    with pytest.raises(UserError, match="memn2n"):
+        table.run(memory_qa, config.resolve(memory_qa, memory_qa.Config(model="lstm", runs=str(tmp_path))))
+
+
+def test_unknown_tasks_are_refused():
+    with pytest.raises(UserError, match="are 1 to 20, not 21"):
+        data.datasets(settings(tasks=(1, 21)))
