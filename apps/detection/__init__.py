@@ -71,7 +71,7 @@ def defaults(model, dataset):
     values = dict(epochs=12, batch_size=16, learning_rate=1e-3, weight_decay=0.05, image_size=512, max_objects=100)
     if dataset == "digit_scenes":
         # digits are taller than wide and all small: fewer shapes of anchors, each of which learns from more examples
-        values |= dict(image_size=128, max_objects=8, epochs=10, batch_size=8, learning_rate=3e-3, validate_every=2)
+        values |= dict(image_size=128, max_objects=8, epochs=10, batch_size=8, learning_rate=3e-3)
     if dataset == "bccd":
         values |= dict(image_size=320, max_objects=64, epochs=30, batch_size=4, learning_rate=2e-3)
     if model == "keras_cv_retinanet":
@@ -83,7 +83,7 @@ def defaults(model, dataset):
         if dataset == "digit_scenes":
             values |= dict(backbone="small", pyramid_filters=64, extra_levels=0, finest_anchors=8, anchor_scale=2.0,
                            anchor_octaves=2, anchor_ratios=(1.0, 2.0), proposals=100, samples=32, region_levels=1,
-                           head_units=256)
+                           head_units=256, validate_every=2)
         if dataset == "bccd":
             values |= dict(backbone="small", pyramid_filters=64, extra_levels=1, finest_anchors=8, anchor_scale=2.0,
                            anchor_octaves=2, proposals=200, samples=64, region_levels=2, head_units=256)
