@@ -1,8 +1,10 @@
 """What is installed is what the code imports, and the README says the commands that are tested."""
 import ast
 import configparser
+import importlib
 import importlib.metadata
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import apps
 from training import doctor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -141,11 +144,13 @@ def test_the_readme_promises_only_what_is_there():
     from training import cli
     for verb in cli.VERBS:
         assert verb == "train" or f"python -m apps.detection {verb}" in README, f"the README does not show {verb}"
-    from apps import detection
-    flags = {"--" + field.replace("_", "-") for field in detection.Config.__dataclass_fields__}
-    others = {"--config", "--server", "--keep", "--yes", "--help", "--trials", "--version", "--logdir", "--port"}
-    own = [line for line in README.splitlines() if "docker" not in line]
-    assert not {flag for line in own for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)} - flags - others
+    others = {"--config", "--server", "--keep", "--help", "--version", "--yes", "--logdir", "--port"}
+    flags = {app.name: {"--" + field.replace("_", "-") for field in importlib.import_module(f"apps.{app.name}").Config.__dataclass_fields__}
+             for app in pkgutil.iter_modules(apps.__path__) if app.ispkg}
+    for line in README.splitlines():
+        named = [flags[name] for name in re.findall(r"python -m apps\.(\w+)", line)] or flags.values()
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)) - set().union(*named) - others
+        assert "docker" in line or not unknown, f"the README has {unknown} in: {line}"
 
 
 def test_licence_and_citation():
