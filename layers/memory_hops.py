@@ -14,6 +14,7 @@ class MemoryHops(keras.layers.Layer):
         u_(k+1) = f(H u_k + o_k)      layer-wise tying:  keys_k = memory[0],     values_k = memory[1], as in an RNN
 
     f is the identity, or ReLU where `nonlinear`. Networks that are trained side by side are an axis `members`.
+    `slots` is MemoryHop's: places of the memory, of which empty ones take part in the softmax.
 
     Shape:
         query:   (batch, members, units)
@@ -23,12 +24,12 @@ class MemoryHops(keras.layers.Layer):
         returns: u after the last hop (batch, members, units) and p (batch, hops, members, memories)
 
     Raises:
-        ValueError: hops below 1, an unknown tying, or another number of tables.
+        ValueError: hops or slots below 1, an unknown tying, or another number of tables.
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 2.2; f = ReLU: section 4.4.
     """
 
-    def __init__(self, hops, tying="adjacent", nonlinear=False, **kwargs):
+    def __init__(self, hops, tying="adjacent", nonlinear=False, slots=None, **kwargs):
         super().__init__(**kwargs)
         if hops < 1:
             raise ValueError(f"hops must be at least 1, got {hops}")
@@ -37,7 +38,8 @@ class MemoryHops(keras.layers.Layer):
         self.hops = hops
         self.tying = tying
         self.nonlinear = nonlinear
-        self.hop = MemoryHop(dtype=self.dtype_policy)
+        self.slots = slots
+        self.hop = MemoryHop(slots, dtype=self.dtype_policy)
 
     @property
     def tables(self):
@@ -72,4 +74,4 @@ class MemoryHops(keras.layers.Layer):
         return tuple(query_shape), (query_shape[0], self.hops, query_shape[1], memory_shape[1])
 
     def get_config(self):
-        return super().get_config() | {"hops": self.hops, "tying": self.tying, "nonlinear": self.nonlinear}
+        return super().get_config() | {"hops": self.hops, "tying": self.tying, "nonlinear": self.nonlinear, "slots": self.slots}

@@ -1,5 +1,7 @@
 """Features of regions, by bilinear interpolation."""
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from layers import boxes
@@ -13,8 +15,9 @@ class RoIAlign(keras.layers.Layer):
         rows[n, i, y] = mean_s max(0, 1 - |p(n, i, s) - y|)
         p(n, i, s) = (ymin + (i + (s + 1/2) / samples) * (ymax - ymin) / size) / stride - 1/2,  kept within the map
 
-    Bilinear interpolation on a grid is separable, so two matrix products give what the usual code gathers point by
-    point; their gradient is two matrix products as well, any number of samples costs the same, and matrix units do it.
+    for boxes cut at the map's border. TensorFlow's kernel for crops reads the points, all levels at once. Bilinear
+    interpolation on a grid is separable, so two matrix products give the same: they are the gradient, since the kernel's own
+    adds up in an order that changes from run to run, and with `xla` they are all of it, since XLA has no such kernel.
     Each region is read from one level: 224 pixels (square root of the area) from the one of stride `canonical_stride`,
     half of that from the next finer one, within the levels there are. Box coordinates get no gradient.
 
@@ -30,7 +33,7 @@ class RoIAlign(keras.layers.Layer):
     Samples outside the map take the border's value; the original code reads 0 from a cell beyond it.
     """
 
-    def __init__(self, size, strides, samples=2, canonical_size=224, canonical_stride=16, **kwargs):
+    def __init__(self, size, strides, samples=2, canonical_size=224, canonical_stride=16, xla=False, **kwargs):
         super().__init__(autocast=False, **kwargs)  # boxes stay float32: from 128 pixels on bfloat16 has steps of one
         if size < 1 or samples < 1:
             raise ValueError(f"size and samples must be at least 1, got {size} and {samples}")
@@ -39,6 +42,7 @@ class RoIAlign(keras.layers.Layer):
         self.samples = samples
         self.canonical_size = canonical_size
         self.canonical_stride = canonical_stride
+        self.xla = xla
         self.built = True  # no weights
 
     def call(self, boxes_yxyx, features):
@@ -46,6 +50,22 @@ class RoIAlign(keras.layers.Layer):
             raise ValueError(f"{len(self.strides)} strides but {len(features)} feature maps")
         boxes_yxyx = ops.stop_gradient(ops.cast(boxes_yxyx, "float32"))
         level = self.level(boxes_yxyx)
+        if self.xla or self.compute_dtype == "float64":  # the kernel answers in float32
+            return self._products(boxes_yxyx, level, features)
+
+        @tf.custom_gradient
+        def crops(*maps):
+            def gradient(upstream):
+                with tf.GradientTape() as tape:
+                    tape.watch(maps)
+                    products = self._products(boxes_yxyx, level, maps)
+                return tape.gradient(products, maps, upstream)
+
+            return self._crops(boxes_yxyx, level, maps), gradient
+
+        return crops(*map(ops.convert_to_tensor, features))
+
+    def _products(self, boxes_yxyx, level, features):
         ymin, xmin, ymax, xmax = ops.unstack(boxes_yxyx, 4, axis=-1)
         total = 0
         for index, (stride, maps) in enumerate(zip(self.strides, features)):
@@ -61,6 +81,28 @@ class RoIAlign(keras.layers.Layer):
             total = total + ops.matmul(columns[:, :, None], lines)  # (batch, regions, rows, columns, channels)
         return total
 
+    def _crops(self, boxes_yxyx, level, features):
+        """Reads all levels from one canvas, on which they lie one below the other, each within a copy of its border."""
+        sides = np.array([maps.shape[1:3] for maps in features])
+        tops = np.cumsum([1, *(sides[:-1, 0] + 2)])
+        right = sides[:, 1].max()
+        canvas = tf.concat([tf.pad(tf.pad(tf.cast(maps, "float32"), [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC"),
+                                   [[0, 0], [0, 0], [0, right - side], [0, 0]]) for maps, side in zip(features, sides[:, 1])], 1)
+        stride = tf.gather(np.array(self.strides, "float32"), level)[..., None]
+        limit = tf.gather(sides.astype("float32"), level)
+        start, end = (tf.clip_by_value(corner / stride, 0, limit) for corner in (boxes_yxyx[..., :2], boxes_yxyx[..., 2:]))
+        points = self.size * self.samples
+        margin = (end - start) / (2 * points) - 0.5  # from a border to the first point
+        corner = tf.stack([tf.gather(tops.astype("float32"), level), tf.ones_like(level, "float32")], axis=-1)
+        scale = np.array(canvas.shape[1:3], "float32") - 1
+        crops = tf.concat([(corner + start + margin) / scale, (corner + end - margin - 1) / scale], axis=-1)
+        batch, regions = tf.shape(crops)[0], crops.shape[1]
+        pieces = tf.image.crop_and_resize(
+            canvas, tf.reshape(crops, (-1, 4)), tf.repeat(tf.range(batch), regions), (points, points))
+        if self.samples > 1:
+            pieces = tf.nn.avg_pool2d(pieces, self.samples, self.samples, "VALID")
+        return tf.cast(tf.reshape(pieces, (-1, regions, self.size, self.size, canvas.shape[-1])), self.compute_dtype)
+
     def level(self, boxes_yxyx):
         """Returns the level, an index into `strides`, that each region is read from: (batch, regions) int32."""
         side = ops.sqrt(boxes.area(boxes_yxyx))
@@ -72,6 +114,7 @@ class RoIAlign(keras.layers.Layer):
 
     def _weights(self, start, end, cells):
         """Returns each bin's weight on each cell: (batch, regions) twice give (batch, regions, size, cells)."""
+        start, end = ops.clip(start, 0, cells), ops.clip(end, 0, cells)
         offsets = (ops.arange(self.size * self.samples, dtype="float32") + 0.5) / (self.size * self.samples)
         points = start[..., None] + offsets * (end - start)[..., None] - 0.5
         points = ops.clip(points, 0, cells - 1)
@@ -85,4 +128,5 @@ class RoIAlign(keras.layers.Layer):
     def get_config(self):
         return super().get_config() | {
             "size": self.size, "strides": self.strides, "samples": self.samples,
-            "canonical_size": self.canonical_size, "canonical_stride": self.canonical_stride}
+            "canonical_size": self.canonical_size, "canonical_stride": self.canonical_stride,
+            "xla": self.xla}

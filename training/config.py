@@ -36,7 +36,7 @@ class Config:
     seed: int = 0
     """of initial weights, order, augmentation and dropout"""
     dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """precision; auto takes bfloat16 where the hardware has matrix units for it"""
+    """precision; auto takes bfloat16 where the hardware multiplies matrices in it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
     """one device, all GPUs of this machine, the workers named in TF_CONFIG, or a TPU"""
     xla: bool | None = None

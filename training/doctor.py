@@ -185,18 +185,26 @@ def gpu_units(capability):
     return f"compute capability {version}: no matrix units"
 
 
+def bfloat16_instructions(path="/proc/cpuinfo"):
+    """Returns what the processor multiplies matrices of bfloat16 with: "AMX", "AVX-512 BF16", or None.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    text = pathlib.Path(path).read_text(errors="replace")
+    lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    flags = lines[0].split() if lines else []
+    return next((name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if flag in flags), None)
+
+
 def matrix_units(path="/proc/cpuinfo"):
     """Returns whether the processor multiplies matrices in bfloat16 in hardware."""
     try:
-        text = pathlib.Path(path).read_text(errors="replace")
+        found = bfloat16_instructions(path)
     except OSError:
         return Finding("note", "matrix units", "cannot tell on this system")
-    lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    flags = set(lines[0].split()) if lines else set()
-    if "amx_bf16" in flags:
-        return Finding("ok", "matrix units", "AMX: --dtype auto takes bfloat16")
-    if flags & {"avx512_bf16", "bf16"}:
-        return Finding("ok", "matrix units", "no AMX; bfloat16 instructions only: --dtype auto takes float32")
+    if found:
+        return Finding("ok", "matrix units", f"{found}: --dtype auto takes bfloat16")
     return Finding("ok", "matrix units", "the processor has none: --dtype auto takes float32 on it")
 
 

@@ -6,6 +6,7 @@ import pathlib
 
 import tensorflow as tf
 
+from training import doctor
 from training.config import UserError
 
 
@@ -61,14 +62,14 @@ def global_sum(x):
 
 
 def precision(name):
-    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where there are matrix units for it."""
+    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where the hardware multiplies matrices in it."""
     if name != "auto":
         return name
     reason = _bfloat16_units()
     if reason:
         print(f"precision: mixed_bfloat16, because {reason} (--dtype float32 turns it off)", flush=True)
         return "mixed_bfloat16"
-    print("precision: float32, because no matrix units for bfloat16 were found", flush=True)
+    print("precision: float32, because nothing here multiplies matrices in bfloat16", flush=True)
     return "float32"
 
 
@@ -82,10 +83,10 @@ def _bfloat16_units():
         oldest = min(detail.get("compute_capability") or (0, 0) for detail in details)
         return "the GPU has matrix units for it" if oldest >= (8, 0) else None
     try:
-        flags = pathlib.Path("/proc/cpuinfo").read_text()
+        found = doctor.bfloat16_instructions()
     except OSError:
         return None
-    return "the processor has matrix units for it (AMX)" if " amx_bf16" in flags else None
+    return found and f"the processor multiplies matrices in it ({found})"
 
 
 def _mirrored():

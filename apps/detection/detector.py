@@ -86,6 +86,11 @@ class Detector(keras.Model):
         }
 
 
+def is_compiled(config):
+    """Whether the train step must do without the operations that XLA lacks."""
+    return bool(config.xla) or config.strategy == "tpu"
+
+
 def share(total, count):
     """Returns this replica's part of a mean: its total over the count of all replicas."""
     return total / ops.maximum(strategies.global_sum(count), 1.0)

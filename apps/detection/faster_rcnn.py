@@ -1,6 +1,7 @@
 """Faster R-CNN over a feature pyramid (D5)."""
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 import layers
@@ -58,7 +59,8 @@ class FasterRCNN(detector.Detector):
         self.proposal_head = keras.Model(features, [logits, offsets], name="proposal_head")
 
         # regions of 112 pixels and less (at 8 pixels of anchor per pixel of stride) are read from the finest map
-        self.align = layers.RoIAlign(7, strides[:config.region_levels], canonical_size=28 * config.anchor_scale)
+        self.align = layers.RoIAlign(7, strides[:config.region_levels], canonical_size=28 * config.anchor_scale,
+                                     xla=detector.is_compiled(config))
         regions = keras.Input((7, 7, config.pyramid_filters))
         x = keras.layers.Flatten()(regions)
         for number in (1, 2):
@@ -81,24 +83,21 @@ class FasterRCNN(detector.Detector):
         objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
         present, ignore = class_ids >= 0, targets["ignore"]
         pyramid = self.trunk(images, training=training)
-        level_logits, level_offsets = self._propose(pyramid)
-        logits, offsets = ops.concatenate(level_logits, axis=1), ops.concatenate(level_offsets, axis=1)
-
         anchors = ops.convert_to_tensor(self.anchors)
         matches = self.anchor_matcher(anchors, objects, present, ignore)
         index, weights = self.anchor_sampler(matches, training=training)
         matches = ops.take_along_axis(matches, index, axis=1)
         is_object = ops.cast(matches >= 0, "float32")
-        sampled_logits = ops.take_along_axis(logits, index, axis=1)
-        entropy = ops.binary_crossentropy(is_object, sampled_logits, from_logits=True)
+        logits, offsets = self.propose_at(pyramid, index)
+        entropy = ops.binary_crossentropy(is_object, logits, from_logits=True)
         sampled_anchors = ops.take(anchors, index, axis=0)
         wanted = self.anchor_coder.encode(_rows(objects, matches), sampled_anchors)
-        error = ops.sum(detector.smooth_l1(_rows(offsets, index) - wanted), axis=-1)
+        error = ops.sum(detector.smooth_l1(offsets - wanted), axis=-1)
         count = ops.sum(weights)
         losses = {"objectness": detector.share(ops.sum(weights * entropy), count),
                   "proposal_offsets": detector.share(ops.sum(weights * is_object * error), count)}
 
-        regions, _, valid = self._regions(level_logits, level_offsets)
+        regions, _, valid = self._regions(*self._propose([ops.stop_gradient(maps) for maps in pyramid]))
         if training:  # the true boxes join, so that the second stage sees objects from the first step on
             regions = ops.concatenate([regions, objects], axis=1)
             valid = ops.concatenate([valid, ops.logical_and(present, ops.logical_not(ignore))], axis=1)
@@ -142,6 +141,45 @@ class FasterRCNN(detector.Detector):
         """Returns which of `anchors` stand for an object in training: (batch, anchors) bool."""
         present = class_ids >= 0
         return self.anchor_matcher(ops.convert_to_tensor(self.anchors), boxes_yxyx, present, ops.zeros_like(present)) >= 0
+
+    def propose_at(self, pyramid, index):
+        """Returns the proposal network's answer for some anchors: logits (batch, samples), offsets (batch, samples, 4).
+
+        index: places in `anchors`, (batch, samples)
+
+        The loss needs 256 anchors an image of tens of thousands, and most of a convolution's time in training goes into
+        its gradients; the network is therefore run once over the maps without them, and once with them on these places.
+        """
+        convolution, to_logits, to_offsets = map(
+            self.proposal_head.get_layer, ("proposal_convolution", "proposal_logits", "proposal_offsets"))
+        maps = pyramid[self.first_level:]
+        cells = ops.concatenate([ops.reshape(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))),
+                                             (-1, (x.shape[1] + 2) * (x.shape[2] + 2), x.shape[3])) for x in maps], axis=1)
+        places = ops.take(self._neighbours([x.shape[1:3] for x in maps]), index // self.per_cell, axis=0)
+        samples, filters = index.shape[1], cells.shape[-1]
+        patches = tf.gather(cells, places, batch_dims=1)  # (batch, samples, 9, filters)
+
+        def dense(layer, x):
+            kernel = ops.cast(ops.reshape(layer.kernel, (x.shape[-1], -1)), x.dtype)
+            return ops.matmul(x, kernel) + ops.cast(layer.bias, x.dtype)
+
+        x = ops.relu(dense(convolution, ops.reshape(patches, (-1, samples, 9 * filters))))
+        anchor = (index % self.per_cell)[..., None]
+        logits = ops.take_along_axis(dense(to_logits, x), anchor, axis=-1)[..., 0]
+        offsets = ops.reshape(dense(to_offsets, x), (-1, samples, self.per_cell, 4))
+        offsets = ops.take_along_axis(offsets, anchor[..., None], axis=2)[:, :, 0]
+        return ops.cast(logits, "float32"), ops.cast(offsets, "float32")
+
+    @staticmethod
+    def _neighbours(sizes):
+        """Returns where the 3x3 around each cell lie among all levels' cells, each level padded by one: (cells, 9)."""
+        found, first = [], 0
+        for height, width in sizes:
+            places = first + np.arange((height + 2) * (width + 2), dtype="int32").reshape(height + 2, width + 2)
+            around = np.lib.stride_tricks.sliding_window_view(places, (3, 3))
+            found.append(around.reshape(-1, 9))
+            first += places.size
+        return np.concatenate(found)
 
     def _propose(self, pyramid):
         """Returns the proposal network's logits and offsets as lists, per level (batch, anchors) and (batch, anchors, 4)."""

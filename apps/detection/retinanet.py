@@ -37,6 +37,7 @@ class RetinaNet(detector.Detector):
     def __init__(self, config, classes):
         super().__init__(config.image_size, classes, ("class", "offsets"), name="retinanet")
         self.trunk, strides = trunk.build(config, finest=config.finest_anchors)
+        self.is_compiled = detector.is_compiled(config)
         anchor_layer = layers.Anchors(strides, trunk.anchor_sizes(config, strides), config.anchor_ratios)
         self.anchors = anchor_layer.of(config.image_size, config.image_size)
         per_cell = config.anchor_octaves * len(anchor_layer.ratios)
@@ -79,7 +80,8 @@ class RetinaNet(detector.Detector):
     def embed(self, images, boxes_yxyx):
         """Returns averaged features of given boxes: (batch, boxes, 4) in pixels give (batch, boxes, filters)."""
         maps = self.trunk(images, training=False)[0]
-        aligned = layers.RoIAlign(3, (self.image_size // maps.shape[1],), dtype=maps.dtype)(boxes_yxyx, [maps])
+        align = layers.RoIAlign(3, (self.image_size // maps.shape[1],), xla=self.is_compiled, dtype=maps.dtype)
+        aligned = align(boxes_yxyx, [maps])
         return ops.mean(aligned, axis=(2, 3))
 
     def matched_anchors(self, boxes_yxyx, class_ids):

@@ -37,6 +37,8 @@ class Config(training.Config):
     """the system to train"""
     dataset: str = "restaurant_booking"
     """restaurant_booking, or dialog_babi/task1 … dialog_babi/task6"""
+    dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """precision; these networks are too small to gain by bfloat16"""
     memory_size: int | None = None
     """lines of the dialogue before the user's last utterance that are kept: the latest"""
     units: int | None = None

@@ -38,6 +38,8 @@ class Config(training.Config):
     """the system to train"""
     dataset: str = "simulated_world"
     """simulated_world, babi, babi/en-10k, metaqa/1-hop, metaqa/2-hop, pathquestion/2-hop or pathquestion/3-hop"""
+    dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """precision; these networks are too small to gain by bfloat16"""
     tasks: tuple[int, ...] = ()
     """tasks to train on together, by number from 1; without any, all of the data set"""
     units: int | None = None

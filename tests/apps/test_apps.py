@@ -161,7 +161,7 @@ def test_one_batch_can_be_overfitted(system):
 @pytest.mark.parametrize("system", LEARNING)
 def test_the_train_step_compiles_under_xla(system):
     """Static shapes and compilable operations: what a TPU asks for, as far as a CPU can tell."""
-    _, splits, model = built(*system)
+    _, splits, model = built(*system, xla=True)
     before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     losses = loop.fit(model, splits.train, epochs=1, limit_steps=2, xla=True).history["loss"]  # the first step's rate is 0
     after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]

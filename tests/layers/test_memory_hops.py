@@ -20,7 +20,7 @@ def read_often(layer, query, memory, mask, linear=None):
             inputs, outputs = (memory[row, there, table, member].astype("float64") for table in (a, c))
             p = inputs @ u
             if not linear[row, 0, member]:
-                p = np.exp(p) / np.exp(p).sum()
+                p = np.exp(p) / (np.exp(p).sum() + max((layer.slots or 0) - len(there), 0))
             attention[row, k - 1, member, there] = p
             o = p @ outputs
             u = u + o if layer.tying == "adjacent" else u @ layer.kernel.numpy()[member].astype("float64") + o
@@ -44,14 +44,14 @@ def run(layer, inputs, linear=None):
     return [np.asarray(x) for x in layer(*inputs.values(), linear=linear)]
 
 
-@pytest.mark.parametrize("hops, tying, nonlinear, linear", [
-    (2, "adjacent", False, None), (2, "adjacent", False, ()), (2, "adjacent", True, (0, 2)),
-    (3, "layer_wise", False, (0, 2)), (3, "layer_wise", True, None)])
-def test_contract(hops, tying, nonlinear, linear, tmp_path):
+@pytest.mark.parametrize("hops, tying, nonlinear, slots, linear", [
+    (2, "adjacent", False, None, None), (2, "adjacent", False, 9, ()), (2, "adjacent", True, 9, (0, 2)),
+    (3, "layer_wise", False, None, (0, 2)), (3, "layer_wise", True, 9, None)])
+def test_contract(hops, tying, nonlinear, slots, linear, tmp_path):
     inputs = some_inputs(tables=3 if tying == "adjacent" else 2, batch=5, memories=8, members=4)
     if linear is not None:  # once per row, which broadcasts: check_layer takes the first axis of everything for the batch
         inputs["linear"] = np.tile(np.isin(np.arange(4), linear), (5, 1, 1))
-    check_layer(lambda **options: layers.MemoryHops(hops, tying, nonlinear, **options), inputs, read_often, tmp_path,
+    check_layer(lambda **options: layers.MemoryHops(hops, tying, nonlinear, slots, **options), inputs, read_often, tmp_path,
                 masks={"mask": "memory"})
 
 

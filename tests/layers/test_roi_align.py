@@ -1,6 +1,7 @@
 """Features of regions by bilinear interpolation, against point-by-point sampling."""
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import layers
 from tests.layers import plain_boxes
@@ -30,7 +31,8 @@ def aligned(layer, boxes_yxyx, features):
     for row, region, i, j in np.ndindex(found.shape[:-1]):
         box = boxes_yxyx[row, region].astype("float64")
         level = level_of(layer, box)
-        ymin, xmin, ymax, xmax = box / layer.strides[level]
+        height, width, _ = features[level][row].shape
+        ymin, xmin, ymax, xmax = np.clip(box / layer.strides[level], 0, [height, width, height, width])
         for a, b in np.ndindex(samples, samples):
             y = ymin + (i + (a + 0.5) / samples) * (ymax - ymin) / size - 0.5  # cell 0 has its centre at 1/2
             x = xmin + (j + (b + 0.5) / samples) * (xmax - xmin) / size - 0.5
@@ -53,9 +55,49 @@ def test_contract(samples, tmp_path):
     boxes_yxyx = plain_boxes.random_boxes(2, 7, image=36, smallest=2, largest=30)  # some stick out
     layer = layers.RoIAlign(3, (4, 8), samples, canonical_size=16, canonical_stride=8)
     assert {level_of(layer, box) for box in boxes_yxyx[0]} == {0, 1}
-    check_layer(lambda **options: layers.RoIAlign(3, (4, 8), samples, 16, 8, **options),
+    check_layer(lambda **options: layers.RoIAlign(3, (4, 8), samples, 16, 8, xla=True, **options),
                 {"boxes_yxyx": boxes_yxyx, "features": random_maps((2, 9, 8, 5), (2, 4, 6, 5))}, aligned, tmp_path,
                 constant=["boxes_yxyx"])
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])
+def test_crops_are_the_products_and_have_their_gradient(samples, precision, tolerance):
+    boxes_yxyx = plain_boxes.random_boxes(3, 40, image=36, smallest=2, largest=30)
+    boxes_yxyx[0, :3] = [[0, 0, 36, 32], [0, 0, 0, 0], [-9, 40, 60, 80]]
+    features = [tf.constant(x) for x in random_maps((3, 9, 8, 5), (3, 4, 6, 5))]
+    found = []
+    for xla in (False, True):
+        layer = layers.RoIAlign(4, (4, 8), samples, 16, 8, xla=xla, dtype=precision)
+
+        @tf.function
+        def run(boxes_yxyx, *features):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                out = tf.cast(layer(boxes_yxyx, list(features)), "float32")
+                total = tf.reduce_sum(tf.sin(3 * out))
+            return [out, *tape.gradient(total, features)]
+
+        found.append(run(tf.constant(boxes_yxyx), *features))
+        assert layers.RoIAlign.from_config(layer.get_config()).xla == xla
+    for crops, products in zip(*found):
+        np.testing.assert_allclose(crops, products, atol=tolerance * np.abs(products).max())
+
+
+def test_the_gradient_is_the_same_each_time():
+    boxes_yxyx = tf.constant(plain_boxes.random_boxes(1, 300, image=64, largest=60))  # all over each other
+    maps = tf.constant(random_maps((1, 16, 16, 64))[0])
+    layer = layers.RoIAlign(7, (4,))
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(layer(boxes_yxyx, [maps]) ** 2)
+        return tape.gradient(total, maps)
+
+    first = gradient().numpy()
+    assert all((gradient().numpy() == first).all() for _ in range(10))
 
 
 def test_a_constant_map_gives_the_constant():

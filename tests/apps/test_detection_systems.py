@@ -1,0 +1,45 @@
+"""Properties of the detectors' own parts."""
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps import detection
+from apps.detection import faster_rcnn
+from training import config
+
+
+def test_the_proposal_network_on_sampled_anchors_is_the_one_on_all():
+    """Values and every gradient: of the network itself and of the maps it reads."""
+    settings = config.resolve(detection, detection.Config(image_size=64, pyramid_filters=16, head_units=32, extra_levels=1))
+    spec = types.SimpleNamespace(info={"class_names": ["a", "b"], "steps": 100})
+    model = faster_rcnn.build_model(settings, spec)
+    assert len(model.cells) == 3
+    random = np.random.default_rng(0)
+    maps = [tf.constant(random.normal(size=(2, *shape[1:])), tf.float32) for shape in model.trunk.output_shape]
+    index = tf.constant(np.stack([random.permutation(len(model.anchors))[:50] for _ in range(2)]), tf.int32)
+    weights = tf.constant(random.normal(size=(2, 50, 5)), tf.float32)
+    variables = [v.value for v in model.proposal_head.trainable_variables]
+
+    def everywhere():
+        logits, offsets = (tf.concat(levels, axis=1) for levels in model._propose(maps))
+        return tf.gather(logits, index, batch_dims=1), tf.gather(offsets, index, batch_dims=1)
+
+    found = []
+    for answer in (everywhere, lambda: model.propose_at(maps, index)):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            logits, offsets = answer()
+            total = tf.reduce_sum(weights * tf.concat([logits[..., None], offsets], axis=-1))
+        found.append([logits, offsets, *tape.gradient(total, [*variables, *maps[model.first_level:]])])
+    assert tf.reduce_any(index < model.cells[0] * model.per_cell) and tf.reduce_any(index >= sum(model.cells[:2]) * model.per_cell)
+    for dense, sampled in zip(*found):
+        np.testing.assert_allclose(sampled, dense, atol=1e-5 * np.abs(dense).max())
+
+
+@pytest.mark.parametrize("settings, compiled", [({}, False), ({"xla": True}, True), ({"strategy": "tpu"}, True)])
+def test_a_compiled_step_reads_regions_without_the_kernel_that_xla_lacks(settings, compiled):
+    resolved = config.resolve(detection, detection.Config(image_size=64, pyramid_filters=8, head_units=8, **settings))
+    model = faster_rcnn.build_model(resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
+    assert model.align.xla == compiled
