@@ -47,6 +47,8 @@ class Config(training.Config):
     """reads of the memory before the response"""
     noise: float | None = None
     """share of blanks put between the memories in training"""
+    tied: bool | None = None
+    """one table of vectors for the words of the dialogue and those of the responses"""
     match_type: bool | None = None
     """tell of each response which kinds of things it names that the dialogue names too"""
     use_history: bool | None = None
@@ -82,7 +84,7 @@ def defaults(model, dataset):
         return values | dict(epochs=1, match_type=True, use_history=False)
     if model == "supervised_embeddings":
         return values | dict(epochs=20, learning_rate=1e-2, units=32, margin=0.1, negatives=100, use_history=True)
-    values |= dict(epochs=30, learning_rate=3e-3, units=32, hops=3, noise=0.3, match_type=True)
+    values |= dict(epochs=30, learning_rate=3e-3, units=32, hops=3, noise=0.3, tied=False, match_type=True)
     if dataset == "restaurant_booking":
         values |= dict(epochs=20, learning_rate=5e-3)
     return values

@@ -19,7 +19,8 @@ def datasets(config):
              "entities" int32 (batch, any): what of the knowledge base history and query name
     targets: "response" int32 (batch,), place in info["candidates"]. Validation and test also have "dialog_id" int64
              and "is_oov" bool (batch,): test holds the split "test_oov" too, where there is one.
-    info:    "words": the vocabulary of the training split; "candidates": all responses;
+    info:    "words": the vocabulary of the training split and, where `tied`, after its "trained_words" words those of the
+             candidates and the knowledge base that training never shows; "candidates": all responses;
              "knowledge": the facts of the knowledge base, "subject relation value"
 
     The shapes are static: `memory_size` memories, or as many as the longest dialogue of the set has if that is fewer.
@@ -36,8 +37,11 @@ def datasets(config):
         [example["subject"], example["relation"], example["object"]], " "))
     train = splits["train"]
     words = {word.decode() for word in text.tokens(tf.constant(train.all_texts())).flat_values.numpy()}
-    info = {"words": text.Vocabulary.of([words, SPEAKER_WORDS, type_words(knowledge)]).words,
-            "candidates": candidates, "knowledge": knowledge}
+    vocabulary = text.Vocabulary.of([words, SPEAKER_WORDS, type_words(knowledge)]).words
+    info = {"words": vocabulary, "trained_words": len(vocabulary), "candidates": candidates, "knowledge": knowledge}
+    if config.tied:
+        named = text.tokens(tf.constant(candidates + knowledge)).flat_values.numpy()
+        info["words"] = [*vocabulary, *sorted({word.decode() for word in named} - set(vocabulary))]
     lines = _Lines(splits.values(), Encoder(info, bool(config.match_type)))
     numbers = {response: number for number, response in enumerate(candidates)}
     memories = min(config.memory_size, max(1, *(turns.longest for turns in splits.values())))

@@ -19,12 +19,13 @@ class Encoder:
     A word that training never showed is left out: a bag of words has no place that it would leave empty. Where `typed`,
     each entity in a line adds the word for its type, so that an unseen place still is a place.
 
-    info: "words", "candidates" and "knowledge" as in `data.datasets`
+    info: "words", "trained_words", "candidates" and "knowledge" as in `data.datasets`
     """
 
     def __init__(self, info, typed):
         self.typed = typed
         self.vocabulary = text.Vocabulary(info["words"])
+        self.trained_words = info["trained_words"]
         self.type_words = type_words(info["knowledge"])
         kinds = {}
         for fact in info["knowledge"]:
@@ -39,8 +40,9 @@ class Encoder:
         return _without(self.vocabulary.ids(text.tokens(texts)), 1)
 
     def are_known(self, texts):
-        """Returns whether all words of each text are known: bool (texts,)."""
-        return tf.reduce_all(self.vocabulary.ids(text.tokens(texts)) > 1, axis=1)
+        """Returns whether training shows all words of each text: bool (texts,)."""
+        ids = self.vocabulary.ids(text.tokens(texts))
+        return tf.reduce_all((ids > 1) & (ids < self.trained_words), axis=1)
 
     def entities(self, texts):
         """Returns the entities named in each text, 1, 2, …: ragged int32 (texts, entities)."""

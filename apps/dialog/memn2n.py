@@ -26,14 +26,18 @@ class MemN2N(Selector):
         O: u_(k+1) = u_k + R sum_i softmax(u_k . m_i) m_i        `hops` reads with the same A and R
         R: argmax_y u . (W bag(y) + sum_t match(y, t) W_t)       over all candidates y
 
+    A memory has `memory_size` places, of which empty ones take part in the softmax with score and value 0
+    (`layers.MemoryHop`). With `tied`, W = A and R begins as the identity: a response then fits what was read by the words that
+    it shares with it, also by words that training never shows and whose vectors are as they were drawn.
+
     match(y, t) is 1 where y names an entity of the type t that the dialogue names too (`layers.MatchType`): it is what
     lets the network say a phone number that it has never seen. With match types, lines have a word for the type of each
     entity in them as well.
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3 and appendix A; parts:
     Weston et al., 2015, "Memory Networks", section 2.
-    What differs: lines are counted back from the latest, with random blanks in training (`layers.TimeIndex`), not from the
-    first; the types' words in the lines, not only in the candidates; words that training never shows add nothing;
+    What differs: `tied`; lines are counted back from the latest, with random blanks in training (`layers.TimeIndex`), not
+    from the first; the types' words in the lines, not only in the candidates; words that training never shows add nothing;
     Adam on the cross-entropy over all candidates that the training split can express, gradients above norm 40 scaled to it,
     the rate falling to nothing along a cosine.
     """
@@ -42,14 +46,15 @@ class MemN2N(Selector):
         super().__init__(config, spec, name="memn2n")
         self.hops, units = config.hops, config.units
         self.embed = layers.SentenceEmbedding(self.vocabulary_size, units, encoding="bag", name="embed")
-        self.embed_response = layers.SentenceEmbedding(self.vocabulary_size, units, encoding="bag", name="embed_response")
+        self.embed_response = self.embed if config.tied else layers.SentenceEmbedding(
+            self.vocabulary_size, units, encoding="bag", name="embed_response")
         self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
         self.times = layers.SentenceEmbedding(self.time_index.largest(self.memories) + 1, units, encoding="bag", name="times")
-        for layer in (self.embed, self.embed_response, self.times):
+        for layer in {id(layer): layer for layer in (self.embed, self.embed_response, self.times)}.values():
             layer.build((None, 1))
-        self.hop = layers.MemoryHop()
-        self.rotation = keras.layers.Dense(
-            units, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(stddev=0.1), name="rotation")
+        self.hop = layers.MemoryHop(self.memories)
+        start = "identity" if config.tied else keras.initializers.RandomNormal(stddev=0.1)
+        self.rotation = keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name="rotation")
         self.rotation.build((None, units))
         self.match_type = None
         if config.match_type:

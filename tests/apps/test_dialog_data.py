@@ -88,6 +88,17 @@ def test_the_test_split_holds_the_unseen_one_too(splits):
     assert not seen & {*booking.CUISINES[False], *booking.PLACES[False]} and {*booking.PLACES[True]} <= seen
 
 
+def test_tied_vectors_need_the_words_of_all_responses(splits):
+    splits, folder = splits
+    plain, tied = splits.spec.info, data.datasets(settings(folder, tied=True)).spec.info
+    assert tied["trained_words"] == plain["trained_words"] == len(plain["words"])
+    assert tied["words"][:len(plain["words"])] == plain["words"] and len(set(tied["words"])) == len(tied["words"])
+    assert {*booking.CUISINES[False], *booking.PLACES[False]} <= set(tied["words"])
+    known = [Encoder(info, typed=True).are_known(tf.constant(info["candidates"])).numpy() for info in (plain, tied)]
+    np.testing.assert_array_equal(*known)
+    assert 0 < known[0].sum() < len(known[0])
+
+
 def test_the_order_is_a_function_of_seed_and_epoch(splits):
     splits, _ = splits
     context = tf.distribute.InputContext()

@@ -13,13 +13,13 @@ INPUTS["history"][1, 0, :3] = 7, 14, 16
 INPUTS["history"][1, 1, :2] = 5, 14
 
 
-def softmax(x):
-    x = np.exp(x - x.max())
-    return x / x.sum()
+def softmax_beside_zeros(x, zeros):
+    return np.exp(x) / (np.exp(x).sum() + zeros)
 
 
-def test_memn2n_is_the_equations_of_its_docstring():
-    model, config = small_dialogs.build(hops=2, units=5)
+@pytest.mark.parametrize("tied", [False, True])
+def test_memn2n_is_the_equations_of_its_docstring(tied):
+    model, config = small_dialogs.build(hops=2, units=5, tied=tied)
     logits, attention = (np.asarray(part) for part in model.attend(INPUTS))
     A, W, T = (np.asarray(layer.table)[:, 0] for layer in (model.embed, model.embed_response, model.times))
     rotation, types = np.asarray(model.rotation.kernel), np.asarray(model.type_vectors)
@@ -30,7 +30,7 @@ def test_memn2n_is_the_equations_of_its_docstring():
         memory = [A[line].sum(axis=0) + T[len(lines) - place] for place, line in enumerate(lines)]
         for hop in range(2):
             if memory:
-                p = softmax(np.array([u @ m for m in memory]))
+                p = softmax_beside_zeros(np.array([u @ m for m in memory]), small_dialogs.MEMORIES - len(memory))
                 np.testing.assert_allclose(attention[row, hop, :len(p)], p, rtol=1e-4)
                 u = u + sum(weight * m for weight, m in zip(p, memory)) @ rotation
             assert not attention[row, hop, len(memory):].any()
@@ -91,6 +91,18 @@ def test_candidates_that_training_cannot_express_take_no_part_in_it(system):
     known = [0, 1, 2, 6]
     np.testing.assert_allclose(trained[:, known], free[:, known], rtol=1e-6)
     assert (np.delete(trained, known, axis=1) < -1e8).all() and (free > -1e3).all()
+
+
+def test_tied_vectors_repeat_a_word_that_training_never_showed():
+    """Both numbers are unseen; the answer names the one that a line of the dialogue holds."""
+    model, _ = small_dialogs.build(tied=True, match_type=False, units=64)
+    words = model.encoder.vocabulary.words
+    assert model.choosable.tolist() == [True, True, True, False, False, False, True]
+    for number, candidate, other in (("555-1", 4, 5), ("555-2", 5, 4)):
+        named = {name: value[:1].copy() * 0 for name, value in INPUTS.items()}
+        named["history"][0, 0, :3] = [words.index(word) for word in ("#kb", "phone", number)]
+        logits = np.asarray(model(named))[0]
+        assert logits[candidate] > logits[other] + 0.1
 
 
 def test_a_match_makes_an_unseen_number_the_answer():

@@ -105,44 +105,13 @@ def test_a_network_beside_others_learns_as_it_does_alone():
     np.testing.assert_allclose(three.embed.table.numpy().reshape(10, 3, 3, 6)[:, :, 1], alone.embed.table.numpy(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("tying", ["adjacent", "layer_wise"])
-def test_large_gradients_are_scaled_to_norm_40(tying):
-    """Each table of words and times is one matrix; small ones are left as they are."""
-    model = network(noise=0.0, linear_start=False, tying=tying)
+def test_large_gradients_are_scaled_to_norm_40():
+    model = network(noise=0.0, linear_start=False)
     model.embed.table.assign(model.embed.table.numpy() * 100)
-    inputs, targets = batch()
-    _, gradients = model._gradients(inputs, targets, model.sizes[-1])
-    gradients = {v.path: g.numpy() for v, g in zip(model.trainable_variables, gradients)}
-    before = {v.path: v.numpy() for v in model.trainable_variables}
-    model.train_step((inputs, targets))
-    steps = {v.path: (before[v.path] - v.numpy()) / 0.01 for v in model.trainable_variables}
-    embed, times = model.embed.table.path, model.times.table.path
-    groups = [(embed, times), *((path,) for path in steps if path not in (embed, times))]
-    large = 0
-    for group in groups:
-        whole, step = (np.concatenate([np.swapaxes(part[path], 0, 1) for path in group], axis=-2 if "kernel" not in group[0] else 0)
-                       for part in (gradients, steps))
-        if "kernel" in group[0]:
-            whole, step = (np.swapaxes(part, 0, 1) for part in (whole, step))
-        for wanted, found in zip(whole, step):
-            norm = np.linalg.norm(wanted, 2)
-            large += norm > 45
-            scale = np.sum(found * wanted) / np.sum(wanted ** 2)
-            if norm > 1:  # the rounding of weights of 10 hides smaller steps
-                assert min(1, 40 / norm) / 1.14 <= scale <= min(1, 40 / norm) * 1.001  # the norm is known to one part in seven
-                np.testing.assert_allclose(found, wanted * scale, atol=1e-3 * np.abs(found).max() + 1e-3)
-    assert large
-
-
-def test_spectral_norm():
-    random = np.random.default_rng(0)
-    matrices = random.normal(size=(30, 4, 7)).astype("float32") * np.array([1e-3, 1, 1e3, 0])[:, None]
-    matrices[:, 1] = np.linalg.qr(random.normal(size=(30, 7)))[0]  # all singular values are 1: the worst case
-    found = memn2n.spectral_norm(tf.constant(matrices.astype("float32"))).numpy()
-    exact = [np.linalg.norm(matrices[:, place], 2) for place in range(4)]
-    np.testing.assert_allclose(found[:3], exact[:3], rtol=0.07)
-    assert (found[:3] >= 0.999 * np.array(exact[:3])).all() and found[3] == 0
-    assert found[1] == pytest.approx(7 ** (1 / 32), rel=1e-4)
+    before = [v.numpy() for v in model.trainable_variables]
+    model.train_step(batch())
+    step = np.sqrt(sum(((v.numpy() - b) ** 2).sum() for v, b in zip(model.trainable_variables, before)))
+    assert step == pytest.approx(40 * 0.01, rel=1e-3)
 
 
 def test_the_linear_start_ends_when_validation_no_longer_gains():
@@ -153,11 +122,11 @@ def test_the_linear_start_ends_when_validation_no_longer_gains():
     assert model.linear.numpy().tolist() == [1, 1]
     model.end_epoch(np.array([2.0, -3.0]), np.array([0.5, 0.4]))
     assert model.linear.numpy().tolist() == [0, 1]  # four epochs without a gain
-    assert model.rate.numpy().tolist() == [0.5, 0.5] and int(model.chosen.numpy()) == 1
+    assert model.rate.numpy().tolist() == [1.0, 0.5] and int(model.chosen.numpy()) == 1
     for epoch in range(memn2n.LINEAR_EPOCHS):
         model.end_epoch(np.array([2.0, -4.0 - epoch]), np.array([0.3, 0.4]))
     assert model.linear.numpy().tolist() == [0, 0] and int(model.chosen.numpy()) == 0
-    assert model.rate.numpy().tolist() == [0.125, 0.5]  # 20 of 40 epochs: two quarters
+    assert model.rate.numpy().tolist() == [0.25, 1.0]  # 20 of 40 epochs: two quarters
 
 
 def test_what_a_story_leaves_empty_takes_part_in_the_softmax():
