@@ -42,15 +42,16 @@ class MemN2N(keras.Model):
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
 
-    Training as in the paper: stochastic gradient descent on the sum of the cross-entropies of 32 questions, gradients above
-    norm 40 scaled to it, the rate halved at each quarter of the epochs with softmax; before them a linear start without
-    softmax at half the rate, which ends when the validation loss has not fallen for 4 epochs, after 20 at the latest.
+    Training as in the paper: stochastic gradient descent on the sum of the cross-entropies of 32 questions, the gradient
+    of a matrix above norm 40 scaled to it, the rate halved at each quarter of the epochs with softmax; before them a linear
+    start without softmax at half the rate, which ends when the validation loss has not fallen for 4 epochs, after 20 at
+    the latest.
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4; parts: Weston et al., 2015,
     "Memory Networks", section 2.
-    What differs: the bounds on the linear start; the norm is that of all gradients together (the authors' code takes the
-    spectral norm of each matrix, with which our task 3 gets worse); the number of times is bounded by memory and noise;
-    blanks in time are the same for all restarts; restarts are chosen by validation error, not by training error.
+    What differs: the bounds on the linear start; norms are Frobenius's (the authors' code takes the largest singular
+    value); the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts are
+    chosen by validation error, not by training error.
     """
 
     def __init__(self, config, vocabulary_size, memories):
@@ -135,11 +136,14 @@ class MemN2N(keras.Model):
             [functools.partial(self._gradients, inputs, targets, size) for size in self.sizes])
         variables = self.trainable_variables
         context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norm is that of the whole batch
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norms are those of the whole batch
         views = [ops.reshape(gradient, self._view(variable)) for gradient, variable in zip(gradients, variables)]
-        squares = sum(ops.sum(ops.square(view), axis=(0, 1, 3)) for view in views)
-        factor = self.rate / ops.maximum(1.0, ops.sqrt(squares) / _LARGEST_GRADIENT) / context.num_replicas_in_sync
-        scaled = [ops.reshape(view * factor[:, None], variable.shape) for view, variable in zip(views, variables)]
+        squares = [ops.sum(ops.square(view), axis=(0, 3)) for view in views]  # (tables, members)
+        words, times = (next(i for i, v in enumerate(variables) if v is layer.table) for layer in (self.embed, self.times))
+        squares[words] = squares[times] = squares[words] + squares[times]  # their vectors are one matrix
+        rate = self.rate / context.num_replicas_in_sync
+        scaled = [ops.reshape(view * (rate / ops.maximum(1.0, ops.sqrt(square) / _LARGEST_GRADIENT))[..., None], variable.shape)
+                  for view, square, variable in zip(views, squares, variables)]
         self.optimizer.apply(scaled, variables)
         self.loss_mean.update_state(ops.mean(losses))
         return {"loss": self.loss_mean.result()}
@@ -178,7 +182,7 @@ class MemN2N(keras.Model):
         return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.units))
 
     def _view(self, variable):
-        """Returns a shape of a weight whose third axis is the members."""
+        """Returns the shape (rows, tables, members, columns) of a weight."""
         if variable is getattr(self.hops, "kernel", None):
             return (1, 1, self.members, -1)
         return (variable.shape[0], -1, self.members, self.units)
