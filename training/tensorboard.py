@@ -144,8 +144,8 @@ def images(folder, pictures, step):
 def texts(folder, values, step):
     """Writes texts in Markdown: {name: str}."""
     with _writing(folder, step):
-        for name, text in values.items():
-            tf.summary.text(name, text)
+        for name, text in values.items():  # TensorBoard shows neither where a picture has the same tag
+            tf.summary.text(f"text/{name}", text)
 
 
 def activations(folder, values, step):

@@ -187,6 +187,16 @@ def test_images_come_back(tmp_path):
     np.testing.assert_array_equal(tf.io.decode_png(written["one"][0][1][2]).numpy(), one)
 
 
+def test_a_picture_and_a_text_of_one_name_are_both_shown(tmp_path):
+    tensorboard.images(tmp_path, {"attention": np.zeros((2, 4, 5, 3), "uint8")}, step=3)
+    tensorboard.texts(tmp_path, {"attention": "**read**"}, step=3)
+    accumulator = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert list(accumulator.PluginTagToContent("images")) == ["attention"]
+    assert list(accumulator.PluginTagToContent("text")) == ["text/attention"]
+    (step, text), = events(tmp_path)["text/attention"]
+    assert (step, text.tolist()) == (3, b"**read**")
+
+
 def test_activations_and_graph(tmp_path):
     tensorboard.activations(tmp_path, {"pyramid/level_1": np.ones((2, 3, 4)), "features": tf.zeros((5,))}, step=3)
     tensorboard.graph(tmp_path, lambda x: tf.nn.relu(x, name="only_operation"), tf.TensorSpec((2, 3)))
