@@ -55,7 +55,7 @@ class Config(training.Config):
     noise: float | None = None
     """share of blanks put between the memories in training"""
     linear_start: bool | None = None
-    """train without softmax until validation no longer gains"""
+    """train without softmax first"""
     nonlinear: bool | None = None
     """ReLU after each hop"""
     restarts: int | None = None
@@ -74,7 +74,7 @@ def defaults(model, dataset):
     if model == "key_value":
         return values | dict(hops=2, units=100, epochs=15, learning_rate=3e-3,
                              memory="triple" if is_knowledge else "sentence")
-    # 20 of the epochs are for the linear start
+    # 20 of the epochs, or a quarter of fewer than 80, are for the linear start
     values |= dict(epochs=80, tying="adjacent", encoding="position", noise=0.1, linear_start=True, nonlinear=False, restarts=1)
     if dataset == "simulated_world":
         values |= dict(epochs=60)

@@ -13,11 +13,8 @@ MONITOR = None  # the last weights count, as in the paper; validation chooses am
 _LARGEST_GRADIENT = 40.0
 _SIZES = (8, 16, 32)
 """sentences: shorter stories are read from a memory of so many"""
-_LINEAR_RATE = 0.5  # 0.005 where 0.01 is the rate with softmax
 LINEAR_EPOCHS = 20
-"""of a linear start, at most"""
-_PATIENCE = 4
-"""epochs without a lower validation loss that end a linear start"""
+"""of a linear start, or a quarter of all epochs if that is less"""
 
 
 def build_model(config, spec):
@@ -42,22 +39,23 @@ class MemN2N(keras.Model):
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
 
-    Training as in the paper: stochastic gradient descent on the sum of the cross-entropies of 32 questions, the gradient
-    of a matrix above norm 40 scaled to it, the rate halved at each quarter of the epochs with softmax; before them a linear
-    start without softmax at half the rate, which ends when the validation loss has not fallen for 4 epochs, after 20 at
-    the latest.
+    Training as in the authors' code: stochastic gradient descent on the sum of the cross-entropies of 32 questions, the rate
+    halved at each quarter of the epochs with softmax; before them the linear start, 20 epochs without softmax (a quarter of
+    all, if they are fewer than 80). With it all rates are half of those without. Gradients above norm 40 are scaled to it,
+    as in the paper.
 
-    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4; parts: Weston et al., 2015,
-    "Memory Networks", section 2.
-    What differs: the bounds on the linear start; norms are Frobenius's (the authors' code takes the largest singular
-    value); the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts are
-    chosen by validation error, not by training error.
+    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
+    2015, "Memory Networks", section 2.
+    What differs: the norm is that of all gradients together (the code bounds the largest singular value of each matrix);
+    the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts are chosen by
+    validation error, not by training error.
     """
 
     def __init__(self, config, vocabulary_size, memories):
         super().__init__(name="memn2n")
         self.members, self.units = config.restarts, config.units
-        self.softmax_epochs = config.epochs - LINEAR_EPOCHS if config.linear_start else config.epochs
+        self.linear_epochs = min(LINEAR_EPOCHS, config.epochs // 4) if config.linear_start else 0
+        self.softmax_epochs = config.epochs - self.linear_epochs
         self.adjacent = config.tying == "adjacent"
         self.hops = layers.MemoryHops(config.hops, config.tying, config.nonlinear, slots=memories)
         tables = self.hops.tables
@@ -81,11 +79,10 @@ class MemN2N(keras.Model):
             return self.add_weight(name=name, shape=(self.members,), initializer=keras.initializers.Constant(start),
                                    dtype=dtype, trainable=False)
 
-        self.linear = state("linear", float(config.linear_start))
-        self.rate = state("rate", _LINEAR_RATE if config.linear_start else 1.0)
+        self.linear = state("linear", float(self.linear_epochs > 0))
+        self.first_rate = 0.5 if config.linear_start else 1.0
+        self.rate = state("rate", self.first_rate)
         self.age = state("age", 0.0)  # epochs since the start, or since the softmax came in
-        self.lowest_loss = state("lowest_loss", 1e30)
-        self.waited = state("waited", 0.0)  # epochs since that was reached
         self.chosen = self.add_weight(name="chosen", shape=(), initializer="zeros", dtype="int32", trainable=False)
         self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
@@ -136,14 +133,11 @@ class MemN2N(keras.Model):
             [functools.partial(self._gradients, inputs, targets, size) for size in self.sizes])
         variables = self.trainable_variables
         context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norms are those of the whole batch
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norm is that of the whole batch
         views = [ops.reshape(gradient, self._view(variable)) for gradient, variable in zip(gradients, variables)]
-        squares = [ops.sum(ops.square(view), axis=(0, 3)) for view in views]  # (tables, members)
-        words, times = (next(i for i, v in enumerate(variables) if v is layer.table) for layer in (self.embed, self.times))
-        squares[words] = squares[times] = squares[words] + squares[times]  # their vectors are one matrix
-        rate = self.rate / context.num_replicas_in_sync
-        scaled = [ops.reshape(view * (rate / ops.maximum(1.0, ops.sqrt(square) / _LARGEST_GRADIENT))[..., None], variable.shape)
-                  for view, square, variable in zip(views, squares, variables)]
+        squares = sum(ops.sum(ops.square(view), axis=(0, 1, 3)) for view in views)
+        factor = self.rate / ops.maximum(1.0, ops.sqrt(squares) / _LARGEST_GRADIENT) / context.num_replicas_in_sync
+        scaled = [ops.reshape(view * factor[:, None], variable.shape) for view, variable in zip(views, variables)]
         self.optimizer.apply(scaled, variables)
         self.loss_mean.update_state(ops.mean(losses))
         return {"loss": self.loss_mean.result()}
@@ -162,19 +156,15 @@ class MemN2N(keras.Model):
         return ops.sparse_categorical_crossentropy(answers, logits, from_logits=True)
 
     def end_epoch(self, losses, errors):
-        """Takes each member's validation loss and error: ends linear starts, sets rates, chooses the best member."""
-        linear, age, lowest, waited = (
-            ops.convert_to_numpy(v.value) for v in (self.linear, self.age, self.lowest_loss, self.waited))
-        waited = (losses >= lowest) * (waited + 1)
-        ends = (linear > 0) & ((waited >= _PATIENCE) | (age + 1 >= LINEAR_EPOCHS))
+        """Takes each member's validation loss and error: ends the linear start, sets rates, chooses the best member."""
+        linear, age = (ops.convert_to_numpy(v.value) for v in (self.linear, self.age))
+        ends = (linear > 0) & (age + 1 >= self.linear_epochs)
         linear = (linear > 0) & ~ends
         age = (~ends) * (age + 1)
         quarter = max(1, self.softmax_epochs // 4)
         self.linear.assign(linear.astype("float32"))
-        self.waited.assign(waited.astype("float32"))
         self.age.assign(age.astype("float32"))
-        self.rate.assign((linear * _LINEAR_RATE + (~linear) * 0.5 ** (age // quarter)).astype("float32"))
-        self.lowest_loss.assign(np.minimum(losses, lowest).astype("float32"))
+        self.rate.assign((self.first_rate * np.where(linear, 1.0, 0.5 ** (age // quarter))).astype("float32"))
         self.chosen.assign(min(range(self.members), key=lambda member: (errors[member], losses[member])))
 
     def _tables(self, vectors):
@@ -182,7 +172,7 @@ class MemN2N(keras.Model):
         return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.units))
 
     def _view(self, variable):
-        """Returns the shape (rows, tables, members, columns) of a weight."""
+        """Returns a shape of a weight whose third axis is the members."""
         if variable is getattr(self.hops, "kernel", None):
             return (1, 1, self.members, -1)
         return (variable.shape[0], -1, self.members, self.units)

@@ -15,7 +15,7 @@ PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.
 """percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""
 
 _UNITS = 20
-_EPOCHS = 120  # at most 20 of them before the softmax comes in
+_EPOCHS = 120  # 20 of them before the softmax comes in
 _RESTARTS = 10
 _FREE = ("tasks", "name", "resume", "debug")
 """settings that may change between two parts of a table"""
