@@ -185,26 +185,33 @@ def gpu_units(capability):
     return f"compute capability {version}: no matrix units"
 
 
-def bfloat16_instructions(path="/proc/cpuinfo"):
-    """Returns what the processor multiplies matrices of bfloat16 with: "AMX", "AVX-512 BF16", or None.
+def processor_flags(path="/proc/cpuinfo"):
+    """Returns the names of what the processor can do.
 
     Raises:
         OSError: the system does not tell.
     """
     text = pathlib.Path(path).read_text(errors="replace")
     lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    flags = lines[0].split() if lines else []
+    return set(lines[0].split()) if lines else set()
+
+
+def bfloat16_instructions(flags):
+    """Returns what `--dtype auto` takes bfloat16 for on a processor: "AMX", "AVX-512 BF16", or None."""
     return next((name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if flag in flags), None)
 
 
 def matrix_units(path="/proc/cpuinfo"):
     """Returns whether the processor multiplies matrices in bfloat16 in hardware."""
     try:
-        found = bfloat16_instructions(path)
+        flags = processor_flags(path)
     except OSError:
         return Finding("note", "matrix units", "cannot tell on this system")
+    found = bfloat16_instructions(flags)
     if found:
         return Finding("ok", "matrix units", f"{found}: --dtype auto takes bfloat16")
+    if "bf16" in flags:
+        return Finding("ok", "matrix units", "Arm's bfloat16 instructions, not tried here: --dtype auto takes float32")
     return Finding("ok", "matrix units", "the processor has none: --dtype auto takes float32 on it")
 
 

@@ -83,7 +83,7 @@ def _bfloat16_units():
         oldest = min(detail.get("compute_capability") or (0, 0) for detail in details)
         return "the GPU has matrix units for it" if oldest >= (8, 0) else None
     try:
-        found = doctor.bfloat16_instructions()
+        found = doctor.bfloat16_instructions(doctor.processor_flags())
     except OSError:
         return None
     return found and f"the processor multiplies matrices in it ({found})"

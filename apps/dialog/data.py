@@ -36,12 +36,10 @@ def datasets(config):
     knowledge = _part(prepared, "kb", config, lambda example: tf.strings.join(
         [example["subject"], example["relation"], example["object"]], " "))
     train = splits["train"]
-    words = {word.decode() for word in text.tokens(tf.constant(train.all_texts())).flat_values.numpy()}
-    vocabulary = text.Vocabulary.of([words, SPEAKER_WORDS, type_words(knowledge)]).words
+    vocabulary = text.Vocabulary.of([_words(train.all_texts()), SPEAKER_WORDS, type_words(knowledge)]).words
     info = {"words": vocabulary, "trained_words": len(vocabulary), "candidates": candidates, "knowledge": knowledge}
     if config.tied:
-        named = text.tokens(tf.constant(candidates + knowledge)).flat_values.numpy()
-        info["words"] = [*vocabulary, *sorted({word.decode() for word in named} - set(vocabulary))]
+        info["words"] = [*vocabulary, *sorted(_words(candidates + knowledge) - set(vocabulary))]
     lines = _Lines(splits.values(), Encoder(info, bool(config.match_type)))
     numbers = {response: number for number, response in enumerate(candidates)}
     memories = min(config.memory_size, max(1, *(turns.longest for turns in splits.values())))
@@ -58,6 +56,10 @@ def datasets(config):
         test = tf.nest.map_structure(lambda *each: np.concatenate(each), test, parts["test_oov"])
     spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
     return data.Splits(batches, _judged(parts["validation"], lines), _judged(test, lines), spec)
+
+
+def _words(texts):
+    return {word.decode() for word in text.tokens(tf.constant(texts)).flat_values.numpy()}
 
 
 def _judged(arrays, lines):

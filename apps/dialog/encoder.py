@@ -16,7 +16,7 @@ def type_words(knowledge):
 class Encoder:
     """Turns texts into numbers of words and of the knowledge base's entities; works in a graph.
 
-    A word that training never showed is left out: a bag of words has no place that it would leave empty. Where `typed`,
+    A word that is not in `info["words"]` is left out: a bag of words has no place that it would leave empty. Where `typed`,
     each entity in a line adds the word for its type, so that an unseen place still is a place.
 
     info: "words", "trained_words", "candidates" and "knowledge" as in `data.datasets`

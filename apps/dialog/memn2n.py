@@ -37,9 +37,9 @@ class MemN2N(Selector):
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3 and appendix A; parts:
     Weston et al., 2015, "Memory Networks", section 2.
     What differs: `tied`; lines are counted back from the latest, with random blanks in training (`layers.TimeIndex`), not
-    from the first; the types' words in the lines, not only in the candidates; words that training never shows add nothing;
-    Adam on the cross-entropy over all candidates that the training split can express, gradients above norm 40 scaled to it,
-    the rate falling to nothing along a cosine.
+    from the first; the types' words in the lines, not only in the candidates; words that training never shows add nothing,
+    unless `tied`; Adam on the cross-entropy over all candidates that the training split can express, gradients above norm 40
+    scaled to it, the rate falling to nothing along a cosine.
     """
 
     def __init__(self, config, spec):

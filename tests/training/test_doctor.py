@@ -68,7 +68,8 @@ def test_gpu_units():
 
 
 @pytest.mark.parametrize("flags, words", [("fpu amx_bf16 amx_tile", "AMX: --dtype auto takes bfloat16"),
-                                          ("fpu avx512_bf16", "AVX-512 BF16: --dtype auto takes bfloat16"), ("fpu", "has none"), (None, "has none")])
+                                          ("fpu avx512_bf16", "AVX-512 BF16: --dtype auto takes bfloat16"),
+                                          ("fp asimd bf16", "takes float32"), ("fpu", "has none"), (None, "has none")])
 def test_matrix_units(tmp_path, flags, words):
     path = tmp_path / "cpuinfo"
     path.write_text("processor : 0\n" + (f"flags\t\t: {flags}\n" if flags else ""))
