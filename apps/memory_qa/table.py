@@ -70,18 +70,18 @@ def _task(train, test, names, config):
 
     loop.fit(model, splits.train, validate, epochs=config.epochs, limit_steps=config.limit_steps, xla=config.xla,
              callbacks=[callbacks.Progress(interval=60.0, every_epoch=False)])
-    metrics = evaluation.evaluate(model, splits.test, config, info)
-    return {"error": metrics["error"], "median": metrics.get("error_median", metrics["error"]),
+    validation, metrics = (evaluation.evaluate(model, part, config, info) for part in (splits.validation, splits.test))
+    return {"validation": validation["error"], "error": metrics["error"], "median": metrics.get("error_median", metrics["error"]),
             "loss": metrics["loss"], "seconds": round(time.perf_counter() - began, 1)}
 
 
 def _print(rows, names, dataset):
     published = dict(zip(names, PUBLISHED)) if dataset in ("babi", "babi/en") else {}
     found = [name for name in names if name in rows]
-    print(f"\n{'task':27}  best  median" + ("  published" if published else ""))
+    print(f"\n{'task':27}  best  median  validation" + ("  published" if published else ""))
     for name in found:
-        print(f"{names.index(name) + 1:2} {name:24} {rows[name]['error']:5.1%}  {rows[name]['median']:6.1%}"
-              + (f"  {published[name]:8.1f}%" if published else ""))
-    best, median = (np.mean([rows[name][key] for name in found]) for key in ("error", "median"))
-    print(f"{'mean of ' + str(len(found)):27} {best:5.1%}  {median:6.1%}"
+        print(f"{names.index(name) + 1:2} {name:24} {rows[name]['error']:5.1%}  {rows[name]['median']:6.1%}  "
+              f"{rows[name]['validation']:10.1%}" + (f"  {published[name]:8.1f}%" if published else ""))
+    best, median, validation = (np.mean([rows[name][key] for name in found]) for key in ("error", "median", "validation"))
+    print(f"{'mean of ' + str(len(found)):27} {best:5.1%}  {median:6.1%}  {validation:10.1%}"
           + (f"  {np.mean([published[name] for name in found]):8.1f}%" if published else ""))
