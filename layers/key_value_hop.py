@@ -21,7 +21,7 @@ class KeyValueHop(keras.layers.Layer):
         query:   (batch, ..., units)
         keys:    (batch, memories, ..., units)
         values:  (batch, memories, ..., units)
-        mask:    (batch, memories) bool, which memories there are
+        mask:    (batch, memories) which memories there are: bool, or how many each entry stands for
         returns: the next query (batch, ..., units) and p (batch, ..., memories)
 
     Source: Miller et al., 2016, "Key-Value Memory Networks for Directly Reading Documents", section 3.1; the paper does not

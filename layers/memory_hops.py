@@ -14,22 +14,21 @@ class MemoryHops(keras.layers.Layer):
         u_(k+1) = f(H u_k + o_k)      layer-wise tying:  keys_k = memory[0],     values_k = memory[1], as in an RNN
 
     f is the identity, or ReLU where `nonlinear`. Networks that are trained side by side are an axis `members`.
-    `slots` is MemoryHop's: places of the memory, of which empty ones take part in the softmax.
 
     Shape:
         query:   (batch, members, units)
         memory:  (batch, memories, tables, members, units); tables = hops + 1 for adjacent tying, 2 for layer-wise
-        mask:    (batch, memories) bool, which memories there are
+        mask:    (batch, memories) which memories there are: bool, or how many each entry stands for
         linear:  (members,) bool: whose reads have no softmax; None for nobody's
         returns: u after the last hop (batch, members, units) and p (batch, hops, members, memories)
 
     Raises:
-        ValueError: hops or slots below 1, an unknown tying, or another number of tables.
+        ValueError: hops below 1, an unknown tying, or another number of tables.
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 2.2; f = ReLU: section 4.4.
     """
 
-    def __init__(self, hops, tying="adjacent", nonlinear=False, slots=None, **kwargs):
+    def __init__(self, hops, tying="adjacent", nonlinear=False, **kwargs):
         super().__init__(**kwargs)
         if hops < 1:
             raise ValueError(f"hops must be at least 1, got {hops}")
@@ -38,8 +37,7 @@ class MemoryHops(keras.layers.Layer):
         self.hops = hops
         self.tying = tying
         self.nonlinear = nonlinear
-        self.slots = slots
-        self.hop = MemoryHop(slots, dtype=self.dtype_policy)
+        self.hop = MemoryHop(dtype=self.dtype_policy)
 
     @property
     def tables(self):
@@ -52,7 +50,7 @@ class MemoryHops(keras.layers.Layer):
         if self.tying == "layer_wise":
             members, units = query_shape[1:]
             self.kernel = self.add_weight(
-                name="kernel", shape=(members, units, units), initializer=keras.initializers.RandomNormal(stddev=0.1))
+                name="kernel", shape=(units, members, units), initializer=keras.initializers.RandomNormal(stddev=0.1))
 
     def call(self, query, memory, mask, linear=None):
         attentions = []
@@ -60,7 +58,7 @@ class MemoryHops(keras.layers.Layer):
             first = hop if self.tying == "adjacent" else 0
             read, attention = self.hop(query, memory[:, :, first], memory[:, :, first + 1], mask, linear)
             if self.tying == "layer_wise":
-                query = ops.einsum("bmi,mij->bmj", query, self.kernel)
+                query = ops.einsum("bmi,imj->bmj", query, self.kernel)
             query = query + read
             if self.nonlinear:
                 query = ops.relu(query)
@@ -74,4 +72,4 @@ class MemoryHops(keras.layers.Layer):
         return tuple(query_shape), (query_shape[0], self.hops, query_shape[1], memory_shape[1])
 
     def get_config(self):
-        return super().get_config() | {"hops": self.hops, "tying": self.tying, "nonlinear": self.nonlinear, "slots": self.slots}
+        return super().get_config() | {"hops": self.hops, "tying": self.tying, "nonlinear": self.nonlinear}

@@ -26,9 +26,9 @@ class MemN2N(Selector):
         O: u_(k+1) = u_k + R sum_i softmax(u_k . m_i) m_i        `hops` reads with the same A and R
         R: argmax_y u . (W bag(y) + sum_t match(y, t) W_t)       over all candidates y
 
-    A memory has `memory_size` places, of which empty ones take part in the softmax with score and value 0
-    (`layers.MemoryHop`). With `tied`, W = A and R begins as the identity: a response then fits what was read by the words that
-    it shares with it, also by words that training never shows and whose vectors are as they were drawn.
+    A memory has `memory_size` places, of which empty ones take part in the softmax with score and value 0. With `tied`,
+    W = A and R begins as the identity: a response then fits what was read by the words that it shares with it, also by
+    words that training never shows and whose vectors are as they were drawn.
 
     match(y, t) is 1 where y names an entity of the type t that the dialogue names too (`layers.MatchType`): it is what
     lets the network say a phone number that it has never seen. With match types, lines have a word for the type of each
@@ -52,7 +52,7 @@ class MemN2N(Selector):
         self.times = layers.SentenceEmbedding(self.time_index.largest(self.memories) + 1, units, encoding="bag", name="times")
         for layer in {id(layer): layer for layer in (self.embed, self.embed_response, self.times)}.values():
             layer.build((None, 1))
-        self.hop = layers.MemoryHop(self.memories)
+        self.hop = layers.MemoryHop()
         start = "identity" if config.tied else keras.initializers.RandomNormal(stddev=0.1)
         self.rotation = keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name="rotation")
         self.rotation.build((None, units))
@@ -69,10 +69,13 @@ class MemN2N(Selector):
         return self.embed(query)[:, 0]
 
     def generalization(self, history, training=False):
-        """G: returns what is kept of each line, (batch, memories, units), and where there is one, (batch, memories)."""
+        """G: returns what is kept of each line and of none, (batch, memories + 1, units), and how many there are of each."""
         mask = ops.any(history != 0, axis=-1)
         ago = self.time_index(mask, training=training)
-        return (self.embed(history) + self.times(ago[..., None]))[:, :, 0], mask
+        memory = (self.embed(history) + self.times(ago[..., None]))[:, :, 0]
+        mask = ops.cast(mask, memory.dtype)
+        empty = self.memories - ops.sum(mask, axis=1, keepdims=True)
+        return ops.pad(memory, ((0, 0), (0, 1), (0, 0))), ops.concatenate([mask, empty], axis=1)
 
     def output_features(self, u, memory, mask):
         """O: returns the vector after the last hop (batch, units) and attention (batch, hops, memories)."""
@@ -80,7 +83,7 @@ class MemN2N(Selector):
         for _ in range(self.hops):
             read, attention = self.hop(u, memory, memory, mask)
             u = u + self.rotation(read)
-            attentions.append(attention)
+            attentions.append(attention[:, :-1])
         return u, ops.stack(attentions, axis=1)
 
     def response(self, u, entities):

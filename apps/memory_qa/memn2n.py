@@ -11,6 +11,7 @@ import layers
 MONITOR = None  # the last weights count, as in the paper; validation chooses among the restarts
 
 _LARGEST_GRADIENT = 40.0
+"""by the largest singular value of a matrix's gradient"""
 _SIZES = (8, 16, 32)
 """sentences: shorter stories are read from a memory of so many"""
 LINEAR_EPOCHS = 20
@@ -19,7 +20,7 @@ LINEAR_EPOCHS = 20
 
 def build_model(config, spec):
     """Returns a MemN2N with the optimizer in it."""
-    model = MemN2N(config, len(spec.info["words"]), spec.inputs["story"].shape[1])
+    model = MemN2N(config, len(spec.info["words"]), *spec.inputs["story"].shape[1:])
     model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
     return model
 
@@ -33,47 +34,54 @@ class MemN2N(keras.Model):
         R: answer = argmax softmax(W u)
 
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
-    are their own. A memory has `memory_size` places, and those that a story leaves empty take part in the softmax with score
-    0 and value 0, as in the authors' code: without them a fifth of the questions for yes or no is answered wrong.
+    are their own. A memory has `memory_size` places and a sentence as many as the longest one of the set; what a story or a
+    sentence leaves empty is filled with a word of its own, as in the authors' code. Its vector is 0 in all tables but the
+    last, so where nothing fits the question little is read, and how much is read counts. Without, a fifth of the
+    questions for yes or no is answered wrong.
 
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
 
     Training as in the authors' code: stochastic gradient descent on the sum of the cross-entropies of 32 questions, the rate
     halved at each quarter of the epochs with softmax; before them the linear start, 20 epochs without softmax (a quarter of
-    all, if they are fewer than 80). With it all rates are half of those without. Gradients above norm 40 are scaled to it,
-    as in the paper.
+    all, if they are fewer than 80). With it all rates are half of those without. The gradient of a table, or of a matrix,
+    whose norm is above 40 is scaled to it; the norm is the largest singular value.
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
     2015, "Memory Networks", section 2.
-    What differs: the norm is that of all gradients together (the code bounds the largest singular value of each matrix);
-    the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts are chosen by
-    validation error, not by training error.
+    What differs: the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts
+    are chosen by validation error, not by training error.
     """
 
-    def __init__(self, config, vocabulary_size, memories):
+    def __init__(self, config, vocabulary_size, memories, words):
         super().__init__(name="memn2n")
         self.members, self.units = config.restarts, config.units
         self.linear_epochs = min(LINEAR_EPOCHS, config.epochs // 4) if config.linear_start else 0
         self.softmax_epochs = config.epochs - self.linear_epochs
         self.adjacent = config.tying == "adjacent"
-        self.hops = layers.MemoryHops(config.hops, config.tying, config.nonlinear, slots=memories)
+        self.hops = layers.MemoryHops(config.hops, config.tying, config.nonlinear)
         tables = self.hops.tables
+        self.places = memories
         self.sizes = [*(size for size in _SIZES if size < memories), memories]
         self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
-        self.embed = layers.SentenceEmbedding(vocabulary_size, config.units, tables * self.members, config.encoding, name="embed")
-        self.times = layers.SentenceEmbedding(
-            self.time_index.largest(memories) + 1, config.units, tables * self.members, "bag", name="times")
+        self.embed = layers.SentenceEmbedding(
+            vocabulary_size, config.units, tables * self.members, config.encoding, padded_to=words, name="embed")
+        self.times = layers.SentenceEmbedding(  # a time is the last word of its sentence
+            self.time_index.largest(memories) + 1, config.units, tables * self.members, config.encoding, name="times")
         for layer in (self.embed, self.times):
             layer.build((None, None, 1))
-        self.hops.build((None, self.members, self.units), (None, memories, tables, self.members, self.units))
+        self.hops.build((None, self.members, self.units), (None, memories + 1, tables, self.members, self.units))
         if not self.adjacent:
             self.embed_question = layers.SentenceEmbedding(
-                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
+                vocabulary_size, config.units, self.members, config.encoding, padded_to=words, name="embed_question")
             self.embed_question.build((None, 1))
             self.answer_table = self.add_weight(
                 name="answer_table", shape=(vocabulary_size, self.members, self.units),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
+        # of the empty word only the last table's vector is trained
+        self.is_trained = np.ones(self.embed.table.shape, "float32")
+        self.is_trained[0, :-self.members] = 0
+        self.embed.table.assign(self.embed.table * self.is_trained)
 
         def state(name, start, dtype="float32"):
             return self.add_weight(name=name, shape=(self.members,), initializer=keras.initializers.Constant(start),
@@ -92,22 +100,28 @@ class MemN2N(keras.Model):
         return [self.loss_mean]
 
     def input_features(self, inputs):
-        """I: returns the question's vectors (batch, members, units) and which memories there are (batch, memories)."""
+        """I: returns the question's vectors (batch, members, units) and how often each memory is there (batch, memories + 1).
+
+        The last memory is the empty sentence, which stands for all places that the story leaves empty.
+        """
         question = ops.cast(inputs["question"], "int32")
         if self.adjacent:
             u = self._tables(self.embed(question))[:, 0]
         else:
             u = self.embed_question(question)
-        return u, ops.any(inputs["story"] != 0, axis=-1)
+        mask = ops.cast(ops.any(inputs["story"] != 0, axis=-1), "float32")
+        return u, ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
 
     def generalization(self, story, mask, training=False):
-        """G: returns what is kept of each sentence: (batch, memories, tables, members, units)."""
-        ago = self.time_index(mask, training=training)
-        return self._tables(self.embed(ops.cast(story, "int32")) + self.times(ago[..., None]))
+        """G: returns what is kept of each sentence and of the empty one: (batch, memories + 1, tables, members, units)."""
+        ago = self.time_index(mask[:, :-1] > 0, training=training)
+        sentences, ago = (ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (ops.cast(story, "int32"), ago[..., None]))
+        return self._tables(self.embed(sentences) + self.times(ago))
 
     def output_features(self, u, memory, mask):
         """O: returns the vectors after the last hop (batch, members, units) and attention (batch, hops, members, memories)."""
-        return self.hops(u, memory, mask, self.linear > 0)
+        u, attention = self.hops(u, memory, mask, self.linear > 0)
+        return u, attention[..., :-1]
 
     def response(self, u):
         """R: returns the logits of all words, (batch, members, words)."""
@@ -134,11 +148,7 @@ class MemN2N(keras.Model):
         variables = self.trainable_variables
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norm is that of the whole batch
-        views = [ops.reshape(gradient, self._view(variable)) for gradient, variable in zip(gradients, variables)]
-        squares = sum(ops.sum(ops.square(view), axis=(0, 1, 3)) for view in views)
-        factor = self.rate / ops.maximum(1.0, ops.sqrt(squares) / _LARGEST_GRADIENT) / context.num_replicas_in_sync
-        scaled = [ops.reshape(view * factor[:, None], variable.shape) for view, variable in zip(views, variables)]
-        self.optimizer.apply(scaled, variables)
+        self.optimizer.apply(self._steps(gradients, self.rate / context.num_replicas_in_sync), variables)
         self.loss_mean.update_state(ops.mean(losses))
         return {"loss": self.loss_mean.result()}
 
@@ -171,8 +181,25 @@ class MemN2N(keras.Model):
         """Returns (..., tables * members, units) as (..., tables, members, units)."""
         return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.units))
 
-    def _view(self, variable):
-        """Returns a shape of a weight whose third axis is the members."""
-        if variable is getattr(self.hops, "kernel", None):
-            return (1, 1, self.members, -1)
-        return (variable.shape[0], -1, self.members, self.units)
+    def _steps(self, gradients, rates):
+        """Returns the gradients with those of each matrix bounded, times each network's rate."""
+        tables = [self.embed.table.path, self.times.table.path]  # words and times are rows of one matrix
+        steps = {variable.path: gradient for variable, gradient in zip(self.trainable_variables, gradients)}
+        for paths in [tables, *([path] for path in steps if path not in tables)]:
+            matrices = ops.concatenate([steps[path] for path in paths])  # (rows, tables * members, columns)
+            bound = ops.maximum(1.0, largest_singular_values(matrices) / _LARGEST_GRADIENT)
+            factor = ops.tile(rates, matrices.shape[1] // self.members) / bound
+            steps |= {path: steps[path] * factor[:, None] for path in paths}
+        steps[tables[0]] *= self.is_trained
+        return list(steps.values())
+
+
+def largest_singular_values(matrices):
+    """Returns that of each of several matrices (rows, matrices, columns), by powers of M^T M."""
+    gram = ops.einsum("rmi,rmj->mij", matrices, matrices)
+    power = gram
+    for _ in range(6):
+        power = power / ops.maximum(ops.trace(power, axis1=1, axis2=2), 1e-30)[:, None, None]
+        power = ops.matmul(power, power)
+    share = ops.trace(ops.matmul(gram, power), axis1=1, axis2=2) / ops.maximum(ops.trace(power, axis1=1, axis2=2), 1e-30)
+    return ops.sqrt(share)

@@ -105,13 +105,31 @@ def test_a_network_beside_others_learns_as_it_does_alone():
     np.testing.assert_allclose(three.embed.table.numpy().reshape(10, 3, 3, 6)[:, :, 1], alone.embed.table.numpy(), rtol=1e-4, atol=1e-6)
 
 
-def test_large_gradients_are_scaled_to_norm_40():
-    model = network(noise=0.0, linear_start=False)
-    model.embed.table.assign(model.embed.table.numpy() * 100)
-    before = [v.numpy() for v in model.trainable_variables]
-    model.train_step(batch())
-    step = np.sqrt(sum(((v.numpy() - b) ** 2).sum() for v, b in zip(model.trainable_variables, before)))
-    assert step == pytest.approx(40 * 0.01, rel=1e-3)
+@pytest.mark.parametrize("tying", ["adjacent", "layer_wise"])
+def test_the_gradient_of_each_matrix_is_scaled_to_norm_40(tying):
+    model = network(restarts=2, tying=tying, linear_start=False)
+    random = np.random.default_rng(0)
+    scales = {variable.path: 50.0 * (i % 2) + 0.1 for i, variable in enumerate(model.trainable_variables)}
+    gradients = [scales[v.path] * random.normal(size=v.shape).astype("float32") for v in model.trainable_variables]
+    steps = [np.asarray(step) for step in model._steps(gradients, tf.constant([1.0, 0.5]))]
+    tables = [i for i, v in enumerate(model.trainable_variables) if v is model.embed.table or v is model.times.table]
+    for places in [tables, *([i] for i in range(len(steps)) if i not in tables)]:
+        given, found = (np.concatenate([part[i] for i in places]) for part in (gradients, steps))
+        for matrix in range(given.shape[1]):
+            rate = (1.0, 0.5)[matrix % 2]
+            expected = given[:, matrix] * rate / max(1, np.linalg.norm(given[:, matrix], 2) / 40)
+            if places == tables and matrix < given.shape[1] - 2:
+                expected[0] = 0  # the empty word of all tables but the last
+            np.testing.assert_allclose(found[:, matrix], expected, rtol=2e-3, atol=1e-6)
+
+
+def test_only_the_last_table_learns_what_an_empty_place_says():
+    model = network(linear_start=False)
+    before = model.embed.table.numpy()[0]
+    for _ in range(2):
+        model.train_step(batch())
+    after = model.embed.table.numpy()[0]
+    assert not before[:-1].any() and not after[:-1].any() and (after[-1] != before[-1]).all()
 
 
 def test_the_linear_start_takes_its_epochs_then_the_rate_falls_by_quarters():

@@ -7,17 +7,16 @@ from tests.layers.layer_contract import check_layer
 
 
 def read(layer, query, keys, values, mask, linear=None):
-    """Eq. 1 and 2, a row and a network at a time; empty slots are memories of score 0 and value 0."""
-    slots = getattr(layer, "slots", None) or 0
+    """Eq. 1 and 2, a row and a network at a time; an entry that stands for several memories counts that often."""
     query, keys, values = (x.astype("float64") for x in (query, keys, values))
     output = np.zeros((len(query), *values.shape[2:]))
     attention = np.zeros((*query.shape[:-1], keys.shape[1]))
     linear = np.broadcast_to(False if linear is None else linear, (len(query), 1, *query.shape[1:-1]))
     for row, *network in np.ndindex(query.shape[:-1]):
         there = np.flatnonzero(mask[row])
+        copies = mask[row, there]
         scores = np.array([query[(row, *network)] @ keys[(row, m, *network)] for m in there])
-        empty = max(slots - len(there), 0)
-        p = scores if linear[(row, 0, *network)] else np.exp(scores) / (np.exp(scores).sum() + empty)
+        p = copies * (scores if linear[(row, 0, *network)] else np.exp(scores) / (copies @ np.exp(scores)))
         for m, share in zip(there, p):
             attention[(row, *network, m)] = share
             output[(row, *network)] += share * values[(row, m, *network)]
@@ -46,40 +45,39 @@ def linear_rows(inputs, *networks):
     return np.tile(np.isin(np.arange(members), networks), (len(inputs["query"]), 1, 1))
 
 
-@pytest.mark.parametrize("middle, masked, slots", [
-    ((), "keys", None), ((3,), "values", None), ((3, 2), "keys", None), ((3,), "keys", 10), ((), "values", 5), ((), "keys", 1)])
-def test_contract(middle, masked, slots, tmp_path):
-    check_layer(lambda **options: layers.MemoryHop(slots, **options), some_inputs(middle=middle), read, tmp_path,
+def counted(inputs, most=6):
+    """Returns the arguments with a mask of numbers: how many memories each entry stands for."""
+    numbers = np.random.default_rng(5).integers(1, most, inputs["mask"].shape)
+    return inputs | {"mask": (inputs["mask"] * numbers).astype("float32")}
+
+
+@pytest.mark.parametrize("middle, masked", [((), "keys"), ((3,), "values"), ((3, 2), "keys")])
+def test_contract(middle, masked, tmp_path):
+    check_layer(lambda **options: layers.MemoryHop(**options), some_inputs(middle=middle), read, tmp_path,
                 masks={"mask": masked})
 
 
-@pytest.mark.parametrize("networks", [(), (0, 2)])
-def test_contract_without_softmax(networks, tmp_path):
-    inputs = some_inputs()
-    check_layer(lambda **options: layers.MemoryHop(9, **options), inputs | {"linear": linear_rows(inputs, *networks)}, read,
-                tmp_path, masks={"mask": "keys"})
+@pytest.mark.parametrize("networks", [None, (), (0, 2)])
+def test_contract_of_counts_and_without_softmax(networks, tmp_path):
+    inputs = counted(some_inputs())
+    if networks is not None:
+        inputs |= {"linear": linear_rows(inputs, *networks)}
+    check_layer(lambda **options: layers.MemoryHop(**options), inputs, read, tmp_path, masks={"mask": "keys"},
+                constant=["mask"])
 
 
-def test_empty_slots_are_memories_that_hold_nothing():
-    """The same answer as from a memory in which the empty places are there and all zero."""
+@pytest.mark.parametrize("linear", [False, True])
+def test_an_entry_that_counts_three_times_is_three_memories(linear):
     inputs = some_inputs(memories=7)
-    padded = {name: np.concatenate([value * inputs["mask"][:, :, None, None], np.zeros((4, 3, 3, 5), "float32")], axis=1)
-              for name, value in inputs.items() if name in ("keys", "values")}
-    output, attention = [np.asarray(x) for x in layers.MemoryHop(10)(*inputs.values())]
-    expected, p = hop(inputs, **padded, mask=np.ones((4, 10), bool))
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(attention, p[..., :7] * inputs["mask"][:, None], rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [300, -300])
-def test_empty_slots_and_huge_scores(size):
-    """One that fits well is read whole; where none fits nothing is read, unless there is no empty slot."""
-    inputs = some_inputs()
-    inputs["keys"][:] = size * np.sign(inputs["query"][:, None]) * np.abs(inputs["keys"])
-    output, attention = [np.asarray(x) for x in layers.MemoryHop(7)(*inputs.values())]
-    assert np.isfinite(output).all()
-    whole = np.array([size > 0, True, size > 0, False])
-    np.testing.assert_allclose(attention.sum(axis=-1), np.tile(whole[:, None], 3), atol=1e-5)
+    inputs["mask"][:, 2] = True
+    mask = inputs["mask"].astype("float32")
+    mask[:, 2] = 3
+    output, attention = hop(inputs, mask=mask, linear=np.full(3, linear))
+    thrice = {name: np.concatenate([inputs[name], inputs[name][:, 2:3], inputs[name][:, 2:3]], axis=1)
+              for name in ("keys", "values", "mask")}
+    expected, p = hop(inputs, **thrice, linear=np.full(3, linear))
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(attention[..., 2], 3 * p[..., 8], rtol=1e-5)
 
 
 def test_linear_says_which_networks_have_no_softmax():
@@ -156,8 +154,3 @@ def test_memories_have_no_order():
     moved_output, moved_attention = hop(inputs, **{name: inputs[name][:, order] for name in ("keys", "values", "mask")})
     np.testing.assert_allclose(moved_output, output, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moved_attention, attention[..., order], rtol=1e-5, atol=1e-6)
-
-
-def test_slots_are_checked():
-    with pytest.raises(ValueError, match="slots must be at least 1, got 0"):
-        layers.MemoryHop(0)

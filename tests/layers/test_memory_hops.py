@@ -19,11 +19,10 @@ def read_often(layer, query, memory, mask, linear=None):
             a, c = (k - 1, k) if layer.tying == "adjacent" else (0, 1)
             inputs, outputs = (memory[row, there, table, member].astype("float64") for table in (a, c))
             p = inputs @ u
-            if not linear[row, 0, member]:
-                p = np.exp(p) / (np.exp(p).sum() + max((layer.slots or 0) - len(there), 0))
+            p = mask[row, there] * (p if linear[row, 0, member] else np.exp(p) / (mask[row, there] @ np.exp(p)))
             attention[row, k - 1, member, there] = p
             o = p @ outputs
-            u = u + o if layer.tying == "adjacent" else u @ layer.kernel.numpy()[member].astype("float64") + o
+            u = u + o if layer.tying == "adjacent" else u @ layer.kernel.numpy()[:, member].astype("float64") + o
             u = np.maximum(u, 0) if layer.nonlinear else u
         found[row, member] = u
     return found, attention
@@ -44,15 +43,17 @@ def run(layer, inputs, linear=None):
     return [np.asarray(x) for x in layer(*inputs.values(), linear=linear)]
 
 
-@pytest.mark.parametrize("hops, tying, nonlinear, slots, linear", [
-    (2, "adjacent", False, None, None), (2, "adjacent", False, 9, ()), (2, "adjacent", True, 9, (0, 2)),
-    (3, "layer_wise", False, None, (0, 2)), (3, "layer_wise", True, 9, None)])
-def test_contract(hops, tying, nonlinear, slots, linear, tmp_path):
+@pytest.mark.parametrize("hops, tying, nonlinear, copies, linear", [
+    (2, "adjacent", False, 1, None), (2, "adjacent", False, 9, ()), (2, "adjacent", True, 9, (0, 2)),
+    (3, "layer_wise", False, 1, (0, 2)), (3, "layer_wise", True, 9, None)])
+def test_contract(hops, tying, nonlinear, copies, linear, tmp_path):
     inputs = some_inputs(tables=3 if tying == "adjacent" else 2, batch=5, memories=8, members=4)
+    if copies > 1:
+        inputs["mask"] = inputs["mask"] * np.linspace(1, copies, 8, dtype="float32")
     if linear is not None:  # once per row, which broadcasts: check_layer takes the first axis of everything for the batch
         inputs["linear"] = np.tile(np.isin(np.arange(4), linear), (5, 1, 1))
-    check_layer(lambda **options: layers.MemoryHops(hops, tying, nonlinear, slots, **options), inputs, read_often, tmp_path,
-                masks={"mask": "memory"})
+    check_layer(lambda **options: layers.MemoryHops(hops, tying, nonlinear, **options), inputs, read_often, tmp_path,
+                masks={"mask": "memory"}, constant=["mask"] if copies > 1 else ())
 
 
 @pytest.mark.parametrize("tying", ["adjacent", "layer_wise"])
@@ -81,7 +82,7 @@ def test_layer_wise_hops_share_their_tables_and_kernel():
     inputs = some_inputs(tables=1)
     layer_wise = layers.MemoryHops(3, "layer_wise")
     layer_wise.build((None, 2, 6), (None, 7, 2, 2, 6))
-    layer_wise.kernel.assign(np.tile(np.eye(6), (2, 1, 1)))
+    layer_wise.kernel.assign(np.tile(np.eye(6)[:, None], (1, 2, 1)))
     found = [run(layer, inputs | {"memory": np.repeat(inputs["memory"], layer.tables, axis=2)})
              for layer in (layers.MemoryHops(3), layer_wise)]
     for a, b in zip(*found):
@@ -97,7 +98,7 @@ def test_a_hop_asks_for_what_the_last_one_found():
         memory[0, place, 0, 0], memory[0, place, 1, 0] = vectors[m], vectors[m + 1] - vectors[m]
     layer = layers.MemoryHops(4, "layer_wise")
     layer.build((None, 1, 6), (None, 5, 2, 1, 6))
-    layer.kernel.assign(np.eye(6)[None])
+    layer.kernel.assign(np.eye(6)[:, None])
     found, attention = run(layer, {"query": vectors[:1, None], "memory": memory, "mask": np.ones((1, 5), bool)})
     assert [order[place] for place in attention[0, :, 0].argmax(axis=-1)] == [0, 1, 2, 3]
     np.testing.assert_allclose(found[0, 0], vectors[4], atol=1e-4)
@@ -112,7 +113,7 @@ def test_an_empty_memory_leaves_the_query(tying, nonlinear):
     expected = inputs["query"][-1]
     for _ in range(2):
         if tying == "layer_wise":
-            expected = np.stack([u @ kernel for u, kernel in zip(expected, layer.kernel.numpy())])
+            expected = np.stack([u @ kernel for u, kernel in zip(expected, layer.kernel.numpy().swapaxes(0, 1))])
         expected = np.maximum(expected, 0) if nonlinear else expected
     np.testing.assert_allclose(found[-1], expected, rtol=1e-5, atol=1e-6)
     assert not attention[-1].any()
@@ -127,7 +128,7 @@ def test_members_do_not_influence_each_other(tying):
     changed = inputs | {name: np.concatenate([inputs[name][..., :2, :], others[name][..., 2:, :]], axis=-2)
                         for name in ("query", "memory")}
     if tying == "layer_wise":
-        layer.kernel.assign(layer.kernel.numpy() + np.arange(3)[:, None, None] // 2)  # the last member's only
+        layer.kernel.assign(layer.kernel.numpy() + np.arange(3)[:, None] // 2)  # the last member's only
     after = run(layer, changed)
     for a, b, axis in zip(before, after, (1, 2)):
         a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
@@ -142,7 +143,7 @@ def test_a_member_is_the_network_that_it_would_be_alone():
     for member in range(3):
         alone = layers.MemoryHops(2, "layer_wise")
         alone.build((None, 1, 6), (None, 7, 2, 1, 6))
-        alone.kernel.assign(layer.kernel.numpy()[member:member + 1])
+        alone.kernel.assign(layer.kernel.numpy()[:, member:member + 1])
         part = {"query": inputs["query"][:, member:member + 1], "memory": inputs["memory"][..., member:member + 1, :],
                 "mask": inputs["mask"]}
         for whole, found, axis in zip(together, run(alone, part), (1, 2)):
