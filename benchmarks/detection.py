@@ -6,6 +6,8 @@
     python benchmarks/detection.py retinanet_inference
 
 Faster R-CNN: 256 channels, 300 proposals, 128 sampled regions, head of 1,024 units on both sides.
+"products" is no peer but the processor's limit: as many multiply-adds as our network's convolutions and dense layers
+have, three times over in training, as nothing but large matrix products in bfloat16.
 """
 import os
 import pathlib
@@ -27,7 +29,7 @@ def scene():
     return images, np.concatenate([corner, corner + sides], -1).astype("float32"), random.integers(0, CLASSES, (BATCH, OBJECTS))
 
 
-def keras_side(model, training, dtype="auto", **changes):
+def network_of(model, dtype="auto"):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import contextlib
     import importlib
@@ -36,16 +38,21 @@ def keras_side(model, training, dtype="auto", **changes):
     from training import config as settings
 
     resolved = settings.resolve(detection, detection.Config(
-        model=model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, **changes))
+        model=model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS))
     import keras
-    import tensorflow as tf
 
     from training import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision(dtype))
     info = {"class_names": [str(i) for i in range(CLASSES)], "steps": 1000}
-    network = importlib.import_module(f"apps.detection.{model}").build_model(resolved, types.SimpleNamespace(info=info))
+    return importlib.import_module(f"apps.detection.{model}").build_model(resolved, types.SimpleNamespace(info=info))
+
+
+def keras_side(model, training, dtype="auto"):
+    import tensorflow as tf
+
+    network = network_of(model, dtype)
     network.optimizer.build(network.trainable_variables)
     images, boxes, class_ids = scene()
     inputs = {"image": tf.constant(images)}
@@ -56,6 +63,30 @@ def keras_side(model, training, dtype="auto", **changes):
         return lambda: step((inputs, targets))["loss"].numpy()
     detect = tf.function(network.detect)
     return lambda: detect(inputs["image"])["scores"].numpy()
+
+
+def products_side(model, training):
+    """Returns a step that only multiplies matrices, as many numbers as `model` does for a batch."""
+    import tensorflow as tf
+
+    from training import run
+
+    network = network_of(model)
+    spec = types.SimpleNamespace(inputs={"image": tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)})
+    multiply_adds = sum(row[3] for row in run.layer_rows(network, spec)) * BATCH * (3 if training else 1)
+    size = 2048
+    matrix = tf.cast(tf.random.normal((size, size)), tf.bfloat16)
+    times = max(1, round(multiply_adds / size ** 3))
+
+    @tf.function
+    def step():
+        product = matrix
+        for _ in tf.range(times):
+            product = tf.matmul(matrix, product) * 0.02
+        return product
+
+    print(f"{model}: {multiply_adds / BATCH:.3g} multiply-adds an image", file=sys.stderr)
+    return lambda: step().numpy()
 
 
 def torch_side(training, dtype):
@@ -96,12 +127,14 @@ def comparisons():
     made = {}
     for phase, training in (("training", True), ("inference", False)):
         made[f"faster_rcnn_{phase}"] = {
-            "ours": lambda t=training: keras_side("faster_rcnn", t, max_objects=OBJECTS),
+            "ours": lambda t=training: keras_side("faster_rcnn", t),
             "torchvision_float32": lambda t=training: torch_side(t, "float32"),
-            "torchvision_bfloat16": lambda t=training: torch_side(t, "bfloat16")}
+            "torchvision_bfloat16": lambda t=training: torch_side(t, "bfloat16"),
+            "products": lambda t=training: products_side("faster_rcnn", t)}
         made[f"retinanet_{phase}"] = {
-            "ours": lambda t=training: keras_side("retinanet", t, max_objects=OBJECTS),
-            "keras_cv_float32": lambda t=training: keras_side("keras_cv_retinanet", t, "float32", max_objects=OBJECTS)}
+            "ours": lambda t=training: keras_side("retinanet", t),
+            "keras_cv_float32": lambda t=training: keras_side("keras_cv_retinanet", t, "float32"),
+            "products": lambda t=training: products_side("retinanet", t)}
     return made
 
 

@@ -164,7 +164,7 @@ def summary(app, config):
     keras.config.set_dtype_policy("float32")
     spec = _module(app, "data").datasets(config).spec
     model = _module(app, config.model).build_model(config, spec._replace(info=spec.info | {"steps": 1}))
-    rows = [("layer", "output", "parameters", "multiply-adds"), *_layer_rows(model, spec)]
+    rows = [("layer", "output", "parameters", "multiply-adds"), *layer_rows(model, spec)]
     print(runs.table([[f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows]))
     print(f"\n{config.model}: {model.count_params():,} parameters, "
           f"{sum(row[3] for row in rows[1:]):,} multiply-adds in convolutions and dense layers for one example")
@@ -271,7 +271,7 @@ def _draw(pictures, model, splits, config, info, folder):
         tensorboard.projector(folder, name, vectors, metadata, thumbnails)
 
 
-def _layer_rows(model, spec):
+def layer_rows(model, spec):
     """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls."""
     rows = []
 
