@@ -99,28 +99,28 @@ class MemN2N(keras.Model):
     def metrics(self):
         return [self.loss_mean]
 
-    def input_features(self, inputs):
-        """I: returns the question's vectors (batch, members, units) and how often each memory is there (batch, memories + 1).
+    def input_features(self, question):
+        """I: returns the question's vectors, (batch, members, units)."""
+        question = ops.cast(question, "int32")
+        return self._tables(self.embed(question))[:, 0] if self.adjacent else self.embed_question(question)
 
-        The last memory is the empty sentence, which stands for all places that the story leaves empty.
+    def generalization(self, story, training=False):
+        """G: returns what is kept of each sentence and of the empty one, and how many there are of each.
+
+        story: (batch, memories, words) gives (batch, memories + 1, tables, members, units) and (batch, memories + 1); the last
+        memory is the empty sentence, which stands for all places that the story leaves empty
         """
-        question = ops.cast(inputs["question"], "int32")
-        if self.adjacent:
-            u = self._tables(self.embed(question))[:, 0]
-        else:
-            u = self.embed_question(question)
-        mask = ops.cast(ops.any(inputs["story"] != 0, axis=-1), "float32")
-        return u, ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
+        story = ops.cast(story, "int32")
+        mask = ops.any(story != 0, axis=-1)
+        ago = self.time_index(mask, training=training)
+        sentences, ago = (ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (story, ago[..., None]))
+        mask = ops.cast(mask, "float32")
+        copies = ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
+        return self._tables(self.embed(sentences) + self.times(ago)), copies
 
-    def generalization(self, story, mask, training=False):
-        """G: returns what is kept of each sentence and of the empty one: (batch, memories + 1, tables, members, units)."""
-        ago = self.time_index(mask[:, :-1] > 0, training=training)
-        sentences, ago = (ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (ops.cast(story, "int32"), ago[..., None]))
-        return self._tables(self.embed(sentences) + self.times(ago))
-
-    def output_features(self, u, memory, mask):
+    def output_features(self, u, memory, copies):
         """O: returns the vectors after the last hop (batch, members, units) and attention (batch, hops, members, memories)."""
-        u, attention = self.hops(u, memory, mask, self.linear > 0)
+        u, attention = self.hops(u, memory, copies, self.linear > 0)
         return u, attention[..., :-1]
 
     def response(self, u):
@@ -133,9 +133,8 @@ class MemN2N(keras.Model):
 
     def call(self, inputs, training=False):
         """Returns logits (batch, members, words) and attention (batch, hops, members, memories)."""
-        u, mask = self.input_features(inputs)
-        memory = self.generalization(inputs["story"], mask, training)
-        u, attention = self.output_features(u, memory, mask)
+        u, attention = self.output_features(
+            self.input_features(inputs["question"]), *self.generalization(inputs["story"], training))
         return self.response(u), attention
 
     def train_step(self, batch):

@@ -47,7 +47,7 @@ def embeddings(model, splits, config, info):
         return made
     inputs, _ = next(iter(splits.test))
     mask = np.any(inputs["story"].numpy() != 0, axis=-1)
-    memory = keras.ops.convert_to_numpy(model.generalization(inputs["story"], mask))[:, :, 0, member]
+    memory = keras.ops.convert_to_numpy(model.generalization(inputs["story"])[0])[:, :-1, 0, member]
     rows = [{"sentence": _words(inputs["story"].numpy()[row, place], info), "ago": int(mask[row].sum() - place)}
             for row, place in zip(*np.nonzero(mask))][:_MOST_POINTS]
     if rows:

@@ -68,8 +68,7 @@ def test_the_latest_sentences_are_kept_oldest_first():
 def test_the_four_parts_make_the_answer(tying):
     model = network(tying=tying)
     inputs, _ = batch()
-    u, mask = model.input_features(inputs)
-    u, attention = model.output_features(u, model.generalization(inputs["story"], mask), mask)
+    u, attention = model.output_features(model.input_features(inputs["question"]), *model.generalization(inputs["story"]))
     logits, shown = model(inputs)
     np.testing.assert_allclose(model.response(u), logits, rtol=1e-6)
     np.testing.assert_allclose(attention, shown, rtol=1e-6)
@@ -163,8 +162,7 @@ def test_without_softmax_the_hops_are_linear_in_the_question():
     """The mark of the linear start: twice the first query gives, in one hop, twice the output."""
     model = network(hops=1)
     inputs, _ = batch()
-    u, mask = model.input_features(inputs)
-    memory = model.generalization(inputs["story"], mask)
+    u, (memory, mask) = model.input_features(inputs["question"]), model.generalization(inputs["story"])
     once, twice = (model.output_features(scale * u, memory, mask)[0] for scale in (1, 2))
     np.testing.assert_allclose(2 * once, twice, rtol=1e-5)
     model.linear.assign([0.0])
