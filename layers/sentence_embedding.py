@@ -15,21 +15,19 @@ class SentenceEmbedding(keras.layers.Layer):
         l(j, k) = 2 (1 - j / J) - 2 (k / d) (1 - 2 j / J)   position encoding; j = 1..J words, k = 1..d units
         l(j, k) = 1                                         bag of words
 
-    J is the number of words of that sentence. With `padded_to`, as in the authors' code, J is that number for all sentences:
-    behind its words a shorter one has words 0, with a vector of their own, table[0], and words behind place J count as
-    in it. Several tables are read at once, since the hops of a memory network, and networks that are trained side by
-    side, see the same words. l is a sum of two products of a function of j and one of k, so each word needs two numbers,
-    not d: for small vocabularies the sentence becomes two rows of weighted counts and all tables are read by one matrix
-    product.
+    J is the number of words of that sentence. Several tables are read at once, since the hops of a memory network, and
+    networks that are trained side by side, see the same words. l is a sum of two products of a function of j and one
+    of k, so each word needs two numbers, not d: for small vocabularies the sentence becomes two rows of weighted counts
+    and all tables are read by one matrix product.
 
     The initializer is a Gaussian of deviation 0.1, as in the paper, unless another one is given.
 
     Shape:
-        inputs:  (batch, ..., words) int32, the words first, then 0 where there is none: it adds nothing, unless `padded_to`
+        inputs:  (batch, ..., words) int32, the words first, then 0 where there is none, which adds nothing
         returns: (batch, ..., tables, units)
 
     Raises:
-        ValueError: vocabulary_size, units, tables or padded_to below 1, or an unknown encoding.
+        ValueError: vocabulary_size, units or tables below 1, or an unknown encoding.
 
     Keras's Embedding knows no sentences.
 
@@ -37,7 +35,7 @@ class SentenceEmbedding(keras.layers.Layer):
     the authors' code, so that it is 1 on average as for a bag of words; the rate of learning depends on it.
     """
 
-    def __init__(self, vocabulary_size, units, tables=1, encoding="position", initializer=None, padded_to=None, **kwargs):
+    def __init__(self, vocabulary_size, units, tables=1, encoding="position", initializer=None, **kwargs):
         super().__init__(**kwargs)
         if min(vocabulary_size, units, tables) < 1:
             raise ValueError(f"vocabulary_size, units and tables must be at least 1, got {vocabulary_size}, {units}, {tables}")
@@ -47,9 +45,6 @@ class SentenceEmbedding(keras.layers.Layer):
         self.units = units
         self.tables = tables
         self.encoding = encoding
-        if padded_to is not None and padded_to < 1:
-            raise ValueError(f"padded_to must be at least 1, got {padded_to}")
-        self.padded_to = padded_to
         self.initializer = keras.initializers.get(initializer or keras.initializers.RandomNormal(stddev=0.1))
 
     def build(self, inputs_shape):
@@ -58,9 +53,6 @@ class SentenceEmbedding(keras.layers.Layer):
 
     def call(self, inputs):
         words = inputs.shape[-1]
-        if self.padded_to is not None and words < self.padded_to:
-            inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 1) + [(0, self.padded_to - words)])
-            words = self.padded_to
         ids = ops.reshape(inputs, (-1, words))
         table = ops.cast(ops.reshape(self.table, (self.vocabulary_size, -1)), self.compute_dtype)
         weights = [ops.cast(w, table.dtype) for w in self._weights(ids)]
@@ -77,14 +69,11 @@ class SentenceEmbedding(keras.layers.Layer):
 
     def _weights(self, ids):
         """Returns what l needs of each word, (sentences, words) once or twice; 0 for padding."""
-        j = ops.arange(1, ids.shape[1] + 1, dtype="float32")
-        counted = ids != 0 if self.padded_to is None else ops.logical_or(ids != 0, j <= self.padded_to)
-        counted = ops.cast(counted, "float32")
+        present = ops.cast(ids != 0, "float32")
         if self.encoding == "bag":
-            return [counted]
-        words = ops.maximum(ops.sum(counted, axis=1, keepdims=True), 1) if self.padded_to is None else self.padded_to
-        place = ops.minimum(j / words, 1)
-        return [counted * (2 - 2 * place), counted * (2 - 4 * place)]
+            return [present]
+        place = ops.arange(1, ids.shape[1] + 1, dtype="float32") / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1)
+        return [present * (2 - 2 * place), present * (2 - 4 * place)]
 
     def _counts(self, ids, weights):
         """Returns each word's weight in each sentence, (sentences, vocabulary)."""
@@ -99,4 +88,4 @@ class SentenceEmbedding(keras.layers.Layer):
     def get_config(self):
         return super().get_config() | {
             "vocabulary_size": self.vocabulary_size, "units": self.units, "tables": self.tables, "encoding": self.encoding,
-            "padded_to": self.padded_to, "initializer": keras.initializers.serialize(self.initializer)}
+            "initializer": keras.initializers.serialize(self.initializer)}

@@ -20,7 +20,7 @@ LINEAR_EPOCHS = 20
 
 def build_model(config, spec):
     """Returns a MemN2N with the optimizer in it."""
-    model = MemN2N(config, len(spec.info["words"]), *spec.inputs["story"].shape[1:])
+    model = MemN2N(config, len(spec.info["words"]), spec.inputs["story"].shape[1])
     model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
     return model
 
@@ -34,10 +34,9 @@ class MemN2N(keras.Model):
         R: answer = argmax softmax(W u)
 
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
-    are their own. A memory has `memory_size` places and a sentence as many as the longest one of the set; what a story or a
-    sentence leaves empty is filled with a word of its own, as in the authors' code. Its vector is 0 in all tables but the
-    last, so where nothing fits the question little is read, and how much is read counts. Without, a fifth of the
-    questions for yes or no is answered wrong.
+    are their own. A memory has `memory_size` places, and in each that a story leaves empty stands a word for that, as in the
+    authors' code. Its vector is 0 in all tables but the last, where it is learnt: where nothing fits the question little is
+    read, and how much is read counts. Without, a fifth of the questions for yes or no is answered wrong.
 
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
@@ -49,11 +48,12 @@ class MemN2N(keras.Model):
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
     2015, "Memory Networks", section 2.
-    What differs: the number of times is bounded by memory and noise; blanks in time are the same for all restarts; restarts
-    are chosen by validation error, not by training error.
+    What differs: only empty places have the word for them, not also the ends of sentences shorter than the longest, and J of
+    the position encoding is each sentence's own length; the number of times is bounded by memory and noise; blanks in time
+    are the same for all restarts; restarts are chosen by validation error, not by training error.
     """
 
-    def __init__(self, config, vocabulary_size, memories, words):
+    def __init__(self, config, vocabulary_size, memories):
         super().__init__(name="memn2n")
         self.members, self.units = config.restarts, config.units
         self.linear_epochs = min(LINEAR_EPOCHS, config.epochs // 4) if config.linear_start else 0
@@ -64,8 +64,9 @@ class MemN2N(keras.Model):
         self.places = memories
         self.sizes = [*(size for size in _SIZES if size < memories), memories]
         self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
+        self.empty_word = vocabulary_size  # behind all words
         self.embed = layers.SentenceEmbedding(
-            vocabulary_size, config.units, tables * self.members, config.encoding, padded_to=words, name="embed")
+            vocabulary_size + 1, config.units, tables * self.members, config.encoding, name="embed")
         self.times = layers.SentenceEmbedding(  # a time is the last word of its sentence
             self.time_index.largest(memories) + 1, config.units, tables * self.members, config.encoding, name="times")
         for layer in (self.embed, self.times):
@@ -73,14 +74,14 @@ class MemN2N(keras.Model):
         self.hops.build((None, self.members, self.units), (None, memories + 1, tables, self.members, self.units))
         if not self.adjacent:
             self.embed_question = layers.SentenceEmbedding(
-                vocabulary_size, config.units, self.members, config.encoding, padded_to=words, name="embed_question")
+                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
             self.embed_question.build((None, 1))
             self.answer_table = self.add_weight(
                 name="answer_table", shape=(vocabulary_size, self.members, self.units),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
         # of the empty word only the last table's vector is trained
         self.is_trained = np.ones(self.embed.table.shape, "float32")
-        self.is_trained[0, :-self.members] = 0
+        self.is_trained[self.empty_word, :-self.members] = 0
         self.embed.table.assign(self.embed.table * self.is_trained)
 
         def state(name, start, dtype="float32"):
@@ -113,10 +114,11 @@ class MemN2N(keras.Model):
         story = ops.cast(story, "int32")
         mask = ops.any(story != 0, axis=-1)
         ago = self.time_index(mask, training=training)
-        sentences, ago = (ops.pad(x, ((0, 0), (0, 1), (0, 0))) for x in (story, ago[..., None]))
+        empty = ops.broadcast_to(self.empty_word * ops.eye(1, story.shape[2], dtype="int32"), ops.shape(story[:, :1]))
+        sentences, ago = ops.concatenate([story, empty], axis=1), ops.pad(ago, ((0, 0), (0, 1)))
         mask = ops.cast(mask, "float32")
         copies = ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
-        return self._tables(self.embed(sentences) + self.times(ago)), copies
+        return self._tables(self.embed(sentences) + self.times(ago[..., None])), copies
 
     def output_features(self, u, memory, copies):
         """O: returns the vectors after the last hop (batch, members, units) and attention (batch, hops, members, memories)."""
@@ -126,7 +128,7 @@ class MemN2N(keras.Model):
     def response(self, u):
         """R: returns the logits of all words, (batch, members, words)."""
         if self.adjacent:
-            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:, -1]
+            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:-1, -1]
         else:
             table = self.answer_table
         return ops.cast(ops.einsum("bmu,vmu->bmv", u, ops.cast(table, u.dtype)), "float32")

@@ -41,8 +41,9 @@ def activations(model, splits, config, info):
 def embeddings(model, splits, config, info):
     """Returns the word vectors (first table) and, of MemN2N, the memories of the first test stories, for the projector."""
     member = int(keras.ops.convert_to_numpy(model.chosen)) if hasattr(model, "chosen") else 0
-    words = keras.ops.convert_to_numpy(model.embed.table)[2:_MOST_POINTS, member]  # without padding and unknown
-    made = {"words": (words, [{"word": word} for word in info["words"][2:_MOST_POINTS]], None)}
+    words = info["words"][2:_MOST_POINTS]  # without padding and unknown
+    vectors = keras.ops.convert_to_numpy(model.embed.table)[2:2 + len(words), member]
+    made = {"words": (vectors, [{"word": word} for word in words], None)}
     if not hasattr(model, "chosen"):
         return made
     inputs, _ = next(iter(splits.test))

@@ -18,16 +18,13 @@ def weight(encoding, j, k, words, units):
 
 def summed(layer, ids):
     table = layer.table.numpy().astype("float64")
-    padded_to = getattr(layer, "padded_to", None)
     out = np.zeros((*ids.shape[:-1], layer.tables, layer.units))
     for place in np.ndindex(ids.shape[:-1]):
         sentence = [word for word in ids[place] if word]
-        words = padded_to or len(sentence)
-        sentence += [0] * (words - len(sentence))
         for j, word in enumerate(sentence, 1):
             for k in range(1, layer.units + 1):
                 out[(*place, slice(None), k - 1)] += (
-                    weight(layer.encoding, min(j, words), k, words, layer.units) * table[word, :, k - 1])
+                    weight(layer.encoding, j, k, len(sentence), layer.units) * table[word, :, k - 1])
     return out
 
 
@@ -51,20 +48,6 @@ def test_contract(encoding, vocabulary, tmp_path):
     check_layer(lambda **options: layers.SentenceEmbedding(
                     vocabulary, 6, 2, encoding, keras.initializers.RandomNormal(stddev=0.5, seed=3), **options),
                 {"inputs": sentences(2, 7, 5, vocabulary=vocabulary)}, summed, tmp_path)
-
-
-@pytest.mark.parametrize("padded_to", [3, 8])  # fewer words than there are, and more
-@pytest.mark.parametrize("encoding", ["position", "bag"])
-def test_contract_of_padded_sentences(encoding, padded_to, tmp_path):
-    check_layer(lambda **options: layers.SentenceEmbedding(
-                    11, 6, 2, encoding, keras.initializers.RandomNormal(stddev=0.5, seed=3), padded_to, **options),
-                {"inputs": sentences(2, 7, 5, vocabulary=11)}, summed, tmp_path)
-
-
-def test_padding_behind_the_places_says_nothing():
-    layer = layers.SentenceEmbedding(11, 4, 3, padded_to=4)
-    ids = sentences(3, 6, vocabulary=11)
-    np.testing.assert_allclose(layer(ids), layer(np.pad(ids, ((0, 0), (0, 5)))), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 2, 4, 5)])
