@@ -119,17 +119,17 @@ def _parse(app, verb, program, arguments):
     description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in verbs.items()) + \
         ".\n--config FILE takes the settings from a run's config.json; flags change them."
     config = tyro.cli(app.Config, prog=program, args=arguments, description=description, default=default)
-    if config.resume:
+    if config.resume and verb == "train":
         _refuse_settings_with_resume(flags)
         return config
-    return settings.resolve(app, config)
+    return settings.resolve(app, config, getattr(app, verb.upper(), ()))
 
 
 def _own_request(app, verb, program, arguments):
     """Returns the settings of a verb that only this application has: its class `Chat` for the verb `chat`, or its Config."""
     kind = getattr(app, verb.capitalize(), None)
     if kind is None:
-        return _parse(app, "train", program, arguments)
+        return _parse(app, verb, program, arguments)
     return tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
 
 

@@ -69,8 +69,8 @@ _SHARED = {field.name for field in dataclasses.fields(Config)}
 _POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every", "validate_every", "limit_steps")
 
 
-def resolve(app, config):
-    """Returns `config` with every `None` completed by `app.defaults(model, dataset)`.
+def resolve(app, config, own=()):
+    """Returns `config` with every `None` completed by `app.defaults(model, dataset)`, of which a verb may have its `own`.
 
     Raises:
         UserError: a field is given that the chosen model does not read but another one does, or a value is out of
@@ -78,6 +78,7 @@ def resolve(app, config):
     """
     readers = {model: app.defaults(model, config.dataset) for model in app.SYSTEMS}
     defaults = readers[config.model]
+    defaults = defaults | {name: value for name, value in dict(own).items() if name in defaults}
     for field in dataclasses.fields(config):
         owners = [model for model, values in readers.items() if field.name in values]
         if getattr(config, field.name) != field.default and owners and field.name not in {*defaults, *_SHARED}:

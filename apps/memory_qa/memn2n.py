@@ -20,7 +20,7 @@ LINEAR_EPOCHS = 20
 
 def build_model(config, spec):
     """Returns a MemN2N with the optimizer in it."""
-    model = MemN2N(config, len(spec.info["words"]), spec.inputs["story"].shape[1])
+    model = MemN2N(config, len(spec.info["words"]), *spec.inputs["story"].shape[1:])
     model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
     return model
 
@@ -36,7 +36,8 @@ class MemN2N(keras.Model):
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
     are their own. A memory has `memory_size` places, and in each that a story leaves empty stands a word for that, as in the
     authors' code. Its vector is 0 in all tables but the last, where it is learnt: where nothing fits the question little is
-    read, and how much is read counts. Without, a fifth of the questions for yes or no is answered wrong.
+    read, and how much is read counts. Without, a fifth of the questions for yes or no is answered wrong. With `padded` the
+    same word also fills up the sentences that are shorter than the longest one of the set.
 
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
@@ -48,12 +49,12 @@ class MemN2N(keras.Model):
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
     2015, "Memory Networks", section 2.
-    What differs: only empty places have the word for them, not also the ends of sentences shorter than the longest, and J of
-    the position encoding is each sentence's own length; the number of times is bounded by memory and noise; blanks in time
-    are the same for all restarts; restarts are chosen by validation error, not by training error.
+    What differs: J of the position encoding is each sentence's own length, unless `padded`; the number of times is bounded by
+    memory and noise; blanks in time are the same for all restarts; restarts are chosen by validation error, not by training
+    error.
     """
 
-    def __init__(self, config, vocabulary_size, memories):
+    def __init__(self, config, vocabulary_size, memories, longest):
         super().__init__(name="memn2n")
         self.members, self.units = config.restarts, config.units
         self.linear_epochs = min(LINEAR_EPOCHS, config.epochs // 4) if config.linear_start else 0
@@ -65,6 +66,7 @@ class MemN2N(keras.Model):
         self.sizes = [*(size for size in _SIZES if size < memories), memories]
         self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
         self.empty_word = vocabulary_size  # behind all words
+        self.padded_to = longest if config.padded else 0
         self.embed = layers.SentenceEmbedding(
             vocabulary_size + 1, config.units, tables * self.members, config.encoding, name="embed")
         self.times = layers.SentenceEmbedding(  # a time is the last word of its sentence
@@ -74,7 +76,7 @@ class MemN2N(keras.Model):
         self.hops.build((None, self.members, self.units), (None, memories + 1, tables, self.members, self.units))
         if not self.adjacent:
             self.embed_question = layers.SentenceEmbedding(
-                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
+                vocabulary_size + 1, config.units, self.members, config.encoding, name="embed_question")
             self.embed_question.build((None, 1))
             self.answer_table = self.add_weight(
                 name="answer_table", shape=(vocabulary_size, self.members, self.units),
@@ -102,7 +104,7 @@ class MemN2N(keras.Model):
 
     def input_features(self, question):
         """I: returns the question's vectors, (batch, members, units)."""
-        question = ops.cast(question, "int32")
+        question = self._padded(ops.cast(question, "int32"))
         return self._tables(self.embed(question))[:, 0] if self.adjacent else self.embed_question(question)
 
     def generalization(self, story, training=False):
@@ -115,7 +117,7 @@ class MemN2N(keras.Model):
         mask = ops.any(story != 0, axis=-1)
         ago = self.time_index(mask, training=training)
         empty = ops.broadcast_to(self.empty_word * ops.eye(1, story.shape[2], dtype="int32"), ops.shape(story[:, :1]))
-        sentences, ago = ops.concatenate([story, empty], axis=1), ops.pad(ago, ((0, 0), (0, 1)))
+        sentences, ago = self._padded(ops.concatenate([story, empty], axis=1)), ops.pad(ago, ((0, 0), (0, 1)))
         mask = ops.cast(mask, "float32")
         copies = ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
         return self._tables(self.embed(sentences) + self.times(ago[..., None])), copies
@@ -177,6 +179,11 @@ class MemN2N(keras.Model):
         self.age.assign(age.astype("float32"))
         self.rate.assign((self.first_rate * np.where(linear, 1.0, 0.5 ** (age // quarter))).astype("float32"))
         self.chosen.assign(min(range(self.members), key=lambda member: (errors[member], losses[member])))
+
+    def _padded(self, words):
+        """Returns word numbers (batch, ..., words) with those behind a sentence's end filled up to the longest sentence."""
+        missing = ops.logical_and(words == 0, ops.arange(words.shape[-1]) < self.padded_to)
+        return ops.where(missing, self.empty_word, words)
 
     def _tables(self, vectors):
         """Returns (..., tables * members, units) as (..., tables, members, units)."""

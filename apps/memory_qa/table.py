@@ -14,9 +14,6 @@ from training.config import UserError
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
 """percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""
 
-_UNITS = 20
-_EPOCHS = 120  # 20 of them before the softmax comes in
-_RESTARTS = 10
 _FREE = ("tasks", "name", "resume", "debug")
 """settings that may change between two parts of a table"""
 
@@ -24,7 +21,6 @@ _FREE = ("tasks", "name", "resume", "debug")
 def run(app, config):
     """Trains one network a task, each the best of `restarts` by validation, and prints and keeps the errors.
 
-    What the command line leaves open is as in the paper: 20 units, 10 restarts, 100 epochs after the linear start.
     A task that is done is kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
@@ -32,9 +28,6 @@ def run(app, config):
     """
     if config.model != "memn2n":
         raise UserError(f"table is the experiment of memn2n; train {config.model} on one task with --tasks")
-    plain = app.defaults(config.model, config.dataset)
-    own = {"units": _UNITS, "epochs": _EPOCHS, "restarts": _RESTARTS}
-    config = dataclasses.replace(config, **{name: value for name, value in own.items() if getattr(config, name) == plain[name]})
     path = pathlib.Path(config.runs) / "memory_qa" / f"{config.name or 'table'}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from apps import memory_qa
 from apps.memory_qa import data, evaluation, memn2n, serving, table
-from training import UserError, config
+from training import UserError, cli, config
 from training.data import Spec
 
 NAMES = ["where", "who"]
@@ -158,6 +158,17 @@ def test_what_a_story_leaves_empty_takes_part_in_the_softmax():
     np.testing.assert_allclose(attention[..., 0], 1 / 40, rtol=1e-5)
 
 
+def test_padded_sentences_end_in_the_word_of_empty_places():
+    own, padded = network(linear_start=False), network(linear_start=False, padded=True)
+    words = tf.constant([[3, 4, 0, 0, 0], [5, 6, 7, 8, 9], [0, 0, 0, 0, 0]])  # the longest sentence of the set has four
+    assert np.asarray(padded._padded(words)).tolist() == [[3, 4, 10, 10, 0], [5, 6, 7, 8, 9], [10, 10, 10, 10, 0]]
+    np.testing.assert_array_equal(own._padded(words), words)
+    inputs, _ = batch()
+    wide = {"story": tf.pad(inputs["story"], [[0, 0], [0, 0], [0, 9]]), "question": tf.pad(inputs["question"], [[0, 0], [0, 2]])}
+    for model in (own, padded):
+        np.testing.assert_allclose(model(inputs)[0], model(wide)[0], rtol=1e-5, atol=1e-6)
+
+
 def test_without_softmax_the_hops_are_linear_in_the_question():
     """The mark of the linear start: twice the first query gives, in one hop, twice the output."""
     model = network(hops=1)
@@ -215,6 +226,16 @@ def test_requests_are_files_or_questions(tmp_path):
     for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "no file")):
         with pytest.raises(UserError, match=words):
             serving.request([str(tmp_path / name)])
+
+
+def test_the_table_has_settings_of_its_own_that_flags_change(monkeypatch):
+    asked = []
+    monkeypatch.setattr(table, "run", lambda app, config: asked.append(config))
+    for flags in ([], ["--units", "50", "--padded", "False"]):
+        cli.main(memory_qa, ["table", *flags])
+    plain, changed = asked
+    assert (plain.units, plain.epochs, plain.restarts, plain.padded, plain.hops) == (20, 120, 10, True, 3)
+    assert (changed.units, changed.epochs, changed.restarts, changed.padded) == (50, 120, 10, False)
 
 
 def test_the_table_goes_on_where_it_was_stopped(tmp_path, capsys):
