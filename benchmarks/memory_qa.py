@@ -4,7 +4,7 @@
     python benchmarks/memory_qa.py restarts
 
 joint:    3 hops, 50 units, position encoding, times with noise, one network, over all tasks together; the peer reads memories
-          of one size, as a plain program does
+          of one size, and bounds the norm of all gradients at once, as a plain program does
 restarts: ten networks as one program and one alone: above a ratio of 0.1, ten at once are faster than ten one after another
 
 With BABI=DATA the stories are bAbI's, from DATA/babi; otherwise those of the embedded simulated world.
@@ -69,6 +69,8 @@ def torch(arrays):
             self.times = pytorch.nn.ModuleList(pytorch.nn.Embedding(times, UNITS, padding_idx=0) for _ in range(HOPS + 1))
             for table in [*self.words, *self.times]:
                 pytorch.nn.init.normal_(table.weight, std=0.1)
+                table.weight.data[0] = 0
+            self.empty = pytorch.nn.Parameter(0.1 * pytorch.randn(UNITS))
 
         def forward(self, story, question):
             mask = (story != 0).any(-1)
@@ -76,12 +78,14 @@ def torch(arrays):
             slots = pytorch.rand(len(story), memories + int(np.ceil(NOISE * memories))).argsort(1)
             slots = slots[:, :memories].sort(1).values + 1
             ago = pytorch.where(mask, slots.gather(1, (ago - 1).clamp(min=0)), 0)
-            weights = _position(story)
+            weights, last = _position(story), 2 * pytorch.arange(1, UNITS + 1) / UNITS
             u = (self.words[0](question) * _position(question)).sum(1)
             for hop in range(HOPS):
-                keys = (self.words[hop](story) * weights).sum(2) + self.times[hop](ago)
-                values = (self.words[hop + 1](story) * weights).sum(2) + self.times[hop + 1](ago)
-                scores = (keys * u[:, None]).sum(-1).masked_fill(~mask, -1e30)
+                keys = (self.words[hop](story) * weights).sum(2) + last * self.times[hop](ago)
+                values = (self.words[hop + 1](story) * weights).sum(2) + last * self.times[hop + 1](ago)
+                if hop == HOPS - 1:
+                    values = values + (~mask)[..., None] * last * self.empty
+                scores = (keys * u[:, None]).sum(-1)  # 0 in empty places
                 u = u + (scores.softmax(1)[..., None] * values).sum(1)
             return u @ self.words[HOPS].weight.T
 

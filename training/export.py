@@ -128,6 +128,11 @@ def answer(version, inputs, signature="serving_default"):
     return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
+def any_size(tensor):
+    """Returns a tensor whose signature leaves every axis open, so that a system of other sizes can be the next version."""
+    return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None] * len(tensor.shape))
+
+
 def describe(version):
     """Returns {signature: {"inputs": {name: (dtype name, shape)}, "outputs": …}} of a version, without loading it.
 

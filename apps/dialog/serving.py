@@ -19,7 +19,7 @@ import pathlib
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
-from training import UserError
+from training import UserError, export
 
 PREDICT = "explain"
 """the signature that answers `predict`"""
@@ -62,11 +62,8 @@ def signatures(model, config, info):
         lines, failed, attention, answer = responses(history)
         said = lines["text"].with_values(tf.strings.join([lines["speaker"].values, lines["text"].values], ": "))
         shown = _padded(said[:, :-1], model.memories)
-        answer["lines"] = tf.where(failed[:, tf.newaxis], "", shown)
-        attention = tf.where(failed[:, tf.newaxis, tf.newaxis], 0.0, attention)
-        # memories and hops belong to the system, and one may replace another: the signature leaves them open
-        answer["attention"] = tf.raw_ops.PlaceholderWithDefault(input=attention, shape=(None, None, None))
-        answer["lines"] = tf.raw_ops.PlaceholderWithDefault(input=answer["lines"], shape=(None, None))
+        answer["lines"] = export.any_size(tf.where(failed[:, tf.newaxis], "", shown))
+        answer["attention"] = export.any_size(tf.where(failed[:, tf.newaxis, tf.newaxis], 0.0, attention))
         return answer
 
     inputs = {"history": tf.TensorSpec((None,), tf.string)}

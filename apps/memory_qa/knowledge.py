@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow as tf
 
-from training import data, text
+from training import data, export, text
 from training.config import UserError
 
 TOPIC = "<topic>"
@@ -278,8 +278,8 @@ def signatures(model, config, info):
             "score": tf.where(error == "", tf.reduce_max(tf.nn.softmax(logits), axis=1), 0.0),
             "unknown_words": tf.strings.reduce_join(missing, axis=1, separator=" "),
             "error": error,
-            "sentences": reader.sentences(read),
-            "attention": attention[:, :, member],
+            "sentences": export.any_size(reader.sentences(read)),
+            "attention": export.any_size(attention[:, :, member]),
         }
 
     def serve(story, question):

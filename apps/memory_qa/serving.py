@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from apps import memory_qa
 from apps.memory_qa import knowledge
-from training import text
+from training import export, text
 from training.config import UserError
 
 PREDICT = "explain"
@@ -54,8 +54,8 @@ def signatures(model, config, info):
             "score": tf.where(error == "", tf.reduce_max(scores, axis=-1), 0.0),
             "unknown_words": _unknown(vocabulary, tf.concat([sentence_words.merge_dims(1, 2), question_words], axis=1)),
             "error": error,
-            "sentences": sentences.to_tensor(shape=[None, memories]),
-            "attention": attention[:, :, member],
+            "sentences": export.any_size(sentences.to_tensor(shape=[None, memories])),
+            "attention": export.any_size(attention[:, :, member]),
         }
 
     def serve(story, question):

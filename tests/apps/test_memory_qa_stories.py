@@ -216,6 +216,16 @@ def test_what_a_client_gets():
     assert answer["unknown_words"][2] == b"zebra" and answer["unknown_words"][0] == b"where"
 
 
+def test_a_network_of_other_sizes_can_be_the_next_version():
+    info = {"words": ["", "<unknown>", *"abcdefgh"]}
+    signatures = []
+    for sizes in (dict(memory_size=5, hops=2), dict(memory_size=9, hops=3)):
+        explain, inputs = serving.signatures(network(memories=5, **sizes), settings(**sizes), info)["explain"]
+        signatures.append(tf.function(explain).get_concrete_function(**inputs).structured_outputs)
+    first, second = ({name: (spec.shape.as_list(), spec.dtype) for name, spec in outputs.items()} for outputs in signatures)
+    assert first == second and first["attention"][0] == [None, None, None] and first["sentences"][0] == [None, None]
+
+
 def test_requests_are_files_or_questions(tmp_path):
     file = tmp_path / "story.txt"
     file.write_text("Mary went home.\n\nWhere is Mary?\n")
