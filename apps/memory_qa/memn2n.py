@@ -14,6 +14,8 @@ _LARGEST_GRADIENT = 40.0
 """by the largest singular value of a matrix's gradient"""
 _SIZES = (8, 16, 32)
 """sentences: shorter stories are read from a memory of so many"""
+_EMPTY = 1
+"""the word that stands in empty places: the unknown one, which no training story has"""
 LINEAR_EPOCHS = 20
 """of a linear start, or a quarter of all epochs if that is less"""
 
@@ -35,9 +37,10 @@ class MemN2N(keras.Model):
 
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
     are their own. A memory has `memory_size` places, and in each that a story leaves empty stands a word for that, as in the
-    authors' code. Its vector is 0 in all tables but the last, where it is learnt: where nothing fits the question little is
-    read, and how much is read counts. Without, a fifth of the questions for yes or no is answered wrong. With `padded` the
-    same word also fills up the sentences that are shorter than the longest one of the set.
+    authors' code; here it is also the word for all that training never shows. Its vector is 0 in all tables but the last,
+    where it is learnt: where nothing fits the question little is read, and how much is read counts. Without, a fifth of the
+    questions for yes or no is answered wrong. With `padded` the same word also fills up the sentences that are shorter than
+    the longest one of the set.
 
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
@@ -65,10 +68,9 @@ class MemN2N(keras.Model):
         self.places = memories
         self.sizes = [*(size for size in _SIZES if size < memories), memories]
         self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
-        self.empty_word = vocabulary_size  # behind all words
         self.padded_to = longest if config.padded else 0
         self.embed = layers.SentenceEmbedding(
-            vocabulary_size + 1, config.units, tables * self.members, config.encoding, name="embed")
+            vocabulary_size, config.units, tables * self.members, config.encoding, name="embed")
         self.times = layers.SentenceEmbedding(  # a time is the last word of its sentence
             self.time_index.largest(memories) + 1, config.units, tables * self.members, config.encoding, name="times")
         for layer in (self.embed, self.times):
@@ -76,14 +78,14 @@ class MemN2N(keras.Model):
         self.hops.build((None, self.members, self.units), (None, memories + 1, tables, self.members, self.units))
         if not self.adjacent:
             self.embed_question = layers.SentenceEmbedding(
-                vocabulary_size + 1, config.units, self.members, config.encoding, name="embed_question")
+                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
             self.embed_question.build((None, 1))
             self.answer_table = self.add_weight(
                 name="answer_table", shape=(vocabulary_size, self.members, self.units),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
         # of the empty word only the last table's vector is trained
         self.is_trained = np.ones(self.embed.table.shape, "float32")
-        self.is_trained[self.empty_word, :-self.members] = 0
+        self.is_trained[_EMPTY, :-self.members] = 0
         self.embed.table.assign(self.embed.table * self.is_trained)
 
         def state(name, start, dtype="float32"):
@@ -116,7 +118,7 @@ class MemN2N(keras.Model):
         story = ops.cast(story, "int32")
         mask = ops.any(story != 0, axis=-1)
         ago = self.time_index(mask, training=training)
-        empty = ops.broadcast_to(self.empty_word * ops.eye(1, story.shape[2], dtype="int32"), ops.shape(story[:, :1]))
+        empty = ops.broadcast_to(_EMPTY * ops.eye(1, story.shape[2], dtype="int32"), ops.shape(story[:, :1]))
         sentences, ago = self._padded(ops.concatenate([story, empty], axis=1)), ops.pad(ago, ((0, 0), (0, 1)))
         mask = ops.cast(mask, "float32")
         copies = ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
@@ -130,7 +132,7 @@ class MemN2N(keras.Model):
     def response(self, u):
         """R: returns the logits of all words, (batch, members, words)."""
         if self.adjacent:
-            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:-1, -1]
+            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:, -1]
         else:
             table = self.answer_table
         return ops.cast(ops.einsum("bmu,vmu->bmv", u, ops.cast(table, u.dtype)), "float32")
@@ -183,7 +185,7 @@ class MemN2N(keras.Model):
     def _padded(self, words):
         """Returns word numbers (batch, ..., words) with those behind a sentence's end filled up to the longest sentence."""
         missing = ops.logical_and(words == 0, ops.arange(words.shape[-1]) < self.padded_to)
-        return ops.where(missing, self.empty_word, words)
+        return ops.where(missing, _EMPTY, words)
 
     def _tables(self, vectors):
         """Returns (..., tables * members, units) as (..., tables, members, units)."""

@@ -89,19 +89,19 @@ def test_networks_side_by_side_have_rates_of_their_own():
     model.rate.assign([0.0, 1.0, 1.0])
     before = model.embed.table.numpy()
     model.train_step(batch())
-    moved = np.abs(model.embed.table.numpy() - before).reshape(11, 3, 3, 6).max(axis=(0, 1, 3))
+    moved = np.abs(model.embed.table.numpy() - before).reshape(10, 3, 3, 6).max(axis=(0, 1, 3))
     assert moved[0] == 0 and (moved[1:] > 1e-4).all()
 
 
 def test_a_network_beside_others_learns_as_it_does_alone():
     three, alone = (network(restarts=n, noise=0.0, linear_start=False) for n in (3, 1))
-    tables = three.embed.table.numpy().reshape(11, 3, 3, 6), three.times.table.numpy().reshape(-1, 3, 3, 6)
+    tables = three.embed.table.numpy().reshape(10, 3, 3, 6), three.times.table.numpy().reshape(-1, 3, 3, 6)
     for layer, values in zip((alone.embed, alone.times), tables):
         layer.table.assign(values[:, :, 1])
     for model in (three, alone):
         for _ in range(3):
             model.train_step(batch())
-    np.testing.assert_allclose(three.embed.table.numpy().reshape(11, 3, 3, 6)[:, :, 1], alone.embed.table.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(three.embed.table.numpy().reshape(10, 3, 3, 6)[:, :, 1], alone.embed.table.numpy(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("tying", ["adjacent", "layer_wise"])
@@ -118,16 +118,16 @@ def test_the_gradient_of_each_matrix_is_scaled_to_norm_40(tying):
             rate = (1.0, 0.5)[matrix % 2]
             expected = given[:, matrix] * rate / max(1, np.linalg.norm(given[:, matrix], 2) / 40)
             if places == tables and matrix < given.shape[1] - 2:
-                expected[10] = 0  # the word of empty places, of all tables but the last
+                expected[1] = 0  # the word of empty places, of all tables but the last
             np.testing.assert_allclose(found[:, matrix], expected, rtol=2e-3, atol=1e-6)
 
 
 def test_only_the_last_table_learns_what_an_empty_place_says():
     model = network(linear_start=False)
-    before = model.embed.table.numpy()[10]
+    before = model.embed.table.numpy()[1]
     for _ in range(2):
         model.train_step(batch())
-    after = model.embed.table.numpy()[10]
+    after = model.embed.table.numpy()[1]
     assert not before[:-1].any() and not after[:-1].any() and (after[-1] != before[-1]).all()
 
 
@@ -161,7 +161,7 @@ def test_what_a_story_leaves_empty_takes_part_in_the_softmax():
 def test_padded_sentences_end_in_the_word_of_empty_places():
     own, padded = network(linear_start=False), network(linear_start=False, padded=True)
     words = tf.constant([[3, 4, 0, 0, 0], [5, 6, 7, 8, 9], [0, 0, 0, 0, 0]])  # the longest sentence of the set has four
-    assert np.asarray(padded._padded(words)).tolist() == [[3, 4, 10, 10, 0], [5, 6, 7, 8, 9], [10, 10, 10, 10, 0]]
+    assert np.asarray(padded._padded(words)).tolist() == [[3, 4, 1, 1, 0], [5, 6, 7, 8, 9], [1, 1, 1, 1, 0]]
     np.testing.assert_array_equal(own._padded(words), words)
     inputs, _ = batch()
     wide = {"story": tf.pad(inputs["story"], [[0, 0], [0, 0], [0, 9]]), "question": tf.pad(inputs["question"], [[0, 0], [0, 2]])}
