@@ -28,7 +28,6 @@ def check_layer(make, inputs, reference, folder, *, training=False, masks=None, 
     always_float32: results are float32, and the same, under every policy
     rows_depend_on_batch: a row alone gives another result, as batch statistics do
     draws: random, with other numbers for a row alone, and under XLA, which has a generator of its own
-    draws: random, with other numbers for a row alone, and under XLA, which has a generator of its own
 
     Raises:
         AssertionError: starts with the promise that is broken: value, shapes, config, masks, rows, precision,
