@@ -77,7 +77,7 @@ def defaults(model, dataset):
         return values | dict(epochs=20, learning_rate=2e-3)
     values |= dict(hops=3)
     if model == "key_value":
-        return values | dict(hops=2, units=100, epochs=15, learning_rate=3e-3,
+        return values | dict(hops=2, units=100, epochs=3 if dataset.startswith("metaqa") else 15, learning_rate=3e-3,
                              memory="triple" if is_knowledge else "sentence")
     # 20 of the epochs, or a quarter of fewer than 80, are for the linear start
     values |= dict(epochs=80, tying="adjacent", encoding="position", padded=False, noise=0.1, linear_start=True,
