@@ -55,3 +55,15 @@ class MemoryHop(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config()
+
+
+def with_empty_places(mask, places):
+    """Returns how many memories each entry stands for where one more entry stands for all places that are left empty.
+
+    Shape:
+        mask:    (batch, memories) number, 1 for a memory that is there; `places` at most in a row
+        returns: (batch, memories + 1)
+
+    Source: the code of Sukhbaatar et al., 2015, whose memory always has all its places.
+    """
+    return ops.concatenate([mask, places - ops.sum(mask, axis=1, keepdims=True)], axis=1)

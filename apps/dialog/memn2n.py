@@ -73,15 +73,14 @@ class MemN2N(Selector):
         mask = ops.any(history != 0, axis=-1)
         ago = self.time_index(mask, training=training)
         memory = (self.embed(history) + self.times(ago[..., None]))[:, :, 0]
-        mask = ops.cast(mask, memory.dtype)
-        empty = self.memories - ops.sum(mask, axis=1, keepdims=True)
-        return ops.pad(memory, ((0, 0), (0, 1), (0, 0))), ops.concatenate([mask, empty], axis=1)
+        copies = layers.memory_hop.with_empty_places(ops.cast(mask, memory.dtype), self.memories)
+        return ops.pad(memory, ((0, 0), (0, 1), (0, 0))), copies
 
-    def output_features(self, u, memory, mask):
+    def output_features(self, u, memory, copies):
         """O: returns the vector after the last hop (batch, units) and attention (batch, hops, memories)."""
         attentions = []
         for _ in range(self.hops):
-            read, attention = self.hop(u, memory, memory, mask)
+            read, attention = self.hop(u, memory, memory, copies)
             u = u + self.rotation(read)
             attentions.append(attention[:, :-1])
         return u, ops.stack(attentions, axis=1)
@@ -103,6 +102,6 @@ class MemN2N(Selector):
         return ops.cast(logits, "float32"), ops.cast(attention, "float32")
 
     def _read(self, inputs, training=False):
-        memory, mask = self.generalization(inputs["history"], training)
-        u, attention = self.output_features(self.input_features(inputs["query"]), memory, mask)
+        u, attention = self.output_features(
+            self.input_features(inputs["query"]), *self.generalization(inputs["history"], training))
         return self.response(u, inputs["entities"]), attention

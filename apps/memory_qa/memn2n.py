@@ -84,7 +84,7 @@ class MemN2N(keras.Model):
                 name="answer_table", shape=(vocabulary_size, self.members, self.units),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
         # of the empty word only the last table's vector is trained
-        self.is_trained = np.ones(self.embed.table.shape, "float32")
+        self.is_trained = np.ones((*self.embed.table.shape[:2], 1), "float32")
         self.is_trained[_EMPTY, :-self.members] = 0
         self.embed.table.assign(self.embed.table * self.is_trained)
 
@@ -120,8 +120,7 @@ class MemN2N(keras.Model):
         ago = self.time_index(mask, training=training)
         empty = ops.broadcast_to(_EMPTY * ops.eye(1, story.shape[2], dtype="int32"), ops.shape(story[:, :1]))
         sentences, ago = self._padded(ops.concatenate([story, empty], axis=1)), ops.pad(ago, ((0, 0), (0, 1)))
-        mask = ops.cast(mask, "float32")
-        copies = ops.concatenate([mask, self.places - ops.sum(mask, axis=1, keepdims=True)], axis=1)
+        copies = layers.memory_hop.with_empty_places(ops.cast(mask, "float32"), self.places)
         return self._tables(self.embed(sentences) + self.times(ago[..., None])), copies
 
     def output_features(self, u, memory, copies):

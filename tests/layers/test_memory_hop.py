@@ -80,6 +80,35 @@ def test_an_entry_that_counts_three_times_is_three_memories(linear):
     np.testing.assert_allclose(attention[..., 2], 3 * p[..., 8], rtol=1e-5)
 
 
+def with_empty(inputs, places):
+    """Returns the arguments with one entry more, which holds nothing and stands for all places that are left."""
+    nothing = {name: np.pad(inputs[name], ((0, 0), (0, 1), (0, 0), (0, 0))) for name in ("keys", "values")}
+    mask = layers.memory_hop.with_empty_places(inputs["mask"].astype("float32"), places)
+    return inputs | nothing | {"mask": np.asarray(mask)}
+
+
+def test_empty_places_are_memories_that_hold_nothing():
+    """The same answer as from a memory in which the empty places are there and all zero."""
+    inputs = some_inputs(memories=7)
+    padded = {name: np.concatenate([value * inputs["mask"][:, :, None, None], np.zeros((4, 3, 3, 5), "float32")], axis=1)
+              for name, value in inputs.items() if name in ("keys", "values")}
+    output, attention = hop(with_empty(inputs, 10))
+    expected, p = hop(inputs, **padded, mask=np.ones((4, 10), bool))
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(attention[..., :7], p[..., :7] * inputs["mask"][:, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [300, -300])
+def test_empty_places_and_huge_scores(size):
+    """One that fits well is read whole; where none fits nothing is read, unless there is no empty place."""
+    inputs = some_inputs()
+    inputs["keys"][:] = size * np.sign(inputs["query"][:, None]) * np.abs(inputs["keys"])
+    output, attention = hop(with_empty(inputs, 7))
+    assert np.isfinite(output).all()
+    whole = np.array([size > 0, True, size > 0, False])
+    np.testing.assert_allclose(attention[..., :7].sum(axis=-1), np.tile(whole[:, None], 3), atol=1e-5)
+
+
 def test_linear_says_which_networks_have_no_softmax():
     inputs = some_inputs()
     soft, mixed = hop(inputs), hop(inputs, linear=np.array([True, False, True]))
