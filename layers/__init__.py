@@ -3,9 +3,14 @@ from layers.anchors import Anchors
 from layers.batch_normalization import BatchNormalization
 from layers.box_coder import BoxCoder
 from layers.box_matcher import BoxMatcher
+from layers.dropout import ClassicDropout, InvertedDropout
+from layers.elu import ELU
 from layers.feature_pyramid import FeaturePyramid
 from layers.key_value_hop import KeyValueHop
+from layers.local_response_normalization import LocalResponseNormalization
 from layers.match_type import MatchType
+from layers.maxout import Maxout
+from layers.maxout_conv2d import MaxoutConv2D
 from layers.memory_hop import MemoryHop
 from layers.memory_hops import MemoryHops
 from layers.non_max_suppression import NonMaxSuppression
@@ -14,9 +19,13 @@ from layers.roi_align import RoIAlign
 from layers.roi_pooling import RoIPooling
 from layers.sampler import BalancedSampler
 from layers.sentence_embedding import SentenceEmbedding
+from layers.subsampling import Subsampling
+from layers.table_conv2d import LENET5_TABLE, TableConv2D
 from layers.time_index import TimeIndex
 
 __all__ = [
-    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "FeaturePyramid", "KeyValueHop", "MatchType",
-    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding", "TimeIndex",
+    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
+    "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout", "MaxoutConv2D",
+    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
+    "Subsampling", "TableConv2D", "TimeIndex",
 ]

@@ -141,6 +141,24 @@ def in_memory(arrays, batch_size, seed, lengths=None):
     return batches
 
 
+def augmented(batches, function, seed):
+    """Returns `batches(epoch, skip, context)` whose inputs and targets went through function(inputs, targets, seed).
+
+    It gets a whole batch of one replica at a time, which costs a fraction of what single examples cost; its `seed` (2,) is
+    for `tf.random.stateless_*` and a function of (seed, epoch, step).
+    """
+    function = tf.function(function)
+
+    def changed(epoch, skip, context):
+        order = np.random.SeedSequence([seed, epoch, context.input_pipeline_id, 1]).generate_state(1)[0]  # not that of the order
+        first = skip * context.num_replicas_in_sync // context.num_input_pipelines
+        data = batches(epoch, skip, context).enumerate(first)
+        return data.map(lambda step, batch: function(*batch, tf.stack([tf.constant(int(order), tf.int64), step])),
+                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return changed
+
+
 def _full_batches(count, batch_size):
     if count < batch_size:
         raise UserError(f"the training split has {count} examples, fewer than one batch of {batch_size}: "
@@ -179,6 +197,27 @@ def builder(name, config):
         if not part.num_examples:
             raise UserError(f"the {split} split of {name} holds no example")
     return found
+
+
+def parts(prepared):
+    """Returns TFDS's names of the parts to train, choose and judge on.
+
+    A set without a labelled test split is judged on validation and chosen on a slice of train.
+
+    Raises:
+        UserError: it has no train split.
+    """
+    names = {name for name, split in prepared.info.splits.items() if split.num_examples}
+    if prepared.name == "coco":
+        names.discard("test")  # its labels are kept secret
+    if {"train", "validation", "test"} <= names:
+        return {"train": "train", "validation": "validation", "test": "test"}
+    judged = next((name for name in ("test", "validation") if name in names), None)
+    if "train" not in names:
+        raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none at all'}")
+    if judged is None:
+        return {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
+    return {"train": "train[:90%]", "validation": "train[90%:]", "test": judged}
 
 
 def read(prepared, split, **options):

@@ -69,6 +69,8 @@ def _train(app, config, strategy, folder, chief):
     if chief:
         pipelines.save_spec(spec, folder / "spec.json")
         watching.append(tensorboard.TensorBoard(folder, batch_size=config.batch_size))
+        monitors = _module(app, "monitors", optional=True)
+        watching += monitors.callbacks(model, splits, config, folder) if monitors else []
     else:
         watching = []
 

@@ -132,6 +132,13 @@ def hparams(folder, config, metrics):
     writer.close()
 
 
+def scalars(folder, values, step):
+    """Writes numbers: {name: float}."""
+    with _writing(folder, step):
+        for name, value in values.items():
+            tf.summary.scalar(name, value)
+
+
 def images(folder, pictures, step):
     """Writes pictures: {name: uint8 (n, height, width, 3) or (height, width, 3)}."""
     with _writing(folder, step):

@@ -26,7 +26,7 @@ def datasets(config):
     """
     prepared = data.builder(config.dataset, config)
     class_names = _class_names(prepared)
-    parts = _splits(prepared)
+    parts = data.parts(prepared)
     train = _examples(prepared, parts["train"])
     fits = _fits_in_memory(train, prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
@@ -54,24 +54,6 @@ def _judged(prepared, split, config):
     return data.batched(
         examples, lambda example, seed: _judged_element(_decode(prepared, example), config.image_size, most),
         config.batch_size)
-
-
-def _splits(prepared):
-    """Returns TFDS's names of the parts to train, choose and judge on.
-
-    A set without a labelled test split is judged on validation and chosen on a slice of train.
-    """
-    names = {name for name, split in prepared.info.splits.items() if split.num_examples}
-    if prepared.name == "coco":
-        names.discard("test")  # its labels are kept secret
-    if {"train", "validation", "test"} <= names:
-        return {"train": "train", "validation": "validation", "test": "test"}
-    judged = next((name for name in ("test", "validation") if name in names), None)
-    if "train" not in names:
-        raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none at all'}")
-    if judged is None:
-        return {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
-    return {"train": "train[:90%]", "validation": "train[90%:]", "test": judged}
 
 
 def _class_names(prepared):

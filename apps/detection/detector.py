@@ -5,7 +5,7 @@ from keras import ops
 
 import layers
 from layers import boxes
-from training import strategies
+from training import optimizers, strategies
 
 DETECTIONS = 100
 """detections per image that an answer has room for"""
@@ -108,9 +108,4 @@ def optimizer(config, steps):
     The papers take SGD with momentum over a pretrained network and long schedules; from random weights in minutes
     AdamW gets further.
     """
-    warmup = max(1, min(500, steps // 10))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=config.learning_rate, warmup_steps=warmup)
-    made = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    return made
+    return optimizers.make("adam", optimizers.falling(config.learning_rate, steps), weight_decay=config.weight_decay)

@@ -13,7 +13,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import UserError, images
+from training import image_serving, images
+from training.image_serving import request  # noqa: F401  a part of this module's contract
 
 DETECTIONS = 100
 _DRAWN_SCORE = 0.3
@@ -32,8 +33,8 @@ def signatures(model, config, info):
     names = tf.constant([*info["class_names"], ""])
 
     def serving_default(image_bytes):
-        fitted, sides, scales, errors = _fitted(image_bytes, size)
-        found = _at_least_one(model.detect, fitted)
+        fitted, sides, scales, errors = image_serving.fitted(image_bytes, size)
+        found = image_serving.at_least_one(model.detect, fitted)
         failed = tf.strings.length(errors) > 0
         count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
         is_detection = tf.range(DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
@@ -52,8 +53,8 @@ def signatures(model, config, info):
         }
 
     def embed(image_bytes):
-        fitted, _, _, errors = _fitted(image_bytes, size)
-        features = _at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
+        fitted, _, _, errors = image_serving.fitted(image_bytes, size)
+        features = image_serving.at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
         features = tf.where(tf.strings.length(errors)[:, tf.newaxis] > 0, 0.0, features["features"])
         # the width belongs to the system, and one system may replace another: the signature leaves it open
         features = tf.raw_ops.PlaceholderWithDefault(input=features, shape=(None, None))
@@ -64,31 +65,8 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}: two small images, one of them enlarged and one shrunk."""
-    random = np.random.default_rng(0)
-    small, large = (random.integers(0, 256, (side, side + 8, 3), np.uint8)
-                    for side in (config.image_size // 2, config.image_size * 2))
-    image_bytes = [tf.io.encode_jpeg(large).numpy(), tf.io.encode_png(small).numpy()]
-    return {name: {"image_bytes": image_bytes} for name in ("serving_default", "embed")}
-
-
-def request(paths):
-    """Returns what `serving_default` takes for files.
-
-    Raises:
-        UserError: no file, or one that cannot be read.
-    """
-    if not paths:
-        raise UserError("name at least one image file")
-    contents = []
-    for path in map(pathlib.Path, paths):
-        try:
-            contents.append(path.read_bytes())
-        except IsADirectoryError:
-            raise UserError(f"{path} is a folder: name the images in it") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    return {"image_bytes": contents}
+    """Returns {signature: {input name: value}}."""
+    return {name: image_serving.warmup(config.image_size) for name in ("serving_default", "embed")}
 
 
 def present(paths, answer, folder):
@@ -98,7 +76,7 @@ def present(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, _names(paths))):
+    for row, (path, name) in enumerate(zip(paths, image_serving.answer_names(paths))):
         found = _row(answer, row)
         document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
         text = json.dumps(document, indent=2, ensure_ascii=False)
@@ -117,25 +95,6 @@ def present(paths, answer, folder):
           f"drawn where the score is {_DRAWN_SCORE} or more")
 
 
-def _fitted(image_bytes, size):
-    """Returns images (batch, size, size, 3), sides (batch, 2) int32 and scales (batch,) float32, errors (batch,)."""
-    def fit(one):
-        image, error = images.decode_or_error(one)
-        fitted, scale = images.fit_square(image, size)
-        return fitted, tf.shape(image)[:2], scale, error
-
-    return tf.map_fn(fit, image_bytes, fn_output_signature=(
-        tf.TensorSpec((size, size, 3), tf.float32), tf.TensorSpec((2,), tf.int32),
-        tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))
-
-
-def _at_least_one(function, batch):
-    """Calls `function` on a batch of any size: networks need not know batches of none."""
-    count = tf.shape(batch)[0]
-    filled = tf.cond(count > 0, lambda: batch, lambda: tf.zeros((1, *batch.shape[1:]), batch.dtype))
-    return {name: value[:count] for name, value in function(filled).items()}
-
-
 def _coarsest(levels):
     level = min(levels, key=lambda level: level.shape[1] * level.shape[2])
     return tf.reduce_mean(tf.cast(level, tf.float32), (1, 2))
@@ -143,18 +102,6 @@ def _coarsest(levels):
 
 def _rows(value, shape):
     return tf.ensure_shape(value, (None, *shape))
-
-
-def _names(paths):
-    """Returns a name for each file's answer; files of one name in several folders are numbered."""
-    names = []
-    for path in paths:
-        stem = pathlib.Path(path).stem
-        name, number = stem, 2
-        while name in names:
-            name, number = f"{stem}-{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _row(answer, row):

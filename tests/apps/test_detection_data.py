@@ -1,6 +1,4 @@
 """What detectors are fed: geometry, padding, augmentation, and sets of others mapped to the same elements."""
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -308,25 +306,3 @@ def test_a_set_without_boxes_is_refused(tmp_path):
         split_datasets={"train": tf.data.Dataset.from_tensors({"number": tf.constant(1, tf.int64)})})
     with pytest.raises(training.UserError, match="mnist is no detection set"):
         detection_data.datasets(resolved(tmp_path, dataset="mnist"))
-
-
-@pytest.mark.parametrize("splits, parts", [
-    ({"train", "validation", "test"}, ("train", "validation", "test")),
-    ({"train", "test"}, ("train[:90%]", "train[90%:]", "test")),
-    ({"train", "validation"}, ("train[:90%]", "train[90%:]", "validation")),
-    ({"train"}, ("train[:80%]", "train[80%:90%]", "train[90%:]")),
-])
-def test_what_is_trained_chosen_and_judged_on(splits, parts):
-    @dataclasses.dataclass
-    class Part:
-        num_examples: int = 10
-
-    @dataclasses.dataclass
-    class Prepared:
-        name = "own"
-        info: object
-
-    info = type("Info", (), {"splits": {split: Part() for split in splits}})
-    assert tuple(detection_data._splits(Prepared(info)).values()) == parts
-    with pytest.raises(training.UserError, match="has no train split, only test"):
-        detection_data._splits(Prepared(type("Info", (), {"splits": {"test": Part()}})))

@@ -1,4 +1,5 @@
 """Order, augmentation seeds, sharding and caching of batches, and data sets by name."""
+import dataclasses
 import socket
 
 import numpy as np
@@ -327,3 +328,43 @@ def test_a_slice_without_examples_is_refused(tmp_path):
     prepared = data.builder("mnist", training.Config(data_dir=str(tmp_path)))
     with pytest.raises(training.UserError, match="holds no example"):
         data.read(prepared, "train[:10%]")
+
+
+@pytest.mark.parametrize("splits, parts", [
+    ({"train", "validation", "test"}, ("train", "validation", "test")),
+    ({"train", "test"}, ("train[:90%]", "train[90%:]", "test")),
+    ({"train", "validation"}, ("train[:90%]", "train[90%:]", "validation")),
+    ({"train"}, ("train[:80%]", "train[80%:90%]", "train[90%:]")),
+])
+def test_what_is_trained_chosen_and_judged_on(splits, parts):
+    @dataclasses.dataclass
+    class Part:
+        num_examples: int = 10
+
+    @dataclasses.dataclass
+    class Prepared:
+        name = "own"
+        info: object
+
+    info = type("Info", (), {"splits": {split: Part() for split in splits}})
+    assert tuple(data.parts(Prepared(info)).values()) == parts
+    with pytest.raises(training.UserError, match="has no train split, only test"):
+        data.parts(Prepared(type("Info", (), {"splits": {"test": Part()}})))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_what_is_done_to_a_batch_is_a_function_of_seed_epoch_and_step(replicas):
+    context = tf.distribute.InputContext(num_replicas_in_sync=replicas)
+
+    def marked(inputs, targets, seed):
+        return inputs, targets | {"batch_draw": tf.random.stateless_uniform([], seed)}
+
+    def draws(epoch, skip, seed=7):
+        batches = data.augmented(data.shuffled(numbers(), with_draw, 4, seed=7), marked, seed)
+        return [float(targets["batch_draw"]) for _, targets in batches(epoch, skip, context)]
+
+    whole = draws(0, 0)
+    assert len(set(whole)) == len(whole) == 5 * replicas
+    assert draws(0, 0) == whole
+    assert draws(0, 3) == whole[3 * replicas:]
+    assert not set(draws(1, 0)) & set(whole) and not set(draws(0, 0, seed=8)) & set(whole)

@@ -1,5 +1,6 @@
 """Annotated images from files that nobody has checked: their pixels, their boxes, and what is wrong with them."""
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -10,6 +11,8 @@ import sys
 import time
 import warnings
 import xml.etree.ElementTree
+import zipfile
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -246,6 +249,36 @@ def read(path):
     if len(content) > MAX_IMAGE_BYTES:
         raise UserError(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes")
     return content
+
+
+@contextlib.contextmanager
+def archive(path, instructions):
+    """Yields an open zip file, to be read in place and never unpacked.
+
+    Raises:
+        UserError: it is not there, which is answered with the instructions, or proves damaged, now or while it is read.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
+    try:
+        with zipfile.ZipFile(path) as opened:
+            yield opened
+    # zipfile documents the first two; damaged bytes lead it to the others
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, OSError, UnicodeDecodeError,
+            zlib.error) as error:
+        raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'it ends too early'}") from None
+
+
+def member(opened, name, max_bytes):
+    """Returns the bytes of a member of a zip file; raises UserError when there is none, or of more than `max_bytes`."""
+    try:
+        found = opened.getinfo(name)
+    except KeyError:
+        raise UserError(f"{opened.filename} holds no {name}") from None
+    if found.file_size > max_bytes:
+        raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, too many for what it is")
+    with opened.open(found) as file:
+        return file.read(found.file_size)
 
 
 def identity(folder, files):

@@ -1,7 +1,5 @@
 """BCCD: photographs of blood cells under a microscope, with boxes around them."""
 import pathlib
-import zipfile
-import zlib
 
 import tensorflow_datasets as tfds
 
@@ -33,37 +31,24 @@ class Bccd(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         path = pathlib.Path(dl_manager.manual_dir) / "bccd" / "BCCD.zip"
-        if not path.is_file():
-            raise UserError(f"{path} is not there: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
         return {split: self._generate_examples(path, part) for split, part in _SPLITS.items()}
 
     def _generate_examples(self, path, part):
         boxes = annotations.Boxes()
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = _member(archive, path, f"ImageSets/Main/{part}.txt").decode("utf-8", "replace").split()
-                if not names:
-                    raise UserError(f"{path}: ImageSets/Main/{part}.txt names no image")
-                for name in names:
-                    source = f"{path}: Annotations/{name}.xml"
-                    *size, objects = annotations.voc(_member(archive, path, f"Annotations/{name}.xml"), source)
-                    objects = [(label, box, False, is_difficult) for label, box, is_difficult in objects]
-                    number = int("".join(filter(str.isdigit, name)) or 0)
-                    image = _member(archive, path, f"JPEGImages/{name}.jpg")
-                    yield name, annotations.example(image, f"{path}: JPEGImages/{name}.jpg", f"{name}.jpg", number,
-                                                    size, objects, CLASS_NAMES, boxes)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
-            raise UserError(f"{path} cannot be read as a zip file: {error}") from None
+        with annotations.archive(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS) as archive:
+            names = _member(archive, f"ImageSets/Main/{part}.txt").decode("utf-8", "replace").split()
+            if not names:
+                raise UserError(f"{path}: ImageSets/Main/{part}.txt names no image")
+            for name in names:
+                source = f"{path}: Annotations/{name}.xml"
+                *size, objects = annotations.voc(_member(archive, f"Annotations/{name}.xml"), source)
+                objects = [(label, box, False, is_difficult) for label, box, is_difficult in objects]
+                number = int("".join(filter(str.isdigit, name)) or 0)
+                image = _member(archive, f"JPEGImages/{name}.jpg")
+                yield name, annotations.example(image, f"{path}: JPEGImages/{name}.jpg", f"{name}.jpg", number,
+                                                size, objects, CLASS_NAMES, boxes)
         boxes.report(f"bccd, {part}")
 
 
-def _member(archive, path, name):
-    """Returns the bytes of a member, read in place and never unpacked; no more than an image may have."""
-    try:
-        member = archive.getinfo(f"BCCD/{name}")
-    except KeyError:
-        raise UserError(f"{path} holds no BCCD/{name}") from None
-    if member.file_size > annotations.MAX_IMAGE_BYTES:
-        raise UserError(f"{path}: {name} unpacks to {member.file_size:,} bytes, too many for what it is")
-    with archive.open(member) as file:
-        return file.read(member.file_size)
+def _member(archive, name):
+    return annotations.member(archive, f"BCCD/{name}", annotations.MAX_IMAGE_BYTES)

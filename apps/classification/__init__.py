@@ -1,0 +1,100 @@
+"""Says what an image shows: one class out of several.
+
+    python -m apps.classification
+    python -m apps.classification --dataset mnist --model lenet5 --data-dir DATA
+    python -m apps.classification predict photo.jpg
+
+Data:    digits (embedded), cifar10_subset, image_folder, and TFDS's mnist, fashion_mnist and others with one label an image.
+Systems: resnet, lenet5, alexnet, vgg16, maxout, softmax.
+Result:  accuracy on the test split; see RESULTS.md.
+"""
+import dataclasses
+from typing import Literal
+
+import training
+
+SYSTEMS = {
+    "resnet": "C4: residual network (He et al., 2016)",
+    "lenet5": "C1: LeNet-5 (LeCun et al., 1998)",
+    "alexnet": "C2: AlexNet (Krizhevsky et al., 2012)",
+    "vgg16": "C3: VGG-16 (Simonyan and Zisserman, 2015)",
+    "maxout": "C5: maxout network with dropout (Goodfellow et al., 2013)",
+    "softmax": "baseline: softmax regression on pixels",
+}
+
+POSITIVE = ("image_size", "width", "blocks", "pieces")
+"""settings that must be above 0"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Config):
+    """Image classification."""
+
+    model: Literal["resnet", "lenet5", "alexnet", "vgg16", "maxout", "softmax"] = "resnet"
+    """the system to train"""
+    dataset: str = "digits"
+    """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
+    image_size: int | None = None
+    """side of the square that images are fitted into, in pixels"""
+    full_size: bool | None = None
+    """the paper's input, widths and layers; else a small network for small images"""
+    width: int | None = None
+    """channels of the first stage"""
+    blocks: int | None = None
+    """residual blocks per stage"""
+    convolutional: bool | None = None
+    """maxout layers that are convolutions; else fully connected ones"""
+    pieces: int | None = None
+    """affine functions that a maxout unit chooses among"""
+    activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"] | None = None
+    """what follows each affine layer"""
+    initializer: Literal["small", "large", "lecun", "glorot", "he"] | None = None
+    """initial weights: normal with deviation 0.01 or 1, or with variance 1/fan_in, 2/(fan_in + fan_out), 2/fan_in"""
+    normalization: Literal["none", "batch", "local_response"] | None = None
+    """of activations: by batch, or AlexNet's by neighbouring channels"""
+    dropout: float | None = None
+    """share of units left out in training"""
+    dropout_scaling: Literal["inverted", "classic"] | None = None
+    """scale what is kept in training, or everything when answering"""
+    optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam"] | None = None
+    """how gradients become steps; the rate rises for a tenth of the steps and falls to 0 as a cosine"""
+    weight_decay: float | None = None
+    """share of a weight that is taken off per unit of the rate at each step"""
+    gradient_noise: float = 0.0
+    """variance of the noise on the first step's gradients; it falls with the steps"""
+    label_smoothing: float | None = None
+    """share of the target's probability spread over all classes"""
+    augment: bool | None = None
+    """shift, and where it makes sense mirror, the training images"""
+    erase: float | None = None
+    """side of a square that is blanked in each augmented image, as a share of the image's"""
+
+
+GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
+"""sets of small grey images"""
+UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
+"""sets whose images mean something else in a mirror"""
+
+
+def defaults(model, dataset):
+    """Returns the settings that `model` reads and their values for `dataset`."""
+    name = dataset.partition("/")[0]
+    small = name in (*GREY, "cifar10_subset", "cifar10", "cifar100", "svhn_cropped")
+    size = 28 if name in GREY else 32 if small else 128
+    values = dict(epochs=20, batch_size=64, image_size=size, weight_decay=0.0, label_smoothing=0.0, augment=False, erase=0.0)
+    if name == "digits":
+        values |= dict(epochs=30)
+    if model == "softmax":
+        return values | dict(optimizer="adam", learning_rate=3e-3)
+    values |= dict(dropout_scaling="inverted", initializer="he", optimizer="adam", learning_rate=2e-3)
+    if model == "lenet5":
+        return values | dict(activation="tanh", initializer="lecun", dropout=0.0)
+    if model == "maxout":
+        return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="glorot")
+    values |= dict(activation="relu", full_size=False, augment=name not in GREY[:2])
+    if model == "resnet":
+        return values | dict(width=16, blocks=1 if name in GREY else 3, normalization="batch", dropout=0.0, optimizer="nesterov",
+                             learning_rate=0.1, weight_decay=5e-3, epochs=values["epochs"] if name in GREY else 60)
+    if model == "alexnet":
+        return values | dict(width=24, normalization="local_response", dropout=0.5)
+    return values | dict(width=32, normalization="batch", dropout=0.5)

@@ -1,0 +1,4 @@
+from apps import classification
+from training import cli
+
+cli.main(classification)

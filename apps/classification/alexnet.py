@@ -1,0 +1,60 @@
+"""AlexNet (C2)."""
+import keras
+
+from apps.classification import blocks, classifier
+
+MONITOR = ("accuracy", "max")
+
+
+def build_model(config, spec):
+    """Returns a compiled AlexNet: five convolutions, three pools, two fully connected layers.
+
+    With `full_size` the paper's for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256 3x3, the second,
+    fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes. Otherwise the first layer
+    is 5x5 of stride 1, the maps are `width` / 96 of the paper's and the units ten times `width`.
+
+    Source: Krizhevsky et al., 2012, "ImageNet Classification with Deep Convolutional Neural Networks", sections 3 and 4.
+    What differs: the groups are on one device; pools keep the last, incomplete place; biases start at 0.
+    """
+    return classifier.build(config, spec, lambda images: network(images, config))
+
+
+def network(images, config):
+    """Returns the second fully connected layer; images: (batch, side, side, channels)."""
+    parts = blocks.Blocks(config)
+    width, units = (96, 4096) if config.full_size else (config.width, 10 * config.width)
+    everywhere = parts.normalization == "batch"  # the paper normalises after the first two layers only
+
+    def maps(share):
+        return max(2, round(width * share / 96 / 2) * 2)
+
+    if config.full_size:
+        x = parts.convolution(images, maps(96), 11, 4, "convolution1", padding="valid", normalize=everywhere)
+    else:
+        x = parts.convolution(images, maps(96), 5, 1, "convolution1", normalize=everywhere)
+    x = _pool(_after(parts, x, "convolution1"), "pool1")
+    x = _grouped(parts, x, maps(256), 5, "convolution2", everywhere)
+    x = _pool(_after(parts, x, "convolution2"), "pool2")
+    x = parts.convolution(x, maps(384), 3, 1, "convolution3", normalize=everywhere)
+    x = _grouped(parts, x, maps(384), 3, "convolution4", everywhere)
+    x = _pool(_grouped(parts, x, maps(256), 3, "convolution5", everywhere), "pool5")
+    x = keras.layers.Flatten()(x)
+    x = parts.dropout(parts.dense(x, units, "full6"), "dropout6")
+    return parts.dropout(parts.dense(x, units, "full7"), "dropout7")
+
+
+def _after(parts, x, name):
+    """Local response normalisation comes after the activation."""
+    return parts.normalize(x, f"{name}_normalization") if parts.normalization == "local_response" else x
+
+
+def _grouped(parts, x, filters, size, name, normalize):
+    """Two convolutions, each of one half of the maps: TensorFlow has no gradient of a grouped one on processors."""
+    halves = keras.ops.split(x, 2, axis=-1)
+    return keras.layers.Concatenate(name=name)([
+        parts.convolution(half, filters // 2, size, 1, f"{name}_group{number + 1}", normalize=normalize)
+        for number, half in enumerate(halves)])
+
+
+def _pool(x, name):
+    return keras.layers.MaxPooling2D(3, 2, name=name)(x)

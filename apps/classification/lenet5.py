@@ -1,0 +1,75 @@
+"""LeNet-5 (C1)."""
+import keras
+
+import layers
+from apps.classification import blocks, classifier
+from training import UserError
+
+MONITOR = ("accuracy", "max")
+SIDE = 32
+TANH_SCALE = 1.7159
+
+
+def build_model(config, spec):
+    """Returns a compiled LeNet-5: 60,000 weights before the classes, as in the paper.
+
+        C1 6 maps 5x5, S2 subsampling, C3 16 maps 5x5 by table 1, S4 subsampling, C5 120 maps 5x5, F6 84 units
+
+    Images of 28 x 28 pixels get a margin of 2.
+
+    Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B.
+    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a falling rate, not
+    the stochastic diagonal Levenberg-Marquardt method; with `--activation maxout` C3 sees all maps of S2.
+
+    Raises:
+        UserError: images of another size.
+    """
+    if config.image_size not in (SIDE - 4, SIDE):
+        raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
+    return classifier.build(config, spec, lambda images: network(images, config))
+
+
+def network(images, config):
+    """Returns F6, (batch, 84); images: (batch, 28 or 32, 28 or 32, channels)."""
+    parts = blocks.Blocks(config)
+    if images.shape[1] < SIDE:
+        images = keras.layers.ZeroPadding2D((SIDE - images.shape[1]) // 2, name="margin")(images)
+    x = _convolution(parts, images, 6, "c1")
+    x = _squashed(parts, layers.Subsampling(2, name="s2")(x), "s2")
+    if config.activation == "maxout":
+        x = _convolution(parts, x, 16, "c3")
+    else:
+        x = layers.TableConv2D(16, 5, layers.LENET5_TABLE, kernel_initializer=parts.initializer(), name="c3")(x)
+        x = _squashed(parts, x, "c3")
+    x = _squashed(parts, layers.Subsampling(2, name="s4")(x), "s4")
+    x = keras.layers.Flatten()(_convolution(parts, x, 120, "c5"))
+    x = parts.dropout(x, "c5_dropout")
+    if config.activation == "maxout":
+        x = layers.Maxout(84, blocks.MAXOUT_PIECES, kernel_initializer=parts.initializer(), name="f6")(x)
+    else:
+        x = _squashed(parts, keras.layers.Dense(84, kernel_initializer=parts.initializer(), name="f6")(x), "f6")
+    return parts.dropout(x, "f6_dropout")
+
+
+def _convolution(parts, x, filters, name):
+    if parts.kind == "maxout":
+        return layers.MaxoutConv2D(filters, 5, blocks.MAXOUT_PIECES, kernel_initializer=parts.initializer(), name=name)(x)
+    return _squashed(parts, keras.layers.Conv2D(filters, 5, kernel_initializer=parts.initializer(), name=name)(x), name)
+
+
+def _squashed(parts, x, name):
+    """The paper's squashing function for tanh: 1.7159 tanh(2/3 x), of which a unit's usual input uses the bent part."""
+    if parts.kind != "tanh":
+        return parts.activation(x, f"{name}_activation")
+    return ScaledTanh(name=f"{name}_activation")(x)
+
+
+@keras.saving.register_keras_serializable(package="apps")
+class ScaledTanh(keras.layers.Layer):
+    """y = 1.7159 tanh(2 x / 3). Source: LeCun et al., 1998, appendix A."""
+
+    def call(self, inputs):
+        return TANH_SCALE * keras.ops.tanh(inputs * (2 / 3))
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)

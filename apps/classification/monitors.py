@@ -1,0 +1,75 @@
+"""What training does to the layers, epoch by epoch: activations, dead and saturated units, gradients."""
+import keras
+import numpy as np
+import tensorflow as tf
+
+from apps.classification import lenet5, pictures
+from training import tensorboard
+
+_IMAGES = 64
+_LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+_NEAR = 0.05
+"""of the distance between both limits: as close to one a unit counts as saturated"""
+
+
+def callbacks(model, splits, config, folder):
+    """Returns the callbacks that watch this training; they write into the run's folder."""
+    return [Monitors(splits.validation, config, folder)]
+
+
+class Monitors(keras.callbacks.Callback):
+    """Writes for TensorBoard, once an epoch and for the first images of the validation split:
+
+        activations/<depth>_<layer>   histogram of what the layer answers
+        dead_units/<layer>            share of units, or of maps, that answer the same to every image
+        saturated_units/<layer>       share of answers within 5 % of a limit of sigmoid or tanh
+        gradient_norm/<layer>         Euclidean norm of the loss's gradient by the layer's weights, without dropout
+
+    batches: dataset of (inputs, targets)
+    """
+
+    def __init__(self, batches, config, folder):
+        super().__init__()
+        self.batches, self.activation, self.folder = batches, config.activation, folder
+
+    def on_train_begin(self, logs=None):
+        inputs, targets = next(iter(self.batches))
+        self.images, self.labels = inputs["image"][:_IMAGES], targets["label"][:_IMAGES]
+        self.gradients = tf.function(self._gradients)
+
+    def on_epoch_end(self, epoch, logs=None):
+        outputs = pictures.outputs(self.model, self.images)
+        scalars = {}
+        for name, values in outputs.items():
+            if name == "label":
+                continue
+            scalars[f"dead_units/{name}"] = dead(values)
+            if self.activation in _LIMITS:
+                scale = lenet5.TANH_SCALE if self.model.name == "lenet5" and self.activation == "tanh" else 1.0
+                scalars[f"saturated_units/{name}"] = saturated(values / scale, *_LIMITS[self.activation])
+        squares = {}
+        for weight, gradient in zip(self.model.trainable_weights, self.gradients()):
+            layer = weight.path.rpartition("/")[0] or weight.path
+            squares[layer] = squares.get(layer, 0.0) + float(tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2))
+        scalars |= {f"gradient_norm/{layer}": np.sqrt(total) for layer, total in squares.items()}
+        tensorboard.scalars(self.folder / "train", scalars, epoch + 1)
+        tensorboard.activations(self.folder / "train", pictures.by_depth(outputs), epoch + 1)
+
+    def _gradients(self):
+        weights = [weight.value for weight in self.model.trainable_weights]
+        with tf.GradientTape() as tape:
+            logits = self.model({"image": self.images}, training=False)["label"]
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits))
+        return tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def dead(values):
+    """Returns the share of units of (images, ..., units) whose answer is the same for every image and place."""
+    values = values.reshape(-1, values.shape[-1])
+    return float((values.max(axis=0) - values.min(axis=0) <= 1e-6 * (1 + np.abs(values).max(axis=0))).mean())
+
+
+def saturated(values, lowest, highest):
+    """Returns the share of values within 5 % of a limit."""
+    margin = _NEAR * (highest - lowest)
+    return float(((values < lowest + margin) | (values > highest - margin)).mean())

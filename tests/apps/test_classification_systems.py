@@ -1,0 +1,186 @@
+"""The networks as their papers have them, and what each setting does to them."""
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import layers
+from apps import classification
+from apps.classification import alexnet, blocks, classifier, lenet5, maxout, monitors, resnet, vgg16
+from training import UserError, data
+from training import config as settings
+
+
+def resolved(model, **changes):
+    return settings.resolve(classification, classification.Config(model=model, **changes))
+
+
+def spec(side, channels, classes):
+    info = {"class_names": [str(k) for k in range(classes)], "mean": [0.0] * channels, "deviation": [255.0] * channels, "steps": 10}
+    return data.Spec({"image": tf.TensorSpec([None, side, side, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
+
+
+def output(model, layer):
+    return tuple(model.get_layer(layer).output.shape[1:])
+
+
+def weights(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+def test_lenet5_has_the_papers_maps_and_weights():
+    model = lenet5.build_model(resolved("lenet5", dataset="mnist"), spec(28, 1, 10))
+    shapes = {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (1, 1, 120), "f6": (84,)}
+    assert {name: output(model, name) for name in shapes} == shapes
+    counts = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48120, "f6": 10164}
+    assert {name: model.get_layer(name).count_params() for name in counts} == counts
+    assert weights(model) == 60_000 + 85 * 10
+
+
+def test_lenet5_squashes_as_the_paper_does():
+    layer = lenet5.ScaledTanh()
+    np.testing.assert_allclose(layer(np.array([[-1.0, 0.0, 1.0]], "float32")), [[-1, 0, 1]], atol=1e-4)  # appendix A: f(1) = 1
+    assert float(layer(np.array([[100.0]], "float32"))[0, 0]) == pytest.approx(1.7159)
+
+
+@pytest.mark.parametrize("side", [24, 64])
+def test_lenet5_refuses_images_of_other_sizes(side):
+    with pytest.raises(UserError, match=f"not --image-size {side}"):
+        lenet5.build_model(resolved("lenet5", image_size=side), spec(side, 1, 10))
+
+
+@pytest.mark.parametrize("module, model, side, count", [
+    (alexnet, "alexnet", 227, 60_965_224), (vgg16, "vgg16", 224, 138_357_544), (resnet, "resnet", 224, 25_557_032)])
+def test_full_size_networks_have_the_published_numbers_of_weights(module, model, side, count, monkeypatch):
+    monkeypatch.setitem(blocks._INITIALIZERS, "he", keras.initializers.Zeros)  # random ones take seconds
+    normalization = {"alexnet": "local_response", "vgg16": "none", "resnet": "batch"}[model]
+    config = resolved(model, full_size=True, image_size=side, normalization=normalization)
+    built = keras.Model(inputs := keras.Input((side, side, 3)), keras.layers.Dense(1000, kernel_initializer="zeros")(
+        module.network(inputs, config)))
+    assert weights(built) == count
+    if model == "alexnet":
+        shapes = {"convolution1": (55, 55, 96), "pool1": (27, 27, 96), "convolution2": (27, 27, 256), "pool2": (13, 13, 256),
+                  "convolution4": (13, 13, 384), "pool5": (6, 6, 256), "full6": (4096,)}
+        assert {name: output(built, name) for name in shapes} == shapes
+
+
+def test_resnet20_has_the_papers_weights_and_shortcuts_of_its_own():
+    built = resnet.build_model(resolved("resnet", dataset="cifar10"), spec(32, 3, 10))
+    shortcuts = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # 1x1 kernels with gamma and beta, where the paper pads with zeros
+    assert weights(built) == 269_722 + shortcuts  # 0.27 million in table 6 of the paper
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"])
+@pytest.mark.parametrize("model", ["lenet5", "resnet", "alexnet", "vgg16"])
+def test_each_activation_is_what_the_network_answers_with(model, activation):
+    changes = {} if model == "lenet5" else dict(width=6)
+    config = resolved(model, activation=activation, **changes)
+    module = {"lenet5": lenet5, "resnet": resnet, "alexnet": alexnet, "vgg16": vgg16}[model]
+    built = module.build_model(config, spec(28, 1, 10))
+    kinds = {type(layer) for layer in built.layers if layer.name.endswith("_activation")}
+    of_name = {layer.get_config().get("activation") for layer in built.layers if isinstance(layer, keras.layers.Activation)}
+    if activation == "maxout":
+        assert not kinds and any(isinstance(layer, layers.MaxoutConv2D) for layer in built.layers)
+    elif activation == "tanh" and model == "lenet5":
+        assert kinds == {lenet5.ScaledTanh}
+    elif activation in ("sigmoid", "tanh"):
+        assert of_name == {activation}
+    else:
+        assert kinds == {{"relu": keras.layers.ReLU, "leaky_relu": keras.layers.LeakyReLU, "prelu": keras.layers.PReLU,
+                          "elu": layers.ELU}[activation]}
+
+
+@pytest.mark.parametrize("scheme, variance", [
+    ("small", 1e-4), ("large", 1.0), ("lecun", 1 / 300), ("glorot", 2 / (300 + 500)), ("he", 2 / 300)])
+def test_initial_weights_have_the_variance_of_their_scheme(scheme, variance):
+    keras.utils.set_random_seed(3)
+    drawn = blocks.Blocks(resolved("resnet", initializer=scheme)).initializer()((300, 500))
+    assert float(keras.ops.var(drawn)) == pytest.approx(variance, rel=0.03)
+
+
+def test_he_keeps_the_activations_of_a_deep_relu_network_and_small_ones_lose_them():
+    """He et al., 2015, eq. 10: each layer halves the energy of what comes in, which twice the variance makes up for."""
+    def deviations(scheme):
+        keras.utils.set_random_seed(0)
+        parts = blocks.Blocks(resolved("resnet", initializer=scheme, activation="relu"))
+        x = keras.Input((200,))
+        y = x
+        for depth in range(12):
+            y = parts.dense(y, 200, f"layer{depth}")
+        return float(keras.ops.std(keras.Model(x, y)(np.random.default_rng(0).normal(size=(100, 200)).astype("float32"))))
+
+    assert 0.3 < deviations("he") < 3
+    assert deviations("small") < 1e-6
+    assert deviations("large") > 1e6
+
+
+def test_dropout_and_its_scaling_are_what_was_asked_for():
+    for scaling, kind in (("inverted", layers.InvertedDropout), ("classic", layers.ClassicDropout)):
+        built = vgg16.build_model(resolved("vgg16", dropout=0.4, dropout_scaling=scaling, width=2), spec(28, 1, 10))
+        found = [layer for layer in built.layers if isinstance(layer, (layers.InvertedDropout, layers.ClassicDropout))]
+        assert [(type(layer), layer.rate) for layer in found] == [(kind, 0.4)] * 2
+
+
+def test_maxout_is_convolutional_or_not_and_its_weights_are_bounded():
+    for convolutional, kind in ((True, layers.MaxoutConv2D), (False, layers.Maxout)):
+        config = resolved("maxout", convolutional=convolutional, width=4, optimizer="sgd", learning_rate=50.0)
+        built = maxout.build_model(config, spec(28, 1, 10))
+        found = [layer for layer in built.layers if isinstance(layer, kind)]
+        assert len(found) == (3 if convolutional else 2)
+        random = np.random.default_rng(0)
+        for _ in range(3):
+            built.train_on_batch({"image": random.integers(0, 256, (8, 28, 28, 1), np.uint8)}, {"label": random.integers(0, 10, 8)})
+        norms = [np.sqrt((np.asarray(layer.trainable_weights[0].value) ** 2).reshape(-1, layer.trainable_weights[0].shape[-1]).sum(axis=0))
+                 for layer in found]
+        assert all(norm.max() <= 1.9366 for norm in norms) and max(norm.max() for norm in norms) > 1.9
+
+
+def test_cross_entropy_with_smoothing_is_that_of_keras():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(7, 5)).astype("float32"), random.integers(0, 5, 7)
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)(np.eye(5)[labels], logits)
+    assert float(classifier.CrossEntropy(0.2)(labels, logits)) == pytest.approx(float(theirs), rel=1e-5)
+    theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    assert float(classifier.CrossEntropy()(labels, logits)) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_features_are_what_the_logits_are_an_affine_function_of():
+    model = resnet.build_model(resolved("resnet", width=4), spec(28, 1, 10))
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
+    kernel, bias = model.get_layer("label").get_weights()
+    logits = model({"image": images}, training=False)["label"]
+    np.testing.assert_allclose(classifier.features(model, images) @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_monitors_tell_dead_and_saturated_units():
+    answers = np.array([[0, 1, 5.0], [0, 2, 5.0], [0, 3, 5.0]])
+    assert monitors.dead(answers) == pytest.approx(2 / 3)
+    assert monitors.dead(answers.T) == 0
+    assert monitors.saturated(np.array([-1, -0.91, -0.89, 0, 0.89, 0.91, 1, 0.99]), -1.0, 1.0) == 5 / 8
+
+
+def test_monitors_write_what_they_say(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = lenet5.build_model(resolved("lenet5", activation="sigmoid"), spec(28, 1, 10))
+    random = np.random.default_rng(0)
+    batches = tf.data.Dataset.from_tensor_slices(({"image": random.integers(0, 256, (6, 28, 28, 1), np.uint8)},
+                                                  {"label": np.arange(6, dtype=np.int32)})).batch(4)
+    callback = monitors.callbacks(model, data.Splits(None, batches, None, None), resolved("lenet5", activation="sigmoid"), tmp_path)[0]
+    callback.set_model(model)
+    callback.on_train_begin()
+    before = [np.array(weight) for weight in model.get_weights()]
+    callback.on_epoch_end(2)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+    found = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0}).Reload()
+    tags = found.Tags()["tensors"]
+    for name in ("dead_units/c1_activation", "saturated_units/f6_activation", "gradient_norm/c3", "activations/00_c1_activation"):
+        assert name in tags and [event.step for event in found.Tensors(name)] == [3]
+
+    norm = float(tf.make_ndarray(found.Tensors("gradient_norm/label")[0].tensor_proto))
+    inputs, targets = next(iter(batches))
+    features = classifier.features(model, inputs["image"]).numpy()
+    probabilities = tf.nn.softmax(model(inputs)["label"]).numpy()
+    difference = (probabilities - np.eye(10)[targets["label"]]) / 4  # of the mean cross-entropy by the logits
+    expected = np.sqrt(((features.T @ difference) ** 2).sum() + (difference.sum(axis=0) ** 2).sum())
+    assert norm == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,134 @@
+"""A folder of one's own with a folder of images for each class."""
+import collections
+import os
+import pathlib
+
+import tensorflow_datasets as tfds
+
+from training.config import UserError
+from training.datasets import annotations
+
+_LAYOUT = "CLASS/IMAGE, or CLASS/IMAGE in the folders train, val and test"
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+class ImageFolder(tfds.core.GeneratorBasedBuilder):
+    """Images by class.
+
+    CLASS/IMAGE, all of it for training; or {train,val,test}/CLASS/IMAGE, where the folder's name says the split
+    (…test…, …val…, …train…). The classes are the folders of train, sorted. Hidden files are left out.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    name the folder that holds a folder of images for each class, or the folders train, val and test that do
+    """
+    pkg_dir_path = None
+
+    @staticmethod
+    def files(folder):
+        """Returns the files that the data set is made of, for its identity.
+
+        Raises:
+            UserError: one of them is a link out of the folder, or cannot be looked at.
+        """
+        return _walk(folder)[0]
+
+    @staticmethod
+    def config_for(folder, identity):
+        """Returns the builder's config, with the class of each image.
+
+        Raises:
+            UserError: the layout is another one, a class is empty or only in validation or test, or there are fewer than
+                two.
+        """
+        files, folders = _walk(folder)
+        if not files:
+            raise UserError(f"{folder} holds no image ({', '.join(annotations.IMAGE_ENDINGS)}): it needs {_LAYOUT}")
+        depth = len(files[0].relative_to(folder).parts)
+        for path in files:
+            if len(path.relative_to(folder).parts) != depth or depth not in (2, 3):
+                raise UserError(f"{path} lies elsewhere than the images of a class do: the layout is {_LAYOUT}")
+        places = {"train": folder} if depth == 2 else _split_folders(folder, folders)
+        parts = {split: [(path, path.parent.name) for path in files if path.is_relative_to(place)]
+                 for split, place in places.items()}
+        for split, place in places.items():
+            if not parts[split]:
+                raise UserError(f"{place} holds no image")
+        class_names = sorted({label for _, label in parts["train"]})
+        counts = collections.Counter(path.parent for path in files)
+        for split, place in places.items():
+            for path in (path for path in folders if path.parent == place):
+                _check_class(path, counts[path], class_names, places["train"])
+        if len(class_names) < 2:
+            raise UserError(f"{places['train']} holds images of the one class {class_names[0]!r}: two are needed")
+        return annotations.FolderConfig(name=identity, folder=str(folder), class_names=class_names, parts=parts)
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            description=self.__doc__, supervised_keys=("image", "label"),
+            features=tfds.features.FeaturesDict({
+                "image": tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=self.builder_config.class_names),
+            }))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in self.builder_config.parts}
+
+    def _generate_examples(self, split):
+        folder = pathlib.Path(self.builder_config.folder)
+        for path, label in annotations.progress(self.builder_config.parts[split], "image_folder"):
+            picture = annotations.Picture(annotations.read(path), path)
+            yield path.relative_to(folder).as_posix(), {"image": picture.file, "label": label}
+
+
+def _walk(folder):
+    """Returns (images, folders), sorted, that lie in a folder at any depth."""
+    def refuse(error):
+        raise UserError(f"{error.filename} cannot be looked at: {error.strerror}")
+
+    root, files, folders = os.path.realpath(folder), [], []
+    for place, inner, names in os.walk(folder, onerror=refuse):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        names = [name for name in names if not name.startswith(".") and name.lower().endswith(annotations.IMAGE_ENDINGS)]
+        for path in (pathlib.Path(place, name) for name in [*inner, *names]):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:  # TFDS writes names as UTF-8
+                raise UserError(f"the name {str(path)!r} is no UTF-8") from None
+            if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
+                raise UserError(f"{path} is a link that leads out of the folder {folder}")
+            if path.is_symlink() and path.is_dir():  # followed, it could go round in a circle
+                raise UserError(f"{path} is a link to another folder: put a folder there")
+        folders += [pathlib.Path(place, name) for name in inner]
+        for path in (pathlib.Path(place, name) for name in names):
+            if not path.is_file():
+                raise UserError(f"{path} is no file that can be read")
+            files.append(path)
+    return sorted(files), sorted(folders)
+
+
+def _split_folders(folder, folders):
+    """Returns the folder of each split, train first."""
+    found = {}
+    for path in (path for path in folders if path.parent == folder):
+        split = next((_SPLITS[part] for part in ("test", "val", "train") if part in path.name.lower()), None)
+        if not split:
+            raise UserError(f"the name of {path} says none of train, val and test: the layout is {_LAYOUT}")
+        if split in found:
+            raise UserError(f"{found[split]} and {path} are both for the {split} split: keep one of them")
+        found[split] = path
+    if "train" not in found:
+        raise UserError(f"{folder} holds no folder train beside {', '.join(path.name for path in found.values())}")
+    return {split: found[split] for split in _SPLITS.values() if split in found}
+
+
+def _check_class(path, count, class_names, train):
+    if not count:
+        raise UserError(f"{path} holds no image ({', '.join(annotations.IMAGE_ENDINGS)})")
+    # TFDS keeps the names as lines of a text, without spaces around them
+    if not path.name.isprintable() or path.name != path.name.strip():
+        raise UserError(f"the name of the folder {str(path)!r} cannot be that of a class: "
+                        "it has spaces around it, or signs that cannot be printed")
+    if path.name not in class_names:
+        raise UserError(f"{path} is of a class that {train} does not hold")

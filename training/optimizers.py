@@ -1,0 +1,66 @@
+"""Optimizers by name, with a falling rate, weight decay and noise on the gradients."""
+import keras
+import tensorflow as tf
+from keras import ops
+
+_KINDS = {
+    "sgd": (keras.optimizers.SGD, {}),
+    "momentum": (keras.optimizers.SGD, {"momentum": 0.9}),
+    "nesterov": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+    "rmsprop": (keras.optimizers.RMSprop, {"rho": 0.9}),
+    "adagrad": (keras.optimizers.Adagrad, {}),
+    "adam": (keras.optimizers.Adam, {}),  # with decay this is AdamW
+}
+NAMES = tuple(_KINDS)
+_NOISE_DECAY = 0.55
+
+
+def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
+    """Returns a Keras optimizer by one of NAMES.
+
+    rate:           number or schedule
+    weight_decay:   share of a weight that is taken off per unit of rate at each step; scales and biases keep all of theirs
+    gradient_noise: variance of the noise on the first step's gradients, see `noisy`; 0: none
+    seed:           of the noise
+    """
+    kind, settings = _KINDS[name]
+    if gradient_noise:
+        kind = noisy(kind, gradient_noise, seed)
+    made = kind(rate, weight_decay=weight_decay or None, **settings)
+    if weight_decay:
+        made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return made
+
+
+def falling(peak, steps):
+    """Returns a rate that rises to `peak` over a tenth of the steps, 500 at most, and falls to 0 as a cosine."""
+    warmup = max(1, min(500, steps // 10))
+    return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
+
+
+def noisy(kind, variance, seed):
+    """Returns an optimizer class like `kind` that adds Gaussian noise to the gradients of step t = 0, 1, …
+
+        g_t <- g_t + N(0, sigma_t^2),  sigma_t^2 = variance / (1 + t)^0.55
+
+    The noise is a function of (seed, t, place of the weight), so that a resumed training draws the same.
+
+    Source: Neelakantan et al., 2015, "Adding Gradient Noise Improves Learning for Very Deep Networks", eq. 1.
+    """
+    class Noisy(kind):
+        def apply(self, grads, trainable_variables=None):
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync  # whose gradients are summed, equal noises too
+            step = ops.cast(self.iterations, "float32")
+            deviation = ops.sqrt(variance / (1 + step) ** _NOISE_DECAY) / replicas
+
+            def with_noise(place, gradient):
+                numbers = tf.stack([tf.constant(seed * 65_537 + place, tf.int64), tf.cast(self.iterations.value, tf.int64)])
+                draw = tf.random.stateless_normal(tf.shape(gradient), numbers)
+                return gradient + ops.cast(draw * deviation, gradient.dtype)
+
+            grads = [None if gradient is None else with_noise(place, tf.convert_to_tensor(gradient))
+                     for place, gradient in enumerate(grads)]
+            return super().apply(grads, trainable_variables)
+
+    Noisy.__name__ = f"Noisy{kind.__name__}"
+    return Noisy
