@@ -144,7 +144,7 @@ def test_the_readme_promises_only_what_is_there():
     from training import cli
     for verb in cli.VERBS:
         assert verb == "train" or f"python -m apps.detection {verb}" in README, f"the README does not show {verb}"
-    others = {"--config", "--server", "--keep", "--help", "--version", "--yes", "--logdir", "--port"}
+    others = {"--config", "--server", "--trials", "--keep", "--help", "--version", "--yes", "--logdir", "--port"}
     flags = {app.name: {"--" + field.replace("_", "-") for field in importlib.import_module(f"apps.{app.name}").Config.__dataclass_fields__}
              for app in pkgutil.iter_modules(apps.__path__) if app.ispkg}
     for line in README.splitlines():

@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import sys
+from typing import Annotated
 
 import tyro
 
@@ -15,6 +16,7 @@ VERBS = {
     "evaluate": "test a run on its own or another data set, with confidence intervals",
     "predict": "answer for files with the newest export or a server",
     "summary": "shapes, parameters and multiply-adds by layer",
+    "search": "the settings that validate best, coarse to fine",
 }
 
 
@@ -70,6 +72,10 @@ def main(app, arguments=None):
             request = _own_request(app, verb, program, arguments)  # before the import, which may bring TensorFlow
             return importlib.import_module(f"{app.__name__}.{verb}").run(app, request)
         request = _parse(app, verb, program, arguments)
+        if verb == "search":
+            from training import search
+
+            return search.search(app, *request)
         from training import run
 
         getattr(run, verb)(app, request)
@@ -118,11 +124,24 @@ def _parse(app, verb, program, arguments):
     verbs = VERBS | getattr(app, "VERBS", {})
     description = f"{app.__doc__.strip()}\n\nVerbs: " + "; ".join(f"{name}: {text}" for name, text in verbs.items()) + \
         ".\n--config FILE takes the settings from a run's config.json; flags change them."
+    if verb == "search":
+        return _search_request(app, program, arguments, description, default, flags)
     config = tyro.cli(app.Config, prog=program, args=arguments, description=description, default=default)
     if config.resume and verb == "train":
         _refuse_settings_with_resume(flags)
         return config
     return settings.resolve(app, config, getattr(app, verb.upper(), ()))
+
+
+def _search_request(app, program, arguments, description, default, flags):
+    """Returns (settings, number of trials, names of the settings that were given and so are not searched)."""
+    trials = Annotated[int, tyro.conf.arg(help="settings to try, three of five of them with a third of the epochs")]
+    kind = dataclasses.make_dataclass("Search", [("trials", trials, 20)], bases=(app.Config,), frozen=True)
+    request = tyro.cli(kind, prog=program, args=arguments, description=description, default=kind(**dataclasses.asdict(default)))
+    if request.trials < 1:
+        raise settings.UserError(f"--trials must be above 0, got {request.trials}")
+    config = app.Config(**{field.name: getattr(request, field.name) for field in dataclasses.fields(app.Config)})
+    return settings.resolve(app, config), request.trials, {flag.removeprefix("--").replace("-", "_") for flag in flags}
 
 
 def _own_request(app, verb, program, arguments):

@@ -45,22 +45,59 @@ def train(app, config):
         return _train(app, config, strategy, folder, chief)
 
 
+def trial(app, config, splits, watching):
+    """Trains a system and forgets it: validates after each epoch, and neither tests nor writes anything.
+
+    splits:   of the app's `data`, read once for all trials
+    watching: Keras callbacks
+    """
+    strategy = strategies.make(config.strategy)
+    model, spec = _built(app, config, splits, strategy)
+    loop.fit(model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
+             callbacks=watching, steps_per_call=config.steps_per_call, limit_steps=config.limit_steps, xla=config.xla,
+             validate_every=config.validate_every or 1)
+
+
+def objective(app, config):
+    """Returns (name, "min" or "max") of what validation chooses by."""
+    return module(app, config.model).MONITOR or app.OBJECTIVE
+
+
+def _built(app, config, splits, strategy):
+    """Returns (model, spec) for the app's data."""
+    whole = splits.train(0, 0, tf.distribute.InputContext())
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * int(whole.cardinality())})
+    system = module(app, config.model)
+    keras.utils.set_random_seed(config.seed)  # after the data, whose preparation may draw from the same generators
+    with strategy.scope():
+        return system.build_model(config, spec), spec
+
+
+def _validation(app, model, splits, config, info):
+    """Returns what `loop.fit` validates by: the app's own evaluation, or the batches."""
+    evaluation = module(app, "evaluation", optional=True)
+    if not evaluation:
+        return splits.validation
+
+    def validate():
+        metrics = evaluation.evaluate(model, splits.validation, config, info, validating=True)
+        return {name: float(metrics[name]) for name in evaluation.WATCHED}
+
+    return validate
+
+
 def _train(app, config, strategy, folder, chief):
     seconds = {}
     began = time.perf_counter()
     print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
     policy = strategies.precision(config.dtype)
     keras.config.set_dtype_policy(policy)
-    splits = _module(app, "data").datasets(config)
-    whole = splits.train(0, 0, tf.distribute.InputContext())
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * int(whole.cardinality())})
-    system = _module(app, config.model)
-    keras.utils.set_random_seed(config.seed)  # after the data, whose preparation may draw from the same generators
-    with strategy.scope():
-        model = system.build_model(config, spec)
+    splits = module(app, "data").datasets(config)
+    system = module(app, config.model)
+    model, spec = _built(app, config, splits, strategy)
     if config.initialize:
         _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
-    evaluation = _module(app, "evaluation", optional=True)
+    evaluation = module(app, "evaluation", optional=True)
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
     watching = [progress]
@@ -69,19 +106,14 @@ def _train(app, config, strategy, folder, chief):
     if chief:
         pipelines.save_spec(spec, folder / "spec.json")
         watching.append(tensorboard.TensorBoard(folder, batch_size=config.batch_size))
-        monitors = _module(app, "monitors", optional=True)
+        monitors = module(app, "monitors", optional=True)
         watching += monitors.callbacks(model, splits, config, folder) if monitors else []
     else:
         watching = []
-
-    def validate():
-        metrics = evaluation.evaluate(model, splits.validation, config, spec.info, validating=True)
-        return {name: float(metrics[name]) for name in evaluation.WATCHED}
-
     seconds["setup"] = time.perf_counter() - began
     with _phase(seconds, "train"):
         loop.fit(
-            model, splits.train, validate if evaluation else splits.validation, epochs=config.epochs, strategy=strategy,
+            model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
             callbacks=watching, steps_per_call=config.steps_per_call, checkpoints=folder / "checkpoints",
             checkpoint_every=config.checkpoint_every, validate_every=config.validate_every or 1,
             limit_steps=config.limit_steps, xla=config.xla)
@@ -95,13 +127,13 @@ def _train(app, config, strategy, folder, chief):
         metrics = _evaluate(evaluation, model, splits.test, config, spec.info)
     if evaluation:
         evaluation.table(metrics)
-    pictures = _module(app, "pictures", optional=True)
+    pictures = module(app, "pictures", optional=True)
     if pictures:
         with _phase(seconds, "pictures"):
             _draw(pictures, model, splits, config, spec.info, folder)
             tensorboard.graph(folder, model, spec.inputs)
     with _phase(seconds, "export"):
-        serving = _module(app, "serving")
+        serving = module(app, "serving")
         version = export.export(
             pathlib.Path(config.saved_models) / _task(app), model, serving.signatures(model, config, spec.info),
             labels={"labels.txt": spec.info["class_names"]} if "class_names" in spec.info else {},
@@ -129,11 +161,11 @@ def evaluate(app, request):
     changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
     config = dataclasses.replace(config, limit_steps=None, **changes)
     info = pipelines.load_spec(run.folder / "spec.json").info
-    splits = _module(app, "data").datasets(config)
+    splits = module(app, "data").datasets(config)
     for name, value in splits.spec.info.items():
         if value != info.get(name):
             raise UserError(f"{run.folder.name} was trained with other {name.replace('_', ' ')} than {config.dataset} has")
-    evaluation = _module(app, "evaluation", optional=True)
+    evaluation = module(app, "evaluation", optional=True)
     metrics = _evaluate(evaluation, model, splits.test, config, info, resamples=request.resamples)
     if evaluation:
         evaluation.table(metrics)
@@ -148,7 +180,7 @@ def evaluate(app, request):
 
 def predict(app, request):
     """Answers for files with the newest export, or with the server that holds it."""
-    serving = _module(app, "serving")
+    serving = module(app, "serving")
     inputs = serving.request(request.inputs)
     signature = getattr(serving, "PREDICT", "serving_default")
     if request.server:
@@ -164,8 +196,8 @@ def predict(app, request):
 def summary(app, config):
     """Prints shape, parameters and multiply-adds of every layer for one example."""
     keras.config.set_dtype_policy("float32")
-    spec = _module(app, "data").datasets(config).spec
-    model = _module(app, config.model).build_model(config, spec._replace(info=spec.info | {"steps": 1}))
+    spec = module(app, "data").datasets(config).spec
+    model = module(app, config.model).build_model(config, spec._replace(info=spec.info | {"steps": 1}))
     rows = [("layer", "output", "parameters", "multiply-adds"), *layer_rows(model, spec)]
     print(runs.table([[f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows]))
     print(f"\n{config.model}: {model.count_params():,} parameters, "
@@ -181,7 +213,7 @@ def load(run):
     app = importlib.import_module(f"apps.{task}")
     config = settings.load(app.Config, folder / "config.json")
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    model = _module(app, config.model).build_model(config, pipelines.load_spec(folder / "spec.json"))
+    model = module(app, config.model).build_model(config, pipelines.load_spec(folder / "spec.json"))
     weights = _weights(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
@@ -193,7 +225,8 @@ def _task(app):
     return app.__name__.rpartition(".")[2]
 
 
-def _module(app, name, optional=False):
+def module(app, name, optional=False):
+    """Returns a module of an application, or None where it has none and needs none."""
     if optional and importlib.util.find_spec(f"{app.__name__}.{name}") is None:
         return None
     return importlib.import_module(f"{app.__name__}.{name}")

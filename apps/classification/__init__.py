@@ -70,6 +70,11 @@ class Config(training.Config):
     """side of a square that is blanked in each augmented image, as a share of the image's"""
 
 
+SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1), "dropout": ("linear", 0.0, 0.7),
+         "label_smoothing": ("linear", 0.0, 0.2), "optimizer": ("choice", "nesterov", "adam", "rmsprop"),
+         "batch_size": ("choice", 32, 64, 128)}
+"""what `search` tries"""
+
 GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
 """sets of small grey images"""
 UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")

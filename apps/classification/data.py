@@ -45,12 +45,17 @@ def datasets(config):
         return int(part.cardinality()) * size ** 2 * channels <= _LARGEST_IN_MEMORY
 
     def judged(part):
-        batches = data.batched(part, lambda example, seed: fitted(example), config.batch_size)
-        return batches.cache() if fits(part) else batches
+        if fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
+            return tf.data.Dataset.from_tensor_slices(arrays_of(part)).batch(config.batch_size)
+        return data.batched(part, lambda example, seed: fitted(example), config.batch_size)
+
+    def arrays_of(part):
+        batches = list(part.map(fitted, num_parallel_calls=tf.data.AUTOTUNE).batch(1000).as_numpy_iterator())
+        return tf.nest.map_structure(lambda *values: np.concatenate(values), *batches)
 
     train = examples("train")
     if fits(train):
-        arrays = _arrays(train.map(fitted, num_parallel_calls=tf.data.AUTOTUNE))
+        arrays = arrays_of(train)
         sample = arrays[0]["image"]
         batches = data.in_memory(arrays, config.batch_size, config.seed)
     else:
@@ -102,9 +107,3 @@ def statistics(pixels):
     mean = values.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
     return {"mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
-
-
-def _arrays(examples):
-    """Returns all examples as numpy arrays."""
-    batches = list(examples.batch(1000).as_numpy_iterator())
-    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)

@@ -23,6 +23,9 @@ POSITIVE = ("image_size", "max_objects", "pyramid_filters", "finest_anchors", "a
             "samples", "region_levels", "head_units")
 """settings that must be above 0"""
 
+SPACE = {"learning_rate": ("log", 3e-4, 1e-2), "weight_decay": ("log", 1e-3, 0.5), "batch_size": ("choice", 4, 8, 16)}
+"""what `search` tries"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(training.Config):

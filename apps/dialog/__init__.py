@@ -25,6 +25,12 @@ SYSTEMS = {
 
 VERBS = {"chat": "talk with a run's system in the terminal; its API calls are looked up in the knowledge base"}
 
+OBJECTIVE = ("per_response", "max")
+"""what validation chooses by, for systems that are not trained"""
+
+SPACE = {"learning_rate": ("log", 1e-4, 3e-2), "units": ("choice", 32, 64, 128), "hops": ("choice", 1, 2, 3)}
+"""what `search` tries"""
+
 POSITIVE = ("memory_size", "units", "hops", "negatives", "margin")
 """settings that must be above 0"""
 

@@ -29,6 +29,13 @@ TABLE = dict(units=20, epochs=120, restarts=10, padded=True)
 POSITIVE = ("hops", "units", "memory_size", "restarts")
 """settings that must be above 0"""
 
+OBJECTIVE = ("error", "min")
+"""what validation chooses by, for systems whose last weights count"""
+
+SPACE = {"learning_rate": ("log", 1e-3, 0.1), "noise": ("linear", 0.0, 0.3), "hops": ("choice", 1, 2, 3),
+         "units": ("choice", 20, 50, 100)}
+"""what `search` tries"""
+
 KNOWLEDGE_BASES = ("metaqa", "pathquestion")
 """data sets whose memories are facts, not the sentences of a story"""
 

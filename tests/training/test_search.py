@@ -1,0 +1,104 @@
+"""The verb `search`: from coarse to fine, going on where it was stopped, and the command that it ends with."""
+import json
+import math
+import shlex
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import training
+from apps import classification
+from training import cli, run, search
+from training import config as settings
+
+
+def config(folder, **changes):
+    return settings.resolve(classification, classification.Config(
+        model="softmax", image_size=8, batch_size=64, epochs=3, limit_steps=4, runs=str(folder), dtype="float32", **changes))
+
+
+GIVEN = ("batch_size", "optimizer")
+
+
+def test_the_fine_range_is_a_quarter_around_the_best_and_inside_the_whole():
+    for how, middle, ends in ((("log", 1e-4, 1.0), 1e-2, (10 ** -2.5, 10 ** -1.5)), (("log", 1e-4, 1.0), 1e-4, (1e-4, 10 ** -3.5)),
+                              (("linear", 0.0, 0.8), 0.4, (0.3, 0.5)), (("linear", 0.0, 0.8), 0.75, (0.65, 0.8))):
+        found = search._distribution(how, middle)
+        assert (found.low, found.high) == pytest.approx(ends) and found.log == (how[0] == "log")
+        whole = search._distribution(how)
+        assert (whole.low, whole.high) == how[1:]
+
+
+def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatch, capsys):
+    tried, values = [], []
+    real = run.trial
+
+    def trial(app, chosen, splits, watching):
+        tried.append(chosen)
+        if len(tried) == stop:
+            raise KeyboardInterrupt
+        if len(tried) == 3:
+            raise training.UserError("the loss is not finite")  # a bad trial is one of many
+        real(app, chosen, splits, watching)
+        values.append(watching[0].value)
+
+    monkeypatch.setattr(run, "trial", trial)
+    stop = None
+    best = search.search(classification, config(tmp_path / "one"), 5, GIVEN)
+    whole, tried = tried, []
+    assert [chosen.epochs for chosen in whole] == [1, 1, 1, 3, 3]
+    names = ("learning_rate", "weight_decay", "label_smoothing")
+    assert len({chosen.learning_rate for chosen in whole}) == 5 and {chosen.batch_size for chosen in whole} == {64}
+    first = whole[int(np.argmax(values[:2]))]
+    for chosen in whole[3:]:
+        assert abs(math.log(chosen.learning_rate / first.learning_rate)) <= math.log(0.5 / 1e-4) / 8 + 1e-9
+    assert best in [{name: getattr(chosen, name) for name in names} for chosen in whole[3:]]
+    said = capsys.readouterr().out
+    assert "trial 3 of 5, coarse: accuracy nan" in said and said.count("fine: accuracy 0.") == 2
+
+    command, = [line.split("apps.classification ")[1] for line in said.splitlines() if line.startswith("command")]
+    again = cli._parse(classification, "train", "", shlex.split(command))
+    assert {name: getattr(again, name) for name in names} == best
+    assert (again.model, again.image_size, again.epochs, again.limit_steps) == ("softmax", 8, 3, 4)
+
+    stop = 4
+    with pytest.raises(KeyboardInterrupt):
+        search.search(classification, config(tmp_path / "two"), 5, GIVEN)
+    stop, before = None, len(tried) - 1
+    search.search(classification, config(tmp_path / "two"), 5, GIVEN)
+    del tried[before]  # the one that was stopped
+    assert [[getattr(chosen, name) for name in names] for chosen in tried] == [
+        [getattr(chosen, name) for name in names] for chosen in whole]
+    assert "going on after 3 of 5 trials" in capsys.readouterr().out
+
+    shown = EventAccumulator(str(next((tmp_path / "one").rglob("trial-004")) / "test")).Reload()
+    assert "test/val_accuracy" in shown.Tags()["tensors"]
+    with pytest.raises(training.UserError, match="other settings"):
+        search.search(classification, config(tmp_path / "one", seed=1), 5, GIVEN)
+
+
+def test_what_is_given_is_not_searched(tmp_path):
+    with pytest.raises(training.UserError, match="no settings left"):
+        search.search(classification, config(tmp_path), 2, (*GIVEN, "learning_rate", "weight_decay", "label_smoothing"))
+
+
+def test_the_command_line_says_how_many_trials_and_what_is_fixed():
+    resolved, trials, given = cli._parse(classification, "search", "", ["--trials", "7", "--model", "lenet5", "--learning-rate", "0.01"])
+    assert trials == 7 and given == {"trials", "model", "learning_rate"}
+    assert (type(resolved), resolved.model, resolved.learning_rate) == (classification.Config, "lenet5", 0.01)
+    with pytest.raises(training.UserError, match="--trials must be above 0"):
+        cli._parse(classification, "search", "", ["--trials", "0"])
+
+
+def test_the_space_names_settings_that_a_model_reads():
+    import importlib
+    import pkgutil
+
+    import apps
+
+    for task in (module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg):
+        app = importlib.import_module(f"apps.{task}")
+        known = {name for model in app.SYSTEMS for name in app.defaults(model, app.Config().dataset)}
+        assert set(app.SPACE) <= known
+        json.dumps(app.SPACE)

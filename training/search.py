@@ -1,0 +1,177 @@
+"""The verb `search`: settings are drawn coarsely over a wide space, then finely around the best ones."""
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shlex
+import time
+
+import keras
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from training import config as settings
+from training import run, runs, strategies, tensorboard
+from training.config import UserError
+
+_COARSE = 0.6
+"""share of the trials that are drawn over the whole space"""
+_SHORTER = 3
+"""of the epochs a coarse trial takes one part in so many"""
+_NARROWER = 4
+"""of the width of a range the fine trials take one part in so many, around the best"""
+
+
+_WORST = {"min": 1e9, "max": -1e9}
+"""the value of a trial that broke"""
+
+
+class _Best(keras.callbacks.Callback):
+    """Keeps the best value of what validation chooses by."""
+
+    def __init__(self, name, mode):
+        super().__init__()
+        self.name, self.better, self.value = f"val_{name}", max if mode == "max" else min, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = (logs or {}).get(self.name, math.nan)
+        if not math.isnan(value):
+            self.value = value if self.value is None else self.better(value, self.value)
+
+
+def search(app, config, trials, given=()):
+    """Tries settings and prints a table of them and the command of the best; returns that trial's settings.
+
+    The space is `app.SPACE`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}, of which those count
+    that the model reads and that are not `given`. Three trials of five are drawn evenly over it and take a third of the
+    epochs; the others take all epochs and are drawn from a quarter of each range around the best coarse one, whose choices
+    they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
+
+    Raises:
+        UserError: nothing to search for, or a --name that holds the search of other settings.
+    """
+    task = app.__name__.rpartition(".")[2]
+    known = app.defaults(config.model, config.dataset)
+    space = {name: how for name, how in app.SPACE.items() if name in known and name not in given}
+    if not space:
+        raise UserError(f"{config.model} has no settings left to search for")
+    folder = pathlib.Path(config.runs) / task / (config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}")
+    folder.mkdir(parents=True, exist_ok=True)
+    fixed = {name: value for name, value in dataclasses.asdict(config).items() if name not in {*space, "name", "resume", "debug"}}
+    _check_settings(folder / "search.json", json.loads(json.dumps({"settings": fixed, "space": space, "trials": trials})))
+    name, mode = run.objective(app, config)
+    with _quiet():
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))), study_name="search", load_if_exists=True,
+            direction="maximize" if mode == "max" else "minimize")
+    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    splits = run.module(app, "data").datasets(config)
+    coarse = max(1, round(trials * _COARSE))
+    done = _finished(study)
+    if done:
+        print(f"going on after {len(done)} of {trials} trials")
+    for number in range(len(done), trials):
+        best = _best(study, coarse, mode) if number >= coarse else None
+        # a sampler for each trial, so that a search that was stopped draws what it would have drawn
+        study.sampler = (optuna.samplers.RandomSampler if best is None else optuna.samplers.TPESampler)(seed=config.seed + number)
+        with _quiet():
+            trial = study.ask({each: _distribution(how, best and best.params[each]) for each, how in space.items()
+                               if best is None or how[0] != "choice"})
+        drawn = (best.params if best else {}) | trial.params
+        chosen = dataclasses.replace(config, **drawn)
+        if best is None:
+            chosen = dataclasses.replace(chosen, epochs=max(1, config.epochs // _SHORTER))
+        began = time.perf_counter()
+        watcher = _Best(name, mode)
+        with contextlib.suppress(UserError):  # a loss that is not finite is a bad trial, not the end of the search
+            run.trial(app, chosen, splits, [watcher])
+        value = watcher.value if watcher.value is not None else _WORST[mode]
+        trial.set_user_attr("drawn", drawn)
+        trial.set_user_attr("fine", best is not None)
+        trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
+        with _quiet():
+            study.tell(trial, value)
+        tensorboard.hparams(folder / f"trial-{number + 1:03}", drawn | {"epochs": chosen.epochs}, {f"val_{name}": value})
+        print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {watcher.value or math.nan:.4f}   "
+              + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
+    return _report(app, config, study, mode, name, folder, coarse)
+
+
+def _distribution(how, middle=None):
+    """Returns a setting's range for optuna, or the part of it around `middle`."""
+    kind, *values = how
+    if kind == "choice":
+        return optuna.distributions.CategoricalDistribution(values)
+    low, high = values
+    if middle is not None:
+        scale, back = (math.log, math.exp) if kind == "log" else (float, float)
+        half = (scale(high) - scale(low)) / _NARROWER / 2
+        low, high = max(low, back(scale(middle) - half)), min(high, back(scale(middle) + half))
+    return optuna.distributions.FloatDistribution(low, high, log=kind == "log")
+
+
+def _finished(study):
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state == optuna.trial.TrialState.COMPLETE]
+
+
+def _best(study, coarse, mode):
+    return (max if mode == "max" else min)(_finished(study)[:coarse], key=lambda trial: trial.value)
+
+
+def _report(app, config, study, mode, name, folder, coarse):
+    """Prints the trials, best first, and the command of the best of those that took all epochs; returns its settings."""
+    trials = sorted(_finished(study), key=lambda trial: trial.value, reverse=mode == "max")
+    drawn = [trial.user_attrs["drawn"] for trial in trials]
+    rows = [(name, *drawn[0], "epochs", "seconds")]
+    for trial, values in zip(trials, drawn):
+        epochs = "all" if trial.user_attrs["fine"] else f"1/{_SHORTER}"
+        rows.append((f"{trial.value:.4f}", *map(_short, values.values()), epochs, f"{trial.user_attrs['seconds']:.0f}"))
+    best = next((trial for trial in trials if trial.user_attrs["fine"]), trials[0])
+    chosen = best.user_attrs["drawn"]
+    print(f"""
+{runs.table(rows)}
+
+best      {name} {best.value:.4f} on validation
+command   python -m {app.__name__} {_flags(app, dataclasses.replace(config, **chosen))}
+look      tensorboard --logdir {shlex.quote(str(folder))}""")
+    return chosen
+
+
+def _flags(app, config):
+    """Returns the flags that give these settings, without those that a run of this model and data set has anyway."""
+    plain = settings.resolve(app, dataclasses.replace(app.Config(), model=config.model, dataset=config.dataset))
+    first = app.Config()
+    flags = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        usual = getattr(first if field.name in ("model", "dataset") else plain, field.name)
+        if value != usual and field.name not in ("name", "resume"):
+            flags += [settings.flag(field.name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(flags)
+
+
+def _short(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_settings(path, wanted):
+    """Keeps what a search is of, and refuses to go on with another one's trials."""
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept | {"trials": 0} != wanted | {"trials": 0}:
+            raise UserError(f"{path.parent} holds a search with other settings: choose another --name")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _quiet():
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
