@@ -22,6 +22,8 @@ SYSTEMS = {
     "softmax": "baseline: softmax regression on pixels",
 }
 
+VERBS = {"depths": "where training dies: depth, activation, initialisation and normalisation against each other"}
+
 POSITIVE = ("image_size", "width", "blocks", "pieces")
 """settings that must be above 0"""
 
@@ -68,6 +70,33 @@ class Config(training.Config):
     """shift, and where it makes sense mirror, the training images"""
     erase: float | None = None
     """side of a square that is blanked in each augmented image, as a share of the image's"""
+
+
+
+@dataclasses.dataclass(frozen=True)
+class Depths:
+    """Trains plain networks of every depth, activation, initialisation and normalisation, and draws where training dies."""
+
+    dataset: str = "digits"
+    """a small set; all its training images are kept in memory"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data sets"""
+    depths: tuple[int, ...] = (2, 8, 32)
+    """hidden layers"""
+    units: int = 64
+    """of each hidden layer"""
+    epochs: int = 15
+    """passes over the training split"""
+    seeds: int = 3
+    """networks of each kind, of which the median counts"""
+    seed: int = 0
+    """of initial weights and order"""
+    runs: str = "runs"
+    """folder that takes the run"""
+    name: str = "depths"
+    """name of the run's folder"""
+    debug: bool = False
+    """show the traceback of an error"""
 
 
 SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1), "dropout": ("linear", 0.0, 0.7),

@@ -3,6 +3,10 @@ import keras
 
 import layers
 
+LEAK = 0.01
+"""slope of a leaky ReLU below 0; Maas et al., 2013"""
+MAXOUT_PIECES = 2
+"""of the units that `--activation maxout` puts in place of others"""
 _INITIALIZERS = {
     "small": lambda: keras.initializers.RandomNormal(stddev=0.01),
     "large": lambda: keras.initializers.RandomNormal(stddev=1.0),
@@ -14,13 +18,15 @@ _ACTIVATIONS = {
     "sigmoid": lambda name, shape: keras.layers.Activation("sigmoid", name=name),
     "tanh": lambda name, shape: keras.layers.Activation("tanh", name=name),
     "relu": lambda name, shape: keras.layers.ReLU(name=name),
-    "leaky_relu": lambda name, shape: keras.layers.LeakyReLU(0.01, name=name),  # Maas et al., 2013
+    "leaky_relu": lambda name, shape: keras.layers.LeakyReLU(LEAK, name=name),
     "prelu": lambda name, shape: keras.layers.PReLU(  # one slope a channel, 0.25 at first: He et al., 2015
         keras.initializers.Constant(0.25), shared_axes=list(range(1, len(shape) - 1)), name=name),
     "elu": lambda name, shape: layers.ELU(name=name),
 }
-MAXOUT_PIECES = 2
-"""of the units that `--activation maxout` puts in place of others"""
+
+def initializer(scheme):
+    """Returns a fresh Keras initializer, of which each weight needs its own: one gives the same numbers at every call."""
+    return _INITIALIZERS[scheme]()
 
 
 class Blocks:
@@ -35,7 +41,7 @@ class Blocks:
         self.rate, self.scaling, self.scheme = config.dropout or 0.0, config.dropout_scaling, config.initializer
 
     def initializer(self):
-        return _INITIALIZERS[self.scheme]()
+        return initializer(self.scheme)
 
     def convolution(self, x, filters, size, strides=1, name=None, activate=True, padding="same", normalize=True):
         settings = dict(kernel_initializer=self.initializer(), padding=padding)
