@@ -1,15 +1,9 @@
-"""Images with one class each, from any such set of TFDS or of ours."""
-import numpy as np
+"""Images with one class each, from any such set of TFDS or of ours, augmented."""
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from apps import classification
-from training import data, images
-from training.config import UserError
+from training import data, labelled_images
 
-_LARGEST_IN_MEMORY = 2 ** 30
-"""bytes of pixels of a split that are kept in memory; a larger one is decoded again in each epoch"""
-_BUFFER = 2_000  # encoded photographs to shuffle among
 _SHIFT = 1 / 8
 """farthest shift of an augmented image, as a share of its side: 4 pixels of 32, as in He et al., 2016"""
 
@@ -25,52 +19,18 @@ def datasets(config):
     Raises:
         UserError: the data set is unknown, not there, empty, or no classification set.
     """
-    prepared = data.builder(config.dataset, config)
-    features = prepared.info.features
-    if not {"image", "label"} <= set(features) or not isinstance(features["label"], tfds.features.ClassLabel):
-        raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
-    channels = 1 if features["image"].shape[-1] == 1 else 3
-    size = config.image_size
-    parts = data.parts(prepared)
-
-    def fitted(example):
-        image = features["image"].decode_example(example["image"])
-        image, _ = images.fit_square(tf.image.grayscale_to_rgb(image) if channels == 1 else image[..., :3], size)
-        return {"image": tf.cast(tf.round(image[..., :channels]), tf.uint8)}, {"label": tf.cast(example["label"], tf.int32)}
-
-    def examples(part):
-        return data.read(prepared, parts[part], decoders={"image": tfds.decode.SkipDecoding()})
-
-    def fits(part):
-        return int(part.cardinality()) * size ** 2 * channels <= _LARGEST_IN_MEMORY
-
-    def judged(part):
-        if fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
-            return tf.data.Dataset.from_tensor_slices(arrays_of(part)).batch(config.batch_size)
-        return data.batched(part, lambda example, seed: fitted(example), config.batch_size)
-
-    def arrays_of(part):
-        batches = list(part.map(fitted, num_parallel_calls=tf.data.AUTOTUNE).batch(1000).as_numpy_iterator())
-        return tf.nest.map_structure(lambda *values: np.concatenate(values), *batches)
-
-    train = examples("train")
-    if fits(train):
-        arrays = arrays_of(train)
-        sample = arrays[0]["image"]
-        batches = data.in_memory(arrays, config.batch_size, config.seed)
-    else:
-        sample = np.stack([inputs["image"] for inputs, _ in train.take(1000).map(fitted).as_numpy_iterator()])
-        batches = data.shuffled(train, lambda example, seed: fitted(example), config.batch_size, config.seed, buffer=_BUFFER)
+    found = labelled_images.LabelledImages(config)
+    batches, sample = found.train(config.batch_size, config.seed)
     if config.augment:
-        mirror = prepared.name not in classification.UPRIGHT
+        mirror = found.prepared.name not in classification.UPRIGHT
 
         def changed(inputs, targets, seed):
             return {"image": augment(inputs["image"], seed, mirror, config.erase)}, targets
 
         batches = data.augmented(batches, changed, config.seed)
-    info = {"class_names": features["label"].names, **statistics(sample)}
+    info = {"class_names": found.class_names, **labelled_images.statistics(sample)}
     spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, judged(examples("validation")), judged(examples("test")), spec)
+    return data.Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
 
 
 def augment(pixels, seed, mirror, erase):
@@ -99,11 +59,3 @@ def augment(pixels, seed, mirror, erase):
         hidden = near[:, 0, :, None] & near[:, 1, None]
         moved = tf.where(hidden[..., None], tf.zeros_like(moved), moved)
     return tf.ensure_shape(moved, pixels.shape)
-
-
-def statistics(pixels):
-    """Returns {"mean", "deviation"}: lists by channel of uint8 pixels (images, height, width, channels)."""
-    values = pixels.reshape(-1, pixels.shape[-1])
-    mean = values.mean(axis=0, dtype=np.float64)
-    deviation = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
-    return {"mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}

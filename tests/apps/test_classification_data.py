@@ -8,6 +8,7 @@ import training
 from apps import classification
 from apps.classification import data as classification_data
 from training import config as settings
+from training import labelled_images
 
 ALONE = tf.distribute.InputContext()
 
@@ -46,7 +47,7 @@ def test_digits_are_fed_as_they_are_stored(data_dir):
 def test_a_set_that_does_not_fit_in_memory_is_decoded_again_in_each_epoch(data_dir, monkeypatch):
     config = resolved(data_dir, image_size=8, batch_size=49, augment=False)
     kept = images_of(classification_data.datasets(config))
-    monkeypatch.setattr(classification_data, "_LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(labelled_images, "_LARGEST_IN_MEMORY", 0)
     splits = classification_data.datasets(config)
     streamed = images_of(splits)
     assert sorted(image.tobytes() for image in streamed) == sorted(image.tobytes() for image in kept)  # 22 * 49 = 1,078

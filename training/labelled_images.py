@@ -1,0 +1,72 @@
+"""Images with one class each, from any such set of TFDS or of ours, fitted into squares."""
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from training import data, images
+from training.config import UserError
+
+_LARGEST_IN_MEMORY = 2 ** 30
+"""bytes of pixels of a split that are kept in memory; a larger one is decoded again in each epoch"""
+_BUFFER = 2_000  # encoded photographs to shuffle among
+_SAMPLE = 1_000  # images that the statistics of a set are taken from that is not in memory
+
+
+class LabelledImages:
+    """A set of images with one label each.
+
+    config: `dataset`, `data_dir`, `manual_dir`, `download` and `image_size` are read
+
+    Raises:
+        UserError: the data set is unknown, not there, empty, or no classification set.
+    """
+
+    def __init__(self, config):
+        self.prepared = data.builder(config.dataset, config)
+        self.features, self.parts, self.size = self.prepared.info.features, data.parts(self.prepared), config.image_size
+        if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
+            raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
+        self.class_names = self.features["label"].names
+        self.channels = 1 if self.features["image"].shape[-1] == 1 else 3
+
+    def examples(self, part):
+        """Returns {"image": bytes, "label"} of each example of train, validation or test."""
+        return data.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
+
+    def fitted(self, example):
+        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left in the square, the rest black."""
+        image = self.features["image"].decode_example(example["image"])
+        image, _ = images.fit_square(tf.image.grayscale_to_rgb(image) if self.channels == 1 else image[..., :3], self.size)
+        return {"image": tf.cast(tf.round(image[..., :self.channels]), tf.uint8)}, {"label": tf.cast(example["label"], tf.int32)}
+
+    def fits(self, part):
+        """Whether the pixels of all images of a part may be kept in memory."""
+        return int(self.examples(part).cardinality()) * self.size ** 2 * self.channels <= _LARGEST_IN_MEMORY
+
+    def arrays(self, part):
+        """Returns ({"image": uint8 (images, size, size, channels)}, {"label": int32 (images,)}) of a whole part."""
+        batches = self.examples(part).map(self.fitted, num_parallel_calls=tf.data.AUTOTUNE).batch(1000)
+        return tf.nest.map_structure(lambda *values: np.concatenate(values), *batches.as_numpy_iterator())
+
+    def train(self, batch_size, seed):
+        """Returns (batches(epoch, skip, context) of the training split, images to take statistics from)."""
+        if self.fits("train"):
+            arrays = self.arrays("train")
+            return data.in_memory(arrays, batch_size, seed), arrays[0]["image"]
+        few = self.examples("train").take(_SAMPLE).map(self.fitted)
+        batches = data.shuffled(self.examples("train"), lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
+        return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
+
+    def judged(self, part, batch_size):
+        """Returns the batches of validation or test."""
+        if self.fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
+            return tf.data.Dataset.from_tensor_slices(self.arrays(part)).batch(batch_size)
+        return data.batched(self.examples(part), lambda example, seed: self.fitted(example), batch_size)
+
+
+def statistics(pixels):
+    """Returns {"mean", "deviation"}: lists by channel of uint8 pixels (images, height, width, channels)."""
+    values = pixels.reshape(-1, pixels.shape[-1])
+    mean = values.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
+    return {"mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
