@@ -53,8 +53,9 @@ class LabelledImages:
         if self.fits("train"):
             arrays = self.arrays("train")
             return data.in_memory(arrays, batch_size, seed), arrays[0]["image"]
-        few = self.examples("train").take(_SAMPLE).map(self.fitted)
-        batches = data.shuffled(self.examples("train"), lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
+        examples = self.examples("train")
+        few = examples.take(_SAMPLE).map(self.fitted)
+        batches = data.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
     def judged(self, part, batch_size):

@@ -185,7 +185,7 @@ def _picture(rows, request):
     """Returns the accuracies as one map for each normalisation and depth, with the deviations before training in words."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     figure = matplotlib.figure.Figure((2.6 * len(columns) + 1.5, 4.6))
-    figure.suptitle("validation accuracy; below it, how much the last hidden layer's answers differed from image to image before training")
+    figure.suptitle("validation accuracy; below it, how much the last layer's answers differed from image to image at first")
     for place, (kind, depth) in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
         shares = [[rows[kind, depth, activation, scheme]["accuracy"] for scheme in INITIALIZERS] for activation in ACTIVATIONS]
