@@ -328,11 +328,14 @@ def layer_rows(model, spec):
 
 
 def _multiply_adds(layer, inputs, output):
-    """Returns a convolution's or dense layer's multiply-adds for one example, 0 for other layers."""
-    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+    """Returns a convolution's or dense layer's multiply-adds for one example, 0 for other layers.
+
+    Each weight of a kernel is used once at each place of the output: (N - F + 2 P) / S + 1 places along a side.
+    """
+    is_convolution = hasattr(layer, "kernel") and hasattr(layer, "kernel_size") and len(output.shape) == 4
+    if not is_convolution and not isinstance(layer, keras.layers.Dense):
         return 0
-    places = int(np.prod(output.shape[:-1]))
-    return places * int(np.prod(layer.kernel.shape))
+    return int(np.prod(output.shape[:-1])) * int(np.prod(layer.kernel.shape))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import tensorflow as tf
 import layers
 from apps import classification
 from apps.classification import alexnet, blocks, classifier, lenet5, maxout, monitors, resnet, vgg16
-from training import UserError, data
+from training import UserError, data, run
 from training import config as settings
 
 
@@ -184,3 +184,23 @@ def test_monitors_write_what_they_say(tmp_path):
     difference = (probabilities - np.eye(10)[targets["label"]]) / 4  # of the mean cross-entropy by the logits
     expected = np.sqrt(((features.T @ difference) ** 2).sum() + (difference.sum(axis=0) ** 2).sum())
     assert norm == pytest.approx(expected, rel=1e-4)
+
+
+def test_summary_counts_multiply_adds_as_the_closed_formulas_do(monkeypatch):
+    model = lenet5.build_model(resolved("lenet5", dataset="mnist"), spec(28, 1, 10))
+    rows = {name.rpartition("/")[2]: (parameters, products) for name, _, parameters, products in run.layer_rows(model, spec(28, 1, 10))}
+    side = (32 - 5) // 1 + 1
+    assert rows["c1"] == (5 * 5 * 6 + 6, side ** 2 * 5 * 5 * 6)
+    assert rows["c3"] == (60 * 25 + 16, 10 ** 2 * 60 * 25)
+    assert rows["c5"] == (16 * 25 * 120 + 120, 16 * 25 * 120) and rows["label"] == (850, 840) and rows["s2"] == (12, 0)
+    maxed = lenet5.build_model(resolved("lenet5", dataset="mnist", activation="maxout"), spec(28, 1, 10))
+    convolutions = [products for *_, products in run.layer_rows(maxed, spec(28, 1, 10)) if products]
+    assert convolutions[0] == 2 * side ** 2 * 5 * 5 * 6  # both pieces
+
+    monkeypatch.setitem(blocks._INITIALIZERS, "he", keras.initializers.Zeros)
+    large = alexnet.build_model(resolved("alexnet", full_size=True, image_size=227), spec(227, 3, 1000))
+    rows = {name.rpartition("/")[2]: products for name, _, _, products in run.layer_rows(large, spec(227, 3, 1000))}
+    first = ((227 - 11 + 0) // 4 + 1) ** 2 * 11 * 11 * 3 * 96
+    assert rows["convolution1"] == first == 105_415_200
+    assert rows["convolution2_group1"] == 27 ** 2 * 5 * 5 * 48 * 128
+    assert sum(rows.values()) == 724_406_816  # 724 million, as others count
