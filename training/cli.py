@@ -145,8 +145,8 @@ def _search_request(app, program, arguments, description, default, flags):
 
 
 def _own_request(app, verb, program, arguments):
-    """Returns the settings of a verb that only this application has: its class `Chat` for the verb `chat`, or its Config."""
-    kind = getattr(app, verb.capitalize(), None)
+    """Returns the settings of a verb that only this application has: its class `ToLook` for the verb `to_look`, or its Config."""
+    kind = getattr(app, "".join(map(str.capitalize, verb.split("_"))), None)
     if kind is None:
         return _parse(app, verb, program, arguments)
     return tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)

@@ -1,11 +1,15 @@
-"""What the applications that answer for image files share: their bytes as a batch, and a name for each answer."""
+"""What the applications that answer for image files share: their bytes as a batch, a name for each answer, and classes."""
+import json
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from training import images
+from training import export, images
 from training.config import UserError
+
+BEST = 5
+"""classes that are named, the most probable ones"""
 
 
 def request(paths):
@@ -63,3 +67,44 @@ def answer_names(paths):
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names
+
+
+def pixels(image_bytes, size, channels):
+    """Returns uint8 images (batch, size, size, channels), which of them are none (batch,), and why (batch,)."""
+    squares, _, _, errors = fitted(image_bytes, size)
+    return tf.cast(tf.round(squares[..., :channels]), tf.uint8), tf.strings.length(errors) > 0, errors
+
+
+def classes(probabilities, failed, errors, class_names):
+    """Returns what a signature that says the class of each image answers; what no image is gets "", -1 and 0.
+
+    probabilities: (batch, classes)
+    failed:        (batch,) bool
+    returns:       class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best), best first,
+                   probabilities, error
+    """
+    names = tf.constant([*class_names, ""])
+    probabilities = tf.where(failed[:, None], 0.0, probabilities)
+    scores, class_ids = tf.math.top_k(probabilities, min(BEST, len(class_names)))
+    class_ids = tf.where(failed[:, None], -1, class_ids)
+    return {
+        "class_names": export.any_size(tf.gather(names, tf.where(class_ids < 0, len(class_names), class_ids))),
+        "class_ids": export.any_size(class_ids), "scores": export.any_size(scores),
+        "probabilities": export.any_size(probabilities), "error": errors}
+
+
+def present_classes(paths, answer, folder):
+    """Writes <name>.json with the classes of every file into `folder` and prints one line for each."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    width = max(len(str(path)) for path in paths)
+    for row, (path, name) in enumerate(zip(paths, answer_names(paths))):
+        error = answer["error"][row].decode()
+        found = [] if error else [
+            {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
+            for class_name, class_id, score in zip(*(answer[key][row] for key in ("class_names", "class_ids", "scores")))]
+        document = {"file": str(path), "error": error, "classes": found}
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        said = f"no answer: {error}" if error else ", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])
+        print(f"{str(path):{width}}  {said}")
+    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")

@@ -147,9 +147,9 @@ def prune(request):
 
 
 def every(runs, app=None):
-    """Returns all runs under the folder `runs`, the newest first."""
+    """Returns all runs under the folder `runs`, the newest first; what an experiment leaves has none of a run's files."""
     found = [read(folder) for application in _folders(runs) if app in (None, application.name)
-             for folder in _folders(application)]
+             for folder in _folders(application) if any((folder / name).exists() for name in ("config.json", "results.json"))]
     return sorted(found, key=lambda run: run.started, reverse=True)
 
 

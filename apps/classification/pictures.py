@@ -1,15 +1,11 @@
 """What a person looks at: wrong answers, which classes are confused, first-layer filters, activations by depth, features."""
-import io
-
 import keras
-import matplotlib.figure
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from apps.classification import classifier, evaluation
+from training import class_pictures
 
-_SHOWN = 24
 _MOST_POINTS = 1000
 
 
@@ -23,8 +19,8 @@ def pictures(model, splits, config, info):
     batches = list(splits.test.take(config.limit_steps or -1))
     logits, labels = evaluation.answers(model, batches)
     images = np.concatenate([inputs["image"] for inputs, _ in batches])
-    made = {"wrong": _wrong(images, logits, labels, info["class_names"])[None],
-            "confusion": _confusion(logits, labels, info["class_names"])[None]}
+    made = {"wrong": class_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
+            "confusion": class_pictures.confusion(logits, labels, info["class_names"])[None]}
     filters = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
     if filters is not None:
         made["filters"] = _filters(keras.ops.convert_to_numpy(filters.kernel))[None]
@@ -57,44 +53,10 @@ def embeddings(model, splits, config, info):
         vectors.append(classifier.features(model, inputs["image"]).numpy())
         rows += [{"class": info["class_names"][label], "number": len(rows) + place}
                  for place, label in enumerate(targets["label"].numpy())]
-        thumbnails.append(_rgb(tf.image.resize(inputs["image"], (32, 32)).numpy()))
+        thumbnails.append(class_pictures.rgb(tf.image.resize(inputs["image"], (32, 32)).numpy()))
         if len(rows) >= _MOST_POINTS or config.limit_steps:
             break
     return {"features": (np.concatenate(vectors)[:_MOST_POINTS], rows[:_MOST_POINTS], np.concatenate(thumbnails)[:_MOST_POINTS])}
-
-
-def _wrong(images, logits, labels, names):
-    probabilities = tf.nn.softmax(logits).numpy()
-    found = logits.argmax(axis=1)
-    rows = np.flatnonzero(found != labels)
-    rows = rows[np.argsort(-probabilities[rows, found[rows]], kind="stable")][:_SHOWN]
-    figure = matplotlib.figure.Figure((9, 6.5))
-    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are answered wrong" if len(rows)
-                    else f"all {len(labels)} test images are answered right")
-    for place, row in enumerate(rows):
-        axes = figure.add_subplot(4, 6, place + 1)
-        axes.imshow(_rgb(images[row:row + 1])[0])
-        axes.set_title(f"{names[found[row]]} {probabilities[row, found[row]]:.0%}, is {names[labels[row]]}", fontsize=7)
-        axes.axis("off")
-    return _drawn(figure)
-
-
-def _confusion(logits, labels, names):
-    counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
-    side = max(4.5, 0.35 * len(names) + 2)
-    figure = matplotlib.figure.Figure((side, side))
-    axes = figure.add_subplot()
-    axes.imshow(np.sqrt(counts), cmap="Blues")  # the root: a few confusions beside many right ones can be seen
-    axes.set(xlabel="answered", ylabel="is")
-    if len(names) <= 30:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                axes.text(column, row, count, ha="center", va="center", fontsize=7,
-                          color="white" if count > counts.max() / 2 else "black")
-    return _drawn(figure)
 
 
 def _filters(kernel):
@@ -106,15 +68,3 @@ def _filters(kernel):
     cells = np.pad(cells, ((0, -len(cells) % 8), (2, 2), (2, 2), (0, 0)))
     rows = cells.reshape(-1, 8, *cells.shape[1:])
     return rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], 8 * rows.shape[3], 3)
-
-
-def _rgb(images):
-    images = np.clip(np.round(images), 0, 255).astype(np.uint8)
-    return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
-
-
-def _drawn(figure):
-    figure.tight_layout()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return np.asarray(Image.open(file).convert("RGB"))

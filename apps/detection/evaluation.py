@@ -186,11 +186,13 @@ def table(metrics):
     others = rich.table.Table(box=_box(console))
     others.add_column("metric")
     others.add_column("value", justify="right")
-    others.add_column("95 % interval", justify="right")
+    intervals = metrics.get("intervals", {})
+    if intervals:
+        others.add_column("95 % interval", justify="right")
     for name, value in metrics.items():
         if isinstance(value, float):
-            interval = metrics.get("intervals", {}).get(name)
-            others.add_row(name, _figure(value), f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
+            cell = ["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""] if intervals else []
+            others.add_row(name, _figure(value), *cell)
     console.print(classes)
     console.print(others)
 

@@ -39,19 +39,28 @@ TINY = {
         "supervised_embeddings": dict(units=8, memory_size=10, epochs=4),
         "tfidf": dict(memory_size=10),
     },
+    "foundations": {
+        "softmax": dict(batch_size=16, columns=("alcohol", "flavanoids", "color_intensity", "proline")),
+        "logistic": dict(batch_size=16, columns=("worst texture", "worst area", "worst smoothness", "worst concave points")),
+        "linear": dict(batch_size=4, columns=("bmi", "bp", "s1", "s5")),
+        "naive_bayes": dict(batch_size=16, columns=("alcohol", "flavanoids", "color_intensity", "proline")),
+        "discriminant": dict(batch_size=16, columns=("alcohol", "flavanoids", "color_intensity", "proline")),
+    },
 }
 """app -> system -> settings that make it small; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0)}
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0),
+           "foundations": dict(c="none")}
 """app -> settings that let one batch be learnt by heart"""
 
 ONE_DEVICE = {("detection", "keras_cv_retinanet")}
 """what says in one sentence that it cannot work under replicas"""
 
-NOTHING_TO_TRAIN = {("dialog", "tfidf")}
+NOTHING_TO_TRAIN = {("dialog", "tfidf"), ("foundations", "naive_bayes"), ("foundations", "discriminant")}
 """systems that count and have no weights to train"""
 
-QUESTIONS = {"memory_qa": "Mary went to the kitchen.\nWhere is Mary?\n", "dialog": "user: hello\n"}
+QUESTIONS = {"memory_qa": "Mary went to the kitchen.\nWhere is Mary?\n", "dialog": "user: hello\n",
+             "foundations": "13.2,2.76,4.38,1050\n"}
 """app that reads text -> what it is asked"""
 
 SYSTEMS = [pytest.param((app, model), marks=[] if index == 0 else pytest.mark.every_system, id=f"{app}-{model}")

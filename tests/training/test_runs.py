@@ -86,7 +86,10 @@ def test_files_that_are_no_files(made, say, tmp_path):
     (folder / "results.json").mkdir()
     (tmp_path / "runs" / "stray.txt").write_text("x")
     (tmp_path / "runs" / "detection" / "stray.txt").write_text("x")
-    (tmp_path / "runs" / "detection" / "empty").mkdir()
+    (tmp_path / "runs" / "detection" / "study").mkdir()  # what an experiment leaves is no run
+    (tmp_path / "runs" / "detection" / "study" / "study.json").write_text("{}")
+    (tmp_path / "runs" / "detection" / "half").mkdir()
+    (tmp_path / "runs" / "detection" / "half" / "results.json").write_text("{}")
     shown = say("list")
     assert "broken: results.json is no file" in shown and "broken: no config.json" in shown
     assert len(shown.splitlines()) == 3

@@ -1,4 +1,4 @@
 """Data sets that TFDS lacks, as TFDS builders; importing one registers it under its module's name."""
 
 NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder", "dialog_babi", "restaurant_booking", "babi", "simulated_world",
-         "metaqa", "pathquestion", "digits", "cifar10_subset", "image_folder")
+         "metaqa", "pathquestion", "digits", "cifar10_subset", "image_folder", "tabular")

@@ -1,0 +1,4 @@
+from apps import foundations
+from training import cli
+
+cli.main(foundations)

@@ -1,0 +1,84 @@
+"""What naive Bayes and discriminant analysis share: classes are counted, and nothing is trained."""
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from apps.foundations import regression
+
+
+class Statistics(NamedTuple):
+    """All that a Gaussian of each class needs to know of the examples."""
+
+    counts: Any
+    """examples by class, (classes,)"""
+    sums: Any
+    """of their features, (classes, columns)"""
+    products: Any
+    """sums of x x^T, (classes, columns, columns)"""
+
+    def log_priors(self):
+        """Returns the logarithm of each class's share, (classes,); far below 0 where a class has no example."""
+        return tf.math.log(tf.maximum(self.counts, 1e-300) / tf.reduce_sum(self.counts))
+
+    def means(self):
+        """Returns the mean of each class, (classes, columns)."""
+        return self.sums / tf.maximum(self.counts, 1e-300)[:, None]
+
+    def scatter(self):
+        """Returns sum (x - mean) (x - mean)^T of each class, (classes, columns, columns)."""
+        means = self.means()
+        return self.products - self.sums[:, :, None] * means[:, None, :]
+
+
+def statistics(features, labels, classes):
+    """Returns the Statistics of features (n, columns) float64 with labels (n,)."""
+    one_hot = tf.one_hot(labels, classes, dtype=tf.float64)
+    return Statistics(tf.reduce_sum(one_hot, axis=0), tf.matmul(one_hot, features, transpose_a=True),
+                      tf.einsum("nk,ni,nj->kij", one_hot, features, features))
+
+
+class Counter(keras.Model):
+    """A generative classifier: adds up Statistics in one pass, from which the class follows by Bayes' rule.
+
+        P(class | x) = softmax_class(log P(x | class) + log P(class))
+
+    Sums of several replicas are kept as their mean: only shares of them matter.
+
+    log_joint: function of (Statistics, x (batch, columns)) that returns (batch, classes)
+    """
+
+    def __init__(self, config, spec, log_joint):
+        super().__init__(name=config.model)
+        self.log_joint = log_joint
+        self.standardise = regression.standardise(spec.info)
+        classes, columns = len(spec.info["class_names"]), len(spec.info["columns"])
+        shapes = dict(counts=(classes,), sums=(classes, columns), products=(classes, columns, columns))
+        self.standardise.build((None, columns))
+        self.sums = Statistics(**{
+            name: self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=False)
+            for name, shape in shapes.items()})
+        self.counted = keras.metrics.Sum("examples")
+        self.built = True
+        self.compile(optimizer=None)
+
+    @property
+    def metrics(self):
+        return [self.counted]
+
+    def statistics(self):
+        """Returns the Statistics so far."""
+        return Statistics(*(tf.convert_to_tensor(value) for value in self.sums))
+
+    def call(self, inputs, training=False):
+        """Returns {"label": log P(x, class) (batch, classes)}."""
+        x = self.standardise(tf.cast(inputs["features"], tf.float64))
+        return {"label": self.log_joint(self.statistics(), x)}
+
+    def train_step(self, batch):
+        inputs, targets = batch
+        x = self.standardise(inputs["features"])
+        for total, part in zip(self.sums, statistics(x, targets["label"], self.sums.counts.shape[0])):
+            total.assign_add(part)
+        self.counted.update_state(tf.ones_like(targets["label"], tf.float32))
+        return {"examples": self.counted.result()}

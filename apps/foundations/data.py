@@ -1,0 +1,135 @@
+"""Tables: rows of numbers with one class or one number to be told from them."""
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from training import data
+from training.config import UserError
+
+
+class Table(NamedTuple):
+    """A data set as arrays."""
+
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]
+    """train, validation and test: (features float64 (n, columns), answers (n,): float64 targets or int32 labels)"""
+    columns: list[str]
+    class_names: list[str]
+    """empty where a number is to be told"""
+
+
+def datasets(config):
+    """Returns the Splits of a table.
+
+    inputs:  "features" float64 (batch, columns), in the units of the set
+    targets: "label" int32 (batch,), or "target" float64 (batch, 1) for linear
+    info:    "columns"; "class_names", where there are classes; "mean" and "deviation" of the training split by column;
+             "examples" of the training split; "largest_curvature" and "smallest_curvature", see `curvature`
+
+    An epoch of training is `passes` passes over the training split, each of them one step unless there is a `batch_size`.
+
+    Raises:
+        UserError: the set is unknown, not there, no table, without such a column, or its answers are not of the kind that the
+            system tells.
+    """
+    table = read(config.dataset, config, config.columns)
+    check(table, config.model, config.dataset)
+    features, _ = table.parts["train"]
+    mean, deviation = moments(features)
+    largest, smallest = curvature((features - mean) / deviation, whole=config.batch_size is None)
+    info = {"columns": table.columns, "mean": mean.tolist(), "deviation": deviation.tolist(), "examples": len(features),
+            "largest_curvature": largest, "smallest_curvature": smallest}
+    if table.class_names:
+        info["class_names"] = table.class_names
+
+    def arrays(part):
+        features, answers = table.parts[part]
+        return {"features": features}, {"label": answers} if table.class_names else {"target": answers[:, None]}
+
+    batches = _passes(arrays("train"), config.batch_size, config.seed, config.passes or 1)
+    judged = {part: tf.data.Dataset.from_tensor_slices(arrays(part)).batch(128) for part in ("validation", "test")}
+    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return data.Splits(batches, judged["validation"], judged["test"], spec)
+
+
+def read(dataset, config, columns=()):
+    """Returns the Table of a data set, of which `columns` may name those that are wanted.
+
+    Raises:
+        UserError: the set is unknown, not there, no table, has no such column, or holds what is no number.
+    """
+    prepared = data.builder(dataset, config)
+    features, keys = prepared.info.features, prepared.info.supervised_keys or ()
+    numbers = len(keys) == 2 and all(isinstance(key, str) for key in keys) and isinstance(features[keys[0]], tfds.features.Tensor)
+    if not numbers or len(features[keys[0]].shape) != 1 or features[keys[1]].shape != ():
+        raise UserError(f"{dataset} is no table: its examples are not one row of numbers with one answer")
+    names = list((prepared.info.metadata or {}).get("columns", ())) or [
+        f"column {place + 1}" for place in range(features[keys[0]].shape[0])]
+    unknown = [name for name in columns if name not in names]
+    if unknown:
+        raise UserError(f"{dataset} has no column {unknown[0]!r}; it has {', '.join(names)}")
+    chosen = [names.index(name) for name in columns or names]
+    is_class = isinstance(features[keys[1]], tfds.features.ClassLabel)
+    parts = {}
+    for part, split in data.parts(prepared).items():
+        examples = list(data.read(prepared, split).as_numpy_iterator())
+        rows = np.array([example[keys[0]] for example in examples], np.float64)[:, chosen]
+        answers = np.array([example[keys[1]] for example in examples], np.int32 if is_class else np.float64)
+        if not (np.isfinite(rows).all() and np.isfinite(answers).all()):
+            raise UserError(f"the {part} split of {dataset} has a value that is no number")
+        parts[part] = rows, answers
+    return Table(parts, [names[place] for place in chosen], features[keys[1]].names if is_class else [])
+
+
+def check(table, model, dataset):
+    """Raises a UserError where a system cannot tell the answers of a table."""
+    classes = len(table.class_names)
+    if model == "linear" and classes:
+        raise UserError(f"linear tells a number, and {dataset} has classes: take --model softmax")
+    if model != "linear" and not classes:
+        raise UserError(f"{model} tells a class, and {dataset} has numbers to be told: take --model linear")
+    if model == "logistic" and classes != 2:
+        raise UserError(f"logistic tells two classes apart, and {dataset} has {classes}: take --model softmax")
+
+
+def moments(features):
+    """Returns mean and deviation by column; a column that never changes has the deviation 1."""
+    deviation = features.std(axis=0)
+    return features.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+
+def curvature(standardised, whole=True):
+    """Returns the largest and the smallest eigenvalue of X^T X / n, whose X has a column of ones for the intercept.
+
+    Where a step does not see the `whole` of X, the first is the largest squared norm of a row: no batch has a larger one.
+    """
+    rows = np.column_stack([standardised, np.ones(len(standardised))])
+    eigenvalues = np.linalg.eigvalsh(rows.T @ rows / len(rows))
+    largest = eigenvalues[-1] if whole else (rows ** 2).sum(axis=1).max()
+    return tuple(float(f"{value:.6g}") for value in (largest, max(eigenvalues[0], 0.0)))  # the last digits are the machine's
+
+
+def _passes(arrays, batch_size, seed, passes):
+    """Returns `batches(epoch, skip, context)`, as `training.data.in_memory` does, with several passes in an epoch."""
+    count = len(tf.nest.flatten(arrays)[0])
+    size = batch_size or count
+    if count < size:
+        raise UserError(f"the training split has {count} examples, fewer than one batch of {size}: take a smaller --batch-size")
+    steps = count // size
+    arrays = tf.nest.map_structure(tf.constant, arrays)
+
+    def order(number):
+        if batch_size is None:
+            return np.arange(count)  # a sum has no order
+        return np.random.default_rng([seed, number]).permutation(count)[:steps * size]
+
+    def batches(epoch, skip, context):
+        rows = np.concatenate([order(epoch * passes + number) for number in range(passes)]).reshape(-1, size)[skip:]
+        rows = rows[:, context.input_pipeline_id::context.num_input_pipelines]
+        rows = rows.reshape(-1, context.get_per_replica_batch_size(size)).astype(np.int32)
+        data = tf.data.Dataset.from_tensor_slices(rows)
+        return data.map(lambda places: tf.nest.map_structure(lambda array: tf.gather(array, places), arrays),
+                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return batches

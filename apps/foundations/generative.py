@@ -1,0 +1,168 @@
+"""Generative against discriminative classifiers by the size of the training set (F3)."""
+import warnings
+
+import matplotlib.figure
+import numpy as np
+import tensorflow as tf
+
+import training
+from apps.foundations import counting, data, discriminant, naive_bayes, reports
+from apps.foundations.pictures import COLOURS
+from training import UserError
+
+KINDS = ("naive_bayes", "shared naive_bayes", "discriminant", "logistic")
+"""the second has one variance a column for all classes, as Ng and Jordan's has"""
+_PER_CLASS = 2
+"""examples of each class that the smallest training set holds: with fewer there is no variance"""
+_SIZES = 10
+_TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
+_LARGEST = 0.7  # share of train and validation: of all of them there is only one set
+
+
+def run(app, request):
+    """Draws training sets of growing sizes, and prints and draws how often each classifier errs on the test split.
+
+    Where two curves cross, the sign of their difference, paired by training set, changes for good. Logistic regression, softmax
+    regression where there are more than two classes, is scikit-learn's: its minimum is that of our systems, as their `difference`
+    says, and thousands of them are fitted.
+
+    Source: Ng and Jordan, 2002, "On Discriminative vs. Generative Classifiers: A comparison of logistic regression and naive
+    Bayes": the generative one comes near its higher error with fewer examples.
+
+    Raises:
+        UserError: a set without classes, or a setting out of range.
+    """
+    if request.resamples < 2 or not 0 < request.c < np.inf or not request.datasets:
+        raise UserError("generative needs at least one of --datasets, 2 --resamples, and --c above 0")
+    config = training.Config(data_dir=request.data_dir)
+    tables = {name: simulated() if name == "simulated" else data.read(name, config) for name in request.datasets}
+    for name, table in tables.items():
+        data.check(table, "softmax", name)
+    folder = reports.folder_of(request, "generative")
+    numbers = {}
+    for name, table in tables.items():
+        sizes, errors = curves(table, request)
+        numbers[name] = _summary(sizes, errors)
+        _print(name, numbers[name])
+    return reports.keep(folder, "generative", request, {"datasets": numbers}, {"curves": _drawn(numbers)})
+
+
+def simulated(examples=2000, columns=30, seed=0):
+    """Returns the Table of two classes of Gaussian columns with one covariance, in which neighbours correlate by 0.3.
+
+    Discriminant analysis fits it, naive Bayes does not: it takes dependent columns for independent ones.
+    """
+    random = np.random.default_rng(seed)
+    places = np.arange(columns)
+    root = np.linalg.cholesky(0.3 ** np.abs(places[:, None] - places))
+    shift = 0.3 * random.normal(size=columns)
+    labels = random.integers(0, 2, 2 * examples).astype(np.int32)
+    features = random.normal(size=(2 * examples, columns)) @ root.T + np.where(labels[:, None] == 1, shift, -shift)
+    ends = {"train": (0, examples // 2), "validation": (examples // 2, examples), "test": (examples, 2 * examples)}
+    return data.Table({part: (features[first:last], labels[first:last]) for part, (first, last) in ends.items()},
+                      [f"column {place + 1}" for place in places], ["first", "second"])
+
+
+def curves(table, request):
+    """Returns (sizes, {kind: share of wrong answers (sizes, resamples)}), every kind with the same training sets."""
+    parts = table.parts
+    features, labels = (np.concatenate([parts["train"][place], parts["validation"][place]]) for place in (0, 1))
+    classes = len(table.class_names)
+    smallest = _PER_CLASS * classes
+    sizes = np.unique(np.round(np.geomspace(smallest, _LARGEST * len(labels), _SIZES)).astype(int))
+    errors = {kind: np.zeros((len(sizes), request.resamples)) for kind in KINDS}
+    for number in range(request.resamples):
+        order = _order(labels, classes, np.random.default_rng([request.seed, number]))
+        for place, size in enumerate(sizes):
+            rows = order[:size]  # each set holds the smaller ones, so that the curves are of one piece
+            mean, deviation = data.moments(features[rows])
+            x, test = (features[rows] - mean) / deviation, (parts["test"][0] - mean) / deviation
+            told = _told(x, labels[rows], classes, test, request.c)
+            for kind in KINDS:
+                errors[kind][place, number] = (told[kind] != parts["test"][1]).mean()
+    return sizes, errors
+
+
+def _order(labels, classes, random):
+    """Returns all rows in random order, but first some of each class."""
+    order = random.permutation(len(labels))
+    first = np.concatenate([order[labels[order] == k][:_PER_CLASS] for k in range(classes)])
+    return np.concatenate([first, order[~np.isin(order, first)]])
+
+
+def _told(x, labels, classes, test, c):
+    """Returns {kind: the class that it tells for each row of `test`}."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    found = _generative(tf.constant(x), tf.constant(labels), classes, tf.constant(test))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # in the last digits, where classes can be told apart without error
+        other = LogisticRegression(C=c, max_iter=300, tol=1e-3).fit(x, labels).predict(test)
+    return dict(zip(KINDS, [*(each.numpy() for each in found), other]))
+
+
+@tf.function(reduce_retracing=True)
+def _generative(x, labels, classes, test):
+    statistics = counting.statistics(x, labels, classes)
+    joints = (naive_bayes.log_joint(statistics, test), naive_bayes.log_joint(statistics, test, is_shared=True),
+              discriminant.log_joint(statistics, test))
+    return tuple(tf.argmax(joint, axis=1) for joint in joints)
+
+
+def _summary(sizes, errors):
+    """Returns the means with 95 % intervals over the training sets, and from which size on logistic regression errs less."""
+    def interval(values):
+        return (1.96 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])).tolist()
+
+    crossings = {}
+    for kind in KINDS[:-1]:
+        ahead = errors[kind] - errors["logistic"]
+        crossings[kind] = crossing(sizes, ahead.mean(axis=1), np.array(interval(ahead)))
+    means = {kind: {"mean": values.mean(axis=1).tolist(), "interval": interval(values)} for kind, values in errors.items()}
+    return {"sizes": sizes.tolist(), "crossings": crossings, "errors": means}
+
+
+def crossing(sizes, differences, intervals):
+    """Returns the size from which on the difference is above 0, if before it is somewhere surely below and after surely above.
+
+    differences: error of a generative classifier less that of logistic regression, by size; intervals: half of the 95 % ones
+    """
+    above = np.flatnonzero(differences <= 0)
+    last = above[-1] + 1 if len(above) else 0
+    is_sure = (differences[:last] < -intervals[:last]).any() and (differences[last:] > intervals[last:]).any()
+    return int(sizes[last]) if is_sure else None
+
+
+def _print(name, numbers):
+    print(f"\n{name}: share of wrong test answers by size of the training set")
+    print(f"{'size':>5}" + "".join(f"{kind:>20}" for kind in KINDS))
+    for place, size in enumerate(numbers["sizes"]):
+        print(f"{size:5}" + "".join(f"{values['mean'][place]:12.1%} ± {values['interval'][place]:5.1%}"
+                                    for values in numbers["errors"].values()))
+    for kind, size in numbers["crossings"].items():
+        print(f"logistic regression errs less than {kind} from {size} examples on, and more before" if size else
+              f"logistic regression and {kind} do not cross here")
+
+
+def _drawn(numbers):
+    figure = matplotlib.figure.Figure((4.6 * len(numbers) + 0.6, 4.4))
+    for axes, (name, found) in zip(np.atleast_1d(figure.subplots(1, len(numbers))), numbers.items()):
+        sizes = np.array(found["sizes"])
+        for kind, colour in zip(KINDS, COLOURS):
+            mean, half = (np.array(found["errors"][kind][part]) for part in ("mean", "interval"))
+            axes.plot(sizes, 100 * mean, "o-", markersize=3, color=colour, label=kind)
+            axes.fill_between(sizes, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.2)
+            if found["crossings"].get(kind):
+                axes.axvline(found["crossings"][kind], color=colour, linestyle=":", linewidth=1.2)
+        axes.set(xscale="log", yscale="log", xlabel="training examples", title=name)
+        axes.set_xticks([tick for tick in _TICKS if sizes[0] <= tick <= sizes[-1]])
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_yticks([tick for tick in _TICKS if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("wrong test answers, percent")
+    figure.axes[0].legend(fontsize=8, title="dotted: crosses logistic", title_fontsize=8)
+    return figure

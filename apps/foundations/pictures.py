@@ -1,0 +1,163 @@
+"""What a person looks at: weights, errors, confusions, and which class is told where."""
+import io
+
+import matplotlib.figure
+import numpy as np
+from PIL import Image
+
+from apps.foundations import counting, data, discriminant, evaluation
+
+COLOURS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
+
+
+def pictures(model, splits, config, info):
+    """Returns {name: uint8 (1, height, width, 3)}.
+
+    coefficients: of the standardised columns; of naive Bayes the mean and the deviation of each class
+    residuals:    told and right numbers of the test split, and what is left
+    line:         told numbers over the one column, where there is one
+    confusion:    test examples by right and told class
+    boundary:     what is told on the plane of the first two principal components through the mean of the training split, with
+                  the test examples projected onto it
+    """
+    features = np.concatenate([inputs["features"] for inputs, _ in splits.test])
+    outputs, answers = evaluation.told(model, splits.test)
+    made = {"coefficients": _coefficients(model, info)}
+    if "class_names" not in info:
+        made["residuals"] = _residuals(outputs[:, 0], answers)
+        if len(info["columns"]) == 1:
+            made["line"] = _line(features[:, 0], outputs[:, 0], answers, info["columns"][0])
+    else:
+        made["confusion"] = _confusion(outputs, answers, info["class_names"])
+        if len(info["columns"]) > 1:
+            made["boundary"] = _boundary(model, config, info, features, answers)
+    return {name: drawn(figure)[None] for name, figure in made.items()}
+
+
+def drawn(figure):
+    """Returns a matplotlib figure as uint8 (height, width, 3)."""
+    figure.tight_layout()
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def _coefficients(model, info):
+    columns, names = info["columns"], info.get("class_names", ["target"])
+    if isinstance(model, counting.Counter):
+        if model.name == "naive_bayes":
+            return _gaussians(model.statistics(), columns, names)
+        weights = np.asarray(discriminant.coefficients(model.statistics())[0])
+    else:
+        weights, _ = model.coefficients()
+    if weights.shape[1] == 1:
+        figure = matplotlib.figure.Figure((7, 0.26 * len(columns) + 1.4))
+        axes = figure.add_subplot()
+        axes.barh(range(len(columns)), weights[:, 0], color=np.where(weights[:, 0] > 0, "tab:red", "tab:blue"))
+        axes.set_yticks(range(len(columns)), columns, fontsize=8)
+        axes.set_ylim(len(columns) - 0.4, -0.6)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_xlabel(f"weight of the standardised column for {names[-1]}")
+        return figure
+    figure = matplotlib.figure.Figure((1.0 * len(names) + 4, 0.3 * len(columns) + 1.6))
+    axes = figure.add_subplot()
+    _heat_map(axes, weights, columns, names)
+    axes.set_title("weight of the standardised column", fontsize=10)
+    return figure
+
+
+def _gaussians(statistics, columns, names):
+    """Draws the mean of each class and, as a line, one deviation to each side."""
+    counts, means = np.asarray(statistics.counts), np.asarray(statistics.means())
+    variances = np.diagonal(np.asarray(statistics.scatter()), axis1=1, axis2=2) / np.maximum(counts, 1)[:, None]
+    figure = matplotlib.figure.Figure((7, (0.12 * len(names) + 0.12) * len(columns) + 1.6))
+    axes = figure.add_subplot()
+    for place, name in enumerate(names):
+        heights = np.arange(len(columns)) + (place - (len(names) - 1) / 2) * 0.7 / len(names)
+        axes.errorbar(means[place], heights, xerr=np.sqrt(np.maximum(variances[place], 0)), fmt="o", markersize=4, linewidth=1.5,
+                      color=COLOURS[place % len(COLOURS)], label=name)
+    axes.set_yticks(range(len(columns)), columns, fontsize=8)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("mean and deviation of the standardised column")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _heat_map(axes, values, rows, columns):
+    limit = max(np.abs(values).max(), 1e-12)
+    axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
+                  color="white" if abs(value) > 0.6 * limit else "black")
+
+
+def _residuals(told, target):
+    figure = matplotlib.figure.Figure((9.5, 4.2))
+    left, right = figure.subplots(1, 2)
+    ends = [min(target.min(), told.min()), max(target.max(), told.max())]
+    left.plot(ends, ends, color="black", linewidth=0.8)
+    left.scatter(target, told, s=14, alpha=0.7)
+    left.set(xlabel="right number", ylabel="told number", title="test split")
+    right.axhline(0, color="black", linewidth=0.8)
+    right.scatter(told, target - told, s=14, alpha=0.7)
+    right.set(xlabel="told number", ylabel="right - told", title=f"deviation {np.std(target - told):.4g}")
+    return figure
+
+
+def _line(column, told, target, name):
+    figure = matplotlib.figure.Figure((6, 4.2))
+    axes = figure.add_subplot()
+    order = np.argsort(column)
+    axes.scatter(column, target, s=14, alpha=0.7, label="test examples")
+    axes.plot(column[order], told[order], color="tab:red", label="told")
+    axes.set(xlabel=name, ylabel="target")
+    axes.legend()
+    return figure
+
+
+def _confusion(logits, labels, names):
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
+    side = max(4.5, 0.5 * len(names) + 2)
+    figure = matplotlib.figure.Figure((side, side))
+    axes = figure.add_subplot()
+    axes.imshow(np.sqrt(counts), cmap="Blues")  # the root: a few confusions beside many right ones can be seen
+    axes.set(xlabel="told", ylabel="is")
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, count, ha="center", va="center", color="white" if count > counts.max() / 2 else "black")
+    return figure
+
+
+def _boundary(model, config, info, features, labels):
+    mean, deviation = np.array(info["mean"]), np.array(info["deviation"])
+    train, _ = data.read(config.dataset, config, config.columns).parts["train"]
+    _, lengths, axes_of = np.linalg.svd((train - mean) / deviation, full_matrices=False)
+    plane = axes_of[:2]  # (2, columns)
+    share = (lengths[:2] ** 2).sum() / (lengths ** 2).sum()
+    points = (features - mean) / deviation @ plane.T
+    (left, bottom), (right, top) = points.min(axis=0) - 0.7, points.max(axis=0) + 0.7
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 240), np.linspace(bottom, top, 200)), axis=-1)  # (y, x, 2)
+    logits = np.asarray(model({"features": (grid.reshape(-1, 2) @ plane) * deviation + mean})["label"])
+    told = logits.argmax(axis=1).reshape(grid.shape[:2])
+    names = info["class_names"]
+    right_ones = evaluation.told(model, [({"features": features}, {"label": labels})])[0].argmax(axis=1) == labels
+    figure = matplotlib.figure.Figure((7, 5.4))
+    axes = figure.add_subplot()
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
+    axes.contourf(grid[0, :, 0], grid[:, 0, 1], told, np.arange(len(names) + 1) - 0.5, colors=colours, alpha=0.2)
+    for place, name in enumerate(names):
+        rows = labels == place
+        axes.scatter(*points[rows].T, s=20, color=colours[place], label=name)
+    axes.scatter(*points[~right_ones].T, s=90, facecolors="none", edgecolors="black", label="told wrong")
+    axes.set(xlabel="first principal component", ylabel="second principal component")
+    axes.set_title(f"colour: the class told on this plane, which holds {share:.0%} of the variance\n"
+                   "points: test examples, projected onto it", fontsize=9)
+    axes.legend(fontsize=8)
+    return figure

@@ -1,0 +1,59 @@
+"""Whether the input pipeline hides behind the step: epochs over augmented images against epochs over one batch, in turn.
+
+    python benchmarks/pipeline.py detection|classification
+"""
+import importlib
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `training` does, but before TensorFlow is imported here
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from training import config as settings  # noqa: E402
+from training import loop, strategies  # noqa: E402
+
+STEPS, ROUNDS = 100, 9
+FLAGS = {"detection": {}, "classification": {"augment": True, "erase": 0.25}}
+
+
+class Clock(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds[epoch % 2].append(time.perf_counter() - self.began)
+
+    seconds = [], []
+
+
+def main(task):
+    app = importlib.import_module(f"apps.{task}")
+    config = settings.resolve(app, app.Config(**FLAGS[task]))
+    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    splits = importlib.import_module(f"apps.{task}.data").datasets(config)
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": 2 * STEPS * ROUNDS})
+    model = importlib.import_module(f"apps.{task}.{config.model}").build_model(config, spec)
+    one = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+
+    def batches(epoch, skip, context):
+        """Odd epochs have the same batch over and over, which costs nothing to make."""
+        data = tf.data.Dataset.from_tensors(one) if epoch % 2 else splits.train(epoch, 0, context)
+        return data.repeat().take(STEPS).skip(skip).apply(tf.data.experimental.assert_cardinality(STEPS - skip))
+
+    clock = Clock()
+    loop.fit(model, batches, epochs=2 * ROUNDS + 2, callbacks=[clock])
+    real, free = (seconds[1:] for seconds in clock.seconds)  # the first ones trace and fill caches
+    ratios = sorted(a / b for a, b in zip(real, free))
+    with_pipeline, without = (statistics.median(seconds) / STEPS * 1e3 for seconds in (real, free))
+    print(f"{task}: {with_pipeline:.1f} ms a step with the pipeline, {without:.1f} without; "
+          f"{statistics.median(ratios):.3f} of the time ({ratios[0]:.3f} to {ratios[-1]:.3f}, {len(ratios)} rounds)")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in FLAGS else sys.exit(f"name one of {', '.join(FLAGS)}"))

@@ -1,0 +1,46 @@
+"""How often the class of an image is the right one, over all images and by class."""
+import numpy as np
+
+
+def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
+    """Returns the metrics of answers to images with one class each.
+
+    log_probabilities: (images, classes) float32, natural logarithms
+    labels:            (images,), numbers of the right classes
+    resamples:         bootstrap samples of the images for 95 % intervals; 0: none
+
+    accuracy:   share of images whose most probable class is the right one; error is 1 - accuracy
+    top5:       share whose right class is among the five most probable, where there are more than five
+    loss:       mean cross-entropy in nats
+    per_class:  {class: share of its images that are right}
+    confusion:  images by right class (rows) and answered class
+    intervals:  with `resamples` {"accuracy": [low, high]}
+    """
+    classes = len(class_names)
+    found = log_probabilities.argmax(axis=1)
+    right = found == labels
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (labels, found), 1)
+    counts = confusion.sum(axis=1)
+    metrics = {
+        "accuracy": float(right.mean()), "error": float(1 - right.mean()),
+        "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean())}
+    if classes > 5:
+        best = np.argpartition(-log_probabilities, 5, axis=1)[:, :5]
+        metrics["top5"] = float((best == labels[:, None]).any(axis=1).mean())
+    metrics["per_class"] = {name: float(confusion[k, k] / counts[k]) for k, name in enumerate(class_names) if counts[k]}
+    metrics["confusion"] = confusion.tolist()
+    if resamples:
+        random = np.random.default_rng(seed)
+        drawn = [right[random.integers(0, len(right), len(right))].mean() for _ in range(resamples)]
+        metrics["intervals"] = {"accuracy": np.percentile(drawn, [2.5, 97.5]).tolist()}
+    return metrics
+
+
+def table(metrics):
+    """Prints the share of right answers by class."""
+    names = list(metrics["per_class"])
+    width = max(5, *map(len, names))
+    print(f"{'class':{width}}  right")
+    for name, share in metrics["per_class"].items():
+        print(f"{name:{width}}  {share:6.1%}")
