@@ -39,6 +39,13 @@ TINY = {
         "supervised_embeddings": dict(units=8, memory_size=10, epochs=4),
         "tfidf": dict(memory_size=10),
     },
+    "ensembles": {
+        "independent": dict(members=2, hidden=8, batch_size=16, epochs=2),
+        "snapshots": dict(members=2, hidden=8, batch_size=16, epochs=2, learning_rate=0.1),
+        "bagging": dict(members=2, hidden=8, batch_size=16, epochs=2),
+        "adaboost": dict(members=2, hidden=8, batch_size=16, epochs=4, learning_rate=0.1),
+        "gradient_boosting": dict(members=2, hidden=32, batch_size=16, epochs=2),
+    },
     "foundations": {
         "softmax": dict(batch_size=16, columns=("alcohol", "flavanoids", "color_intensity", "proline")),
         "logistic": dict(batch_size=16, columns=("worst texture", "worst area", "worst smoothness", "worst concave points")),

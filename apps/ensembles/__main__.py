@@ -1,0 +1,4 @@
+from apps import ensembles
+from training import cli
+
+cli.main(ensembles)

@@ -1,0 +1,128 @@
+"""Every way to put small networks together, in one table and one picture."""
+import dataclasses
+import importlib
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from apps.ensembles import data, evaluation, pictures
+from training import config as settings
+from training import loop, strategies, tensorboard
+from training.config import UserError
+
+KINDS = {
+    "independent": ("independent", {}),
+    "softmax regression": ("independent", {"hidden": 0}),
+    "snapshots": ("snapshots", {}),
+    "bagging": ("bagging", {}),
+    "AdaBoost": ("adaboost", {}),
+    "gradient boosting": ("gradient_boosting", {}),
+}
+"""row -> system and the settings that it takes in place of its defaults, which were chosen on validation"""
+COLUMNS = {"members": "members alone", "probabilities": "mean of probabilities", "vote": "vote",
+           "parameters": "mean of parameters", "boosting": "boosting's sum"}
+NOTE = """\
+The mean of the parameters of independent networks fails: their hidden units have no common order, so that it mixes units that
+do different things. Softmax regression is the exception: it has no hidden units and its loss is convex, so that all members end
+near the same weights, and by Jensen's inequality the loss of their mean is at most the mean of their losses. Snapshots have the
+order of their units from one training, so that their mean is a network as good as they are. Members of boosting are trained on
+what the ones before them got wrong, and say little alone."""
+
+
+def run(app, request):
+    """Trains every kind over the seeds, prints and keeps the table of test accuracies, and draws them; returns the figures.
+
+    Nothing is chosen here: the settings are the app's defaults, and test is judged once, when all are trained.
+
+    Raises:
+        UserError: seeds below 1, or the folder holds another run.
+    """
+    if request.seeds < 1:
+        raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
+    if pathlib.Path(request.name).name != request.name or request.name.startswith("."):
+        raise UserError(f"--name {request.name} must be the plain name of a folder")
+    folder = pathlib.Path(request.runs) / "ensembles" / request.name
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} holds a run already: choose another --name")
+    began = time.perf_counter()
+    tf.get_logger().setLevel("ERROR")  # each ensemble is traced once, which TensorFlow takes for one function traced often
+    ensembles = {}
+    for kind, (model, own) in KINDS.items():
+        for seed in range(request.seed, request.seed + request.seeds):
+            started = time.perf_counter()
+            config = settings.resolve(app, app.Config(
+                model=model, dataset=request.dataset, data_dir=request.data_dir, epochs=request.epochs, seed=seed, **own))
+            ensembles.setdefault(kind, []).append((config, *trained(config)))
+            print(f"{kind:18}  seed {seed}  {time.perf_counter() - started:5.1f} s", flush=True)
+    rows = {kind: _row([evaluation.evaluate(model, splits.test, config, splits.spec.info) for config, model, splits in found])
+            for kind, found in ensembles.items()}
+    configs = {kind: dataclasses.asdict(found[0][0]) for kind, found in ensembles.items()}
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    picture = pictures.comparison(rows)
+    tf.io.write_file(str(folder / "pictures" / "compare.png"), tf.io.encode_png(picture))
+    tensorboard.images(folder, {"compare": picture}, step=0)
+    text = f"{markdown(rows)}\n\nTest accuracy in %, mean over {request.seeds} seed{'s' if request.seeds > 1 else ''} on " \
+           f"{request.dataset}, ± the standard deviation.\n{_differences(rows)}\n{NOTE}"
+    tensorboard.texts(folder, {"compare": text}, step=0)
+    kept = {"settings": dataclasses.asdict(request), "seconds": round(time.perf_counter() - began, 1), "rows": rows,
+            "configs": configs}
+    (folder / "compare.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{text}\n\n{kept['seconds']:.0f} s; kept in {folder / 'compare.json'}, drawn in {folder / 'pictures'}")
+    return rows
+
+
+def trained(config):
+    """Returns (model, splits) after the training that the settings ask for; nothing is validated or written."""
+    keras.config.set_dtype_policy(config.dtype)
+    splits = data.datasets(config)
+    steps = int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * steps})
+    keras.utils.set_random_seed(config.seed)
+    model = importlib.import_module(f"apps.ensembles.{config.model}").build_model(config, spec)
+    loop.fit(model, splits.train, epochs=config.epochs, strategy=strategies.make("default"),
+             steps_per_call=min(steps, loop.MOST_STEPS_PER_CALL))
+    return model, splits
+
+
+def _row(metrics):
+    """Returns the figures of one kind over its seeds.
+
+    members:          number of members
+    accuracy:         {"members" or combination: [accuracy for each seed]}
+    error_by_members: {combination: means over the seeds}; `alone` has the errors of each member by itself
+    """
+    by_seed = {"members": [each["member_accuracy"] for each in metrics]}
+    by_seed |= {name: [each["accuracy_by"][name] for each in metrics] for name in metrics[0]["accuracy_by"]}
+    errors = {name: np.mean([each["error_by_members"][name] for each in metrics], axis=0).tolist()
+              for name in metrics[0]["error_by_members"]}
+    row = {"members": len(metrics[0]["members"]), "accuracy": by_seed, "error_by_members": errors,
+           "alone": (1 - np.mean([each["members"] for each in metrics], axis=0)).tolist(),
+           "disagreement": float(np.mean([each["disagreement"] for each in metrics]))}
+    if "out_of_bag_error" in metrics[0]:
+        row["out_of_bag_error"] = float(np.mean([each["out_of_bag_error"] for each in metrics]))
+    return row
+
+
+def _differences(rows):
+    """Returns what the table is judged by, in words."""
+    def above(kind, name):
+        accuracy = rows[kind]["accuracy"]
+        return f"{np.mean(accuracy[name]) - np.mean(accuracy['members']):+.4f}"
+
+    parameters = ", ".join(f"{kind} {above(kind, 'parameters')}" for kind in rows if "parameters" in rows[kind]["accuracy"])
+    return ("Accuracy less that of the members alone: of the mean of parameters " + parameters +
+            f"; of the mean of probabilities snapshots {above('snapshots', 'probabilities')}.")
+
+
+def markdown(rows):
+    """Returns the accuracies as a table with a row for each kind of ensemble and a column for each way to combine."""
+    lines = ["| ensemble | members | " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
+    for kind, row in rows.items():
+        cells = [f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}" if (values := row["accuracy"].get(name)) else ""
+                 for name in COLUMNS]
+        lines.append(f"| {kind} | {row['members']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,48 @@
+"""Images with one class each, all of them in every epoch, with the row of each."""
+import numpy as np
+import tensorflow as tf
+
+from training import data, labelled_images
+from training.config import UserError
+
+
+def datasets(config):
+    """Returns the Splits of a set of images with one label each.
+
+    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
+             channel where the set is grey, else RGB
+    targets: "label" int32 (batch,); in training also "index" int32 (batch,), the example's row in the training split
+    info:    "class_names"; "mean" and "deviation" of the training pixels by channel, from 0 to 255; "train_examples"
+
+    Raises:
+        UserError: the data set is unknown, not there, empty, no classification set, or does not fit in memory.
+    """
+    found = labelled_images.LabelledImages(config)
+    if not found.fits("train"):
+        raise UserError(f"the training images of {config.dataset} do not fit in memory: take a smaller --image-size")
+    inputs, targets = found.arrays("train")
+    count = len(targets["label"])
+    batches = covering((inputs, targets | {"index": np.arange(count, dtype=np.int32)}), config.batch_size, config.seed)
+    info = {"class_names": found.class_names, "train_examples": count, **labelled_images.statistics(inputs["image"])}
+    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return data.Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
+
+
+def covering(arrays, batch_size, seed):
+    """Returns `batches(epoch, skip, context)` as `training.data.in_memory` does, but each epoch has every example.
+
+    The last batch is filled up with the examples that the epoch began with. Whoever judges each example once an epoch needs this.
+    """
+    arrays = tf.nest.map_structure(tf.constant, arrays)
+    count = len(tf.nest.flatten(arrays)[0])
+    steps = -(-count // batch_size)
+
+    def batches(epoch, skip, context):
+        size = context.get_per_replica_batch_size(batch_size)
+        order = np.resize(np.random.default_rng([seed, epoch]).permutation(count), steps * batch_size)
+        order = order.reshape(steps, -1, size)[skip:, context.input_pipeline_id::context.num_input_pipelines]
+        data = tf.data.Dataset.from_tensor_slices(order.reshape(-1, size).astype(np.int32))
+        return data.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays),
+                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return batches

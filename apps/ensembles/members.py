@@ -1,0 +1,266 @@
+"""What the systems of this app share: small networks as one program, their optimizer, and the ways to put them together."""
+import keras
+import tensorflow as tf
+from keras import ops
+
+from training import optimizers
+from training.config import UserError
+
+_MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable(package="apps")
+class Networks(keras.layers.Layer):
+    """Fully connected networks side by side.
+
+        x_0 = x,  x_l[m] = relu(x_(l-1)[m] W_l[m] + b_l[m]),  y[m] = x_depth[m] W[m] + b[m]
+
+    members: m = 0, 1, …
+    hidden:  units of each of the `depth` hidden layers; 0: no such layer, which is softmax regression
+    alike:   all begin with the same weights; else each draws its own, by He where a ReLU follows and else by Glorot
+
+    Shape:
+        inputs:  (batch, features)
+        returns: (batch, members, classes) float32
+    """
+
+    def __init__(self, members, hidden, depth, classes, alike=False, **kwargs):
+        super().__init__(**kwargs)
+        self.members, self.hidden, self.depth, self.classes, self.alike = members, hidden, depth, classes, alike
+
+    def build(self, inputs_shape):
+        sizes = [inputs_shape[-1], *([self.hidden] * self.depth if self.hidden else []), self.classes]
+        self.matrices = []
+        for number, (rows, columns) in enumerate(zip(sizes, sizes[1:])):
+            kind = keras.initializers.GlorotUniform if number == len(sizes) - 2 else keras.initializers.HeNormal
+            self.matrices += [
+                self.add_weight(name=f"kernel{number + 1}", shape=(self.members, rows, columns), initializer=self._drawn(kind)),
+                self.add_weight(name=f"bias{number + 1}", shape=(self.members, columns), initializer="zeros")]
+
+    def _drawn(self, kind):
+        """Returns an initializer that draws each network's matrix by itself: all together would count as one large kernel."""
+        def initializer(shape, dtype=None):
+            one = kind()((*shape[1:],), dtype)
+            return ops.stack([one] + [one if self.alike else kind()((*shape[1:],), dtype) for _ in range(shape[0] - 1)])
+        return initializer
+
+    def tensors(self, member=None):
+        """Returns the kernels and biases of all networks, or of one alone with the first axis kept."""
+        values = [read(weight) for weight in self.matrices]
+        return values if member is None else [ops.take(value, member[None], axis=0) for value in values]
+
+    def apply(self, inputs, tensors):
+        """Returns (networks, batch, classes) float32 of inputs (batch, features) for what `tensors` gave."""
+        inputs, *tensors = (ops.cast(tensor, self.compute_dtype) for tensor in (inputs, *tensors))
+        x = ops.einsum("bi,mio->mbo", inputs, tensors[0]) + tensors[1][:, None]
+        for kernel, bias in zip(tensors[2::2], tensors[3::2]):
+            x = ops.matmul(ops.relu(x), kernel) + bias[:, None]
+        return ops.cast(x, "float32")
+
+    def call(self, inputs):
+        return ops.transpose(self.apply(inputs, self.tensors()), (1, 0, 2))
+
+    def averaged(self, inputs):
+        """Returns (batch, members, classes) of networks whose weights are the means of those of the first 1, 2, … members."""
+        return ops.transpose(self.apply(inputs, [means(tensor, 0) for tensor in self.tensors()]), (1, 0, 2))
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape[0], self.members, self.classes
+
+    def get_config(self):
+        return super().get_config() | {
+            "members": self.members, "hidden": self.hidden, "depth": self.depth, "classes": self.classes, "alike": self.alike}
+
+
+class Momentum(keras.optimizers.SGD):
+    """Gradient descent with Nesterov's momentum for networks side by side, of which some are trained and the others stand still.
+
+        g <- g + decay w                        of kernels
+        v[m] <- 0.9 v[m] - rate[m] g[m],  w[m] <- w[m] + 0.9 v[m] - rate[m] g[m]        rate[m] = rate * trained(step)[m]
+
+    A network whose rate is 0 does not move, and has no momentum when it begins.
+
+    trained: step -> (members,) float32 of 0 and 1
+    """
+
+    def __init__(self, rate, trained, decay):
+        super().__init__(rate, momentum=_MOMENTUM, nesterov=True, name="momentum")
+        self.trained, self.decay = trained, decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        velocity = self.momentums[self._get_variable_index(variable)]
+        rates = ops.cast(learning_rate, "float32") * self.trained(read(self.iterations))
+        rates = ops.reshape(rates, (-1,) + (1,) * (len(variable.shape) - 1))
+        if len(variable.shape) > 2:
+            gradient = gradient + self.decay * variable
+        step = -rates * gradient
+        moved = ops.where(rates > 0, _MOMENTUM * velocity, 0.0) + step
+        self.assign(velocity, moved)
+        self.assign_add(variable, ops.where(rates > 0, _MOMENTUM * moved + step, 0.0))
+
+
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that in each stage rises and falls to 0, see `training.optimizers.falling`, and is 0 for its last steps.
+
+    steps: of a stage
+    still: of these, the last ones without a rate
+    """
+
+    def __init__(self, peak, steps, still=0):
+        self.peak, self.steps, self.still = peak, steps, still
+        self.moving = max(1, steps - still)
+        self.rate = optimizers.falling(peak, self.moving)
+
+    def __call__(self, step):
+        place = ops.cast(step, "int32") % self.steps
+        return ops.where(place < self.moving, ops.cast(self.rate(place), "float32"), 0.0)
+
+    def get_config(self):
+        return {"peak": self.peak, "steps": self.steps, "still": self.still}
+
+
+class Ensemble(keras.Model):
+    """Networks that are trained side by side, each from weights of its own, on the same batches: independent members.
+
+    Outputs, each (batch, members, classes): "members", their softmax; and for each of `combinations` the probabilities that the
+    first 1, 2, … members give together:
+
+        probabilities:  p = 1/M sum_m softmax(y[m])
+        vote:           p_k = 1/M sum_m [argmax y[m] = k]
+        parameters:     p = softmax(network with weights 1/M sum_m w[m])
+
+    Other systems change what is trained when (`stage`, `trained`), by which loss (`losses`), what is kept of each step
+    (`note`), and `combinations`.
+
+    still: epochs without training at the end of each stage
+    """
+
+    combinations = ("probabilities", "vote", "parameters")
+    together = True
+    """all members are trained at once; else each has its stage"""
+
+    def __init__(self, config, spec, *, rate=None, still=0, alike=False):
+        super().__init__(name=config.model)
+        if config.hidden < 0:
+            raise UserError(f"--hidden must be 0 or more, got {config.hidden}")
+        stages = 1 if self.together else config.members
+        if config.epochs % stages or config.epochs // stages <= still:
+            least = f", {still + 1} of them or more" if still else ""
+            raise UserError(f"--epochs {config.epochs} must be a multiple of --members {config.members} for {config.model}: each "
+                            f"member has its own epochs{least}" if stages > 1 else
+                            f"--epochs {config.epochs} must be above {still} for {config.model}, whose last one trains nothing")
+        self.combine = config.combine or self.combinations[0]
+        if self.combine not in self.combinations:
+            raise UserError(f"--combine {self.combine} is not for {config.model}; it has {', '.join(self.combinations)}")
+        self.members, self.classes = config.members, len(spec.info["class_names"])
+        self.examples, self.channels = spec.info["train_examples"], spec.inputs["image"].shape[-1]
+        self.stage_steps = max(1, spec.info["steps"] // stages)
+        self.still_steps = still * spec.info["steps"] // config.epochs
+        self.standardise = keras.layers.Normalization(
+            mean=spec.info["mean"], variance=[value ** 2 for value in spec.info["deviation"]], dtype="float32",
+            name="standardise")
+        self.networks = Networks(self.members, config.hidden, config.depth, self.classes, alike, name="networks")
+        self.standardise.build(spec.inputs["image"].shape)
+        self.networks.build((None, int(spec.inputs["image"].shape[1] * spec.inputs["image"].shape[2] * self.channels)))
+        self.started = self.state("started", (), self.members if self.together else 1, "int32")  # members that count
+        self.loss_mean = keras.metrics.Mean("loss")
+        self.built = True
+        rate = rate or Falling(config.learning_rate, self.stage_steps, self.still_steps)
+        self.compile(optimizer=Momentum(rate, self.trained, config.weight_decay), auto_scale_loss=False)
+
+    def state(self, name, shape, start, dtype="float32"):
+        """Returns a variable that training keeps; `start` is a number or an array."""
+        return self.add_weight(name=name, shape=shape, dtype=dtype, trainable=False, aggregation="only_first_replica",
+                               initializer=lambda shape, dtype=None: ops.broadcast_to(ops.convert_to_tensor(start, dtype), shape))
+
+    @property
+    def metrics(self):
+        return [self.loss_mean]
+
+    def pixels(self, images):
+        """Returns uint8 images (batch, side, side, channels) as standardised (batch, features)."""
+        images = self.standardise(ops.cast(images, "float32"))
+        return ops.reshape(images, (-1, self.networks.matrices[0].shape[1]))
+
+    def call(self, inputs, training=False):
+        pixels = self.pixels(inputs["image"])
+        outputs = self.networks(pixels)
+        return {"members": ops.softmax(outputs)} | self.combined(outputs, pixels)
+
+    def combined(self, outputs, pixels):
+        """Returns {combination: (batch, members, classes)} of the members' outputs (batch, members, classes)."""
+        made = {"probabilities": means(ops.softmax(outputs), 1), "vote": means(votes(outputs), 1)}
+        return made | ({"parameters": ops.softmax(self.networks.averaged(pixels))} if "parameters" in self.combinations else {})
+
+    def answer(self, outputs):
+        """Returns the probabilities (batch, classes) of all members that count, put together as --combine says."""
+        return ops.take(outputs[self.combine], self.started - 1, axis=1)
+
+    def stage(self, step):
+        """Returns the number of the stage, and of the member that it trains."""
+        return ops.minimum(ops.cast(step, "int32") // self.stage_steps, self.members - 1)
+
+    def trained(self, step):
+        """Returns 1 for each member that learns in this step, (members,) float32."""
+        numbers = ops.arange(self.members)
+        return ops.cast(numbers >= 0 if self.together else numbers == self.stage(step), "float32")
+
+    def losses(self, outputs, pixels, targets, step):
+        """Returns the losses (networks, batch) of the networks in training."""
+        return cross_entropy(outputs, targets["label"])
+
+    def note(self, outputs, targets, step):
+        """Keeps what later steps need of this one; outputs: (networks, batch, classes), from before the update."""
+        if not self.together:
+            self.started.assign(self.stage(step) + 1)
+
+    def train_step(self, batch):
+        inputs, targets = batch
+        step = read(self.optimizer.iterations)
+        pixels = self.pixels(inputs["image"])
+        tensors = self.networks.tensors(None if self.together else self.stage(step))
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = self.networks.apply(pixels, tensors)
+            losses = self.losses(outputs, pixels, targets, step)
+            loss = ops.sum(ops.mean(losses, axis=1)) / tf.distribute.get_replica_context().num_replicas_in_sync
+        gradients = tape.gradient(loss, tensors)
+        self.note(outputs, targets, step)
+        # a network that is alone in training gives its gradient to all; the optimizer takes it for those that are trained
+        variables = self.networks.matrices
+        self.optimizer.apply([ops.broadcast_to(g, v.shape) for g, v in zip(gradients, variables)], variables)
+        self.loss_mean.update_state(ops.mean(losses))
+        return {"loss": self.loss_mean.result()}
+
+
+def read(variable):
+    """Returns what a Keras variable holds now: a tensor, which later assignments leave alone."""
+    return tf.convert_to_tensor(variable.value)
+
+
+def cross_entropy(outputs, labels):
+    """Returns the cross-entropies (networks, batch) of outputs (networks, batch, classes) with labels (batch,)."""
+    return ops.sparse_categorical_crossentropy(ops.broadcast_to(labels[None], ops.shape(outputs)[:2]), outputs, from_logits=True)
+
+
+def votes(outputs):
+    """Returns 1 for the class that each member answers and 0 for the others; of equal ones the first."""
+    return ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
+
+
+def means(values, axis):
+    """Returns along an axis of members the mean of the first one, of the first two, …"""
+    counts = ops.arange(1, values.shape[axis] + 1, dtype=values.dtype)
+    return ops.cumsum(values, axis=axis) / ops.reshape(counts, (-1,) + (1,) * (len(values.shape) - axis - 1))
+
+
+def by_row(rows, values, examples):
+    """Returns the values of a batch (batch,) where the whole training split has them, (examples,), from all replicas; else 0.
+
+    A row that a batch has twice counts once.
+    """
+    values = ops.cast(values, "float32")
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync > 1:
+        rows, values = replica.all_gather(rows, axis=0), replica.all_gather(values, axis=0)
+    return tf.tensor_scatter_nd_max(tf.zeros((examples,)), rows[:, None], values)

@@ -1,0 +1,42 @@
+"""What a client sends to an exported ensemble and gets back; the same for every system, and as from apps.classification.
+
+    serving_default: image_bytes (batch,) string
+        -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
+           classes, best first, five of them or all if there are fewer
+           probabilities (batch, classes) float32
+           error (batch,) string: empty, or why this image has no answer; then the rest is "", -1 and 0
+    explain: image_bytes (batch,) string
+        -> member_probabilities (batch, members, classes) float32: of each member alone; of gradient boosting, whose members are
+           corrections, their softmax
+           error (batch,) string
+"""
+import tensorflow as tf
+
+from apps.ensembles import members
+from training import export, image_serving
+from training.image_serving import present_classes as present  # noqa: F401  a part of this module's contract
+from training.image_serving import request  # noqa: F401
+
+
+def signatures(model, config, info):
+    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`."""
+    def outputs(image_bytes):
+        images, failed, errors = image_serving.pixels(image_bytes, config.image_size, model.channels)
+        return model({"image": images}, training=False), failed, errors
+
+    def serving_default(image_bytes):
+        answer, failed, errors = outputs(image_bytes)
+        return image_serving.classes(model.answer(answer), failed, errors, info["class_names"])
+
+    def explain(image_bytes):
+        answer, failed, errors = outputs(image_bytes)
+        counted = answer["members"][:, :members.read(model.started)]
+        return {"member_probabilities": export.any_size(tf.where(failed[:, None, None], 0.0, counted)), "error": errors}
+
+    inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
+    return {"serving_default": (serving_default, inputs), "explain": (explain, inputs)}
+
+
+def warmup(config):
+    """Returns {signature: {input name: value}}."""
+    return {name: image_serving.warmup(config.image_size) for name in ("serving_default", "explain")}
