@@ -303,8 +303,10 @@ def _prepare(found, name, kind, config, data_dir):
                         "that holds it with --data-dir" + (
                             f"; some of its files are fetched by hand and named with --manual-dir: {_instructions(kind)}"
                             if is_manual else ""))
-    settings = tfds.download.DownloadConfig(
-        manual_dir=_manual_dir(name, kind, config) if is_manual else None, try_download_gcs=False)
+    manual_dir = _manual_dir(name, kind, config) if is_manual else None
+    if manual_dir and not any(manual_dir.iterdir()):  # TFDS would say so in a sentence without an end
+        raise UserError(f"--manual-dir {config.manual_dir} is empty; {name} needs this: {_instructions(kind)}")
+    settings = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     duration = getattr(kind, "NOTICE", None)
     print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)
     try:

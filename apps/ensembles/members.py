@@ -1,5 +1,6 @@
 """What the systems of this app share: small networks as one program, their optimizer, and the ways to put them together."""
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -59,6 +60,10 @@ class Networks(keras.layers.Layer):
 
     def call(self, inputs):
         return ops.transpose(self.apply(inputs, self.tensors()), (1, 0, 2))
+
+    def multiply_adds(self):
+        """Returns the multiply-adds of all networks for one example."""
+        return sum(int(np.prod(kernel.shape)) for kernel in self.matrices[::2])
 
     def averaged(self, inputs):
         """Returns (batch, members, classes) of networks whose weights are the means of those of the first 1, 2, … members."""

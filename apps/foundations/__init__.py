@@ -33,6 +33,12 @@ VERBS = {
     "optimizers": "F6: paths of nine optimisers and Newton's method over a bowl, a valley and a saddle",
 }
 
+OBJECTIVE = ("loss", "min")
+"""what validation chooses by"""
+
+SPACE = {"c": ("log", 1e-3, 1e3)}
+"""what `search` tries"""
+
 POSITIVE = ("passes",)
 """settings that must be above 0"""
 

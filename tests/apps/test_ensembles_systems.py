@@ -10,7 +10,7 @@ from sklearn import datasets, ensemble, tree
 
 from apps import ensembles
 from apps.ensembles import adaboost, bagging, members, snapshots
-from training import UserError, data
+from training import UserError, data, run
 from training import config as settings
 
 SIDE, CLASSES, EXAMPLES, BATCH = 4, 3, 24, 8
@@ -307,3 +307,10 @@ def test_what_makes_no_ensemble_is_refused_in_one_sentence(model, changes, words
     with pytest.raises(UserError, match=words) as refused:
         ensemble_of(model, **changes)
     assert "\n" not in str(refused.value)
+
+
+def test_summary_counts_all_networks():
+    model = ensemble_of("independent")
+    spec = data.Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {}, {})
+    products = {name.rpartition("/")[2]: count for name, _, _, count in run.layer_rows(model, spec)}
+    assert products["networks"] == 3 * (SIDE * SIDE * 5 + 5 * CLASSES)

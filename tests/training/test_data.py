@@ -300,8 +300,10 @@ def test_a_manual_folder_that_is_not_there_is_named(tmp_path):
     for name in ("bccd", "voc_folder"):
         with pytest.raises(training.UserError, match="nowhere is no folder"):
             data.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
-    with pytest.raises(training.UserError, match="BCCD.zip is not there"):
-        data.builder("bccd", training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path)))
+    (tmp_path / "some" / "folder").mkdir(parents=True)
+    for folder, sentence in (("some", "BCCD.zip is not there"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
+        with pytest.raises(training.UserError, match=sentence):
+            data.builder("bccd", training.Config(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / folder)))
 
 
 def store(folder, name, version, features, splits, config=None):
