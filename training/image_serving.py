@@ -1,11 +1,11 @@
-"""What the applications that answer for image files share: their bytes as a batch, a name for each answer, and classes."""
+"""What the applications that answer for image files share: their bytes as a batch, and classes."""
 import json
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from training import export, images
+from training import answers, export, images
 from training.config import UserError
 
 BEST = 5
@@ -57,18 +57,6 @@ def at_least_one(function, batch):
     return {name: value[:count] for name, value in function(filled).items()}
 
 
-def answer_names(paths):
-    """Returns a name for each file's answer; files of one name in several folders are numbered."""
-    names = []
-    for path in paths:
-        stem = pathlib.Path(path).stem
-        name, number = stem, 2
-        while name in names:
-            name, number = f"{stem}-{number}", number + 1
-        names.append(name)
-    return names
-
-
 def pixels(image_bytes, size, channels):
     """Returns uint8 images (batch, size, size, channels), which of them are none (batch,), and why (batch,)."""
     squares, _, _, errors = fitted(image_bytes, size)
@@ -98,7 +86,7 @@ def present_classes(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, answer_names(paths))):
+    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
         error = answer["error"][row].decode()
         found = [] if error else [
             {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}

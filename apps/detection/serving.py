@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import image_serving, images
+from training import answers, image_serving, images
 from training.image_serving import request  # noqa: F401  a part of this module's contract
 
 DETECTIONS = 100
@@ -76,7 +76,7 @@ def present(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, image_serving.answer_names(paths))):
+    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
         found = _row(answer, row)
         document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
         text = json.dumps(document, indent=2, ensure_ascii=False)

@@ -19,7 +19,7 @@ import pathlib
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
-from training import UserError, export
+from training import UserError, answers, export
 
 PREDICT = "explain"
 """the signature that answers `predict`"""
@@ -104,7 +104,7 @@ def present(paths, answer, folder):
     """Writes <name>.json for every file into `folder`, and prints response, score and the lines that were read most."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for row, (path, name) in enumerate(zip(paths, _names(paths))):
+    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
         error = answer["error"][row].decode()
         document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
                     "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}
@@ -169,15 +169,3 @@ def _padded(lines, memories):
 
 def _rows(values):
     return tf.ensure_shape(values, (None,))
-
-
-def _names(paths):
-    """Returns a name for each file's answer; files of one name in several folders are numbered."""
-    names = []
-    for path in paths:
-        stem = pathlib.Path(path).stem
-        name, number = stem, 2
-        while name in names:
-            name, number = f"{stem}-{number}", number + 1
-        names.append(name)
-    return names

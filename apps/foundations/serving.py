@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import UserError, data, export
+from training import UserError, answers, data, export
 
 MOST_BYTES = 50_000_000
 
@@ -75,8 +75,8 @@ def present(paths, answer, folder):
     """Writes <name>.json for every file into `folder` and prints one line for each row."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    place, names = 0, []
-    for path in paths:
+    place = 0
+    for path, file_name in zip(paths, answers.file_names(paths)):
         document = []
         for line, _ in _rows(path):
             name, error = (answer[key][place].decode() for key in ("class_names", "error"))
@@ -88,11 +88,7 @@ def present(paths, answer, folder):
             said = f"no answer: {error}" if error else told
             print(f"{path} line {line}: {said}")
             place += 1
-        stem, number = pathlib.Path(path).stem, 2
-        while stem in names:  # files of one name in several folders are numbered
-            stem, number = f"{pathlib.Path(path).stem}-{number}", number + 1
-        names.append(stem)
-        (folder / f"{stem}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / f"{file_name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{place} answer{'s' if place != 1 else ''} in {folder}")
 
 
