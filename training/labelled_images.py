@@ -41,7 +41,8 @@ class LabelledImages:
 
     def fits(self, part):
         """Whether the pixels of all images of a part may be kept in memory."""
-        return int(self.examples(part).cardinality()) * self.size ** 2 * self.channels <= _LARGEST_IN_MEMORY
+        count = self.prepared.info.splits[self.parts[part]].num_examples
+        return count * self.size ** 2 * self.channels <= _LARGEST_IN_MEMORY
 
     def arrays(self, part):
         """Returns ({"image": uint8 (images, size, size, channels)}, {"label": int32 (images,)}) of a whole part."""

@@ -22,8 +22,6 @@ _SHORTER = 3
 """of the epochs a coarse trial takes one part in so many"""
 _NARROWER = 4
 """of the width of a range the fine trials take one part in so many, around the best"""
-
-
 _WORST = {"min": 1e9, "max": -1e9}
 """the value of a trial that broke"""
 
@@ -87,14 +85,15 @@ def search(app, config, trials, given=()):
         watcher = _Best(name, mode)
         with contextlib.suppress(UserError):  # a loss that is not finite is a bad trial, not the end of the search
             run.trial(app, chosen, splits, [watcher])
-        value = watcher.value if watcher.value is not None else _WORST[mode]
+        is_broken = watcher.value is None
+        value = _WORST[mode] if is_broken else watcher.value
         trial.set_user_attr("drawn", drawn)
         trial.set_user_attr("fine", best is not None)
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
         with _quiet():
             study.tell(trial, value)
         tensorboard.hparams(folder / f"trial-{number + 1:03}", drawn | {"epochs": chosen.epochs}, {f"val_{name}": value})
-        print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {watcher.value or math.nan:.4f}   "
+        print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {math.nan if is_broken else value:.4f}   "
               + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
     return _report(app, config, study, mode, name, folder, coarse)
 

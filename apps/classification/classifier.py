@@ -29,8 +29,9 @@ def build(config, spec, network):
 
 def features(model, images):
     """Returns what the logits are an affine function of, (batch, features) float32."""
-    network = model.__dict__.setdefault(
-        "_features", keras.Model(model.inputs, model.get_layer("features").output))
+    if "_features" not in model.__dict__:  # for every batch another one would be work
+        model.__dict__["_features"] = keras.Model(model.inputs, model.get_layer("features").output)
+    network = model.__dict__["_features"]
     return tf.cast(network({"image": images}, training=False), tf.float32)
 
 

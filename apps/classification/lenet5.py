@@ -31,37 +31,32 @@ def build_model(config, spec):
 
 def network(images, config):
     """Returns F6, (batch, 84); images: (batch, 28 or 32, 28 or 32, channels)."""
-    parts = blocks.Blocks(config)
+    parts = LeNetBlocks(config)
+
+    def convolution(x, filters, name):
+        return parts.convolution(x, filters, 5, name=name, padding="valid", normalize=False)
+
+    def subsampling(x, name):
+        return parts.activation(layers.Subsampling(2, name=name)(x), f"{name}_activation")
+
     if images.shape[1] < SIDE:
         images = keras.layers.ZeroPadding2D((SIDE - images.shape[1]) // 2, name="margin")(images)
-    x = _convolution(parts, images, 6, "c1")
-    x = _squashed(parts, layers.Subsampling(2, name="s2")(x), "s2")
+    x = subsampling(convolution(images, 6, "c1"), "s2")
     if config.activation == "maxout":
-        x = _convolution(parts, x, 16, "c3")
+        x = convolution(x, 16, "c3")
     else:
         x = layers.TableConv2D(16, 5, layers.LENET5_TABLE, kernel_initializer=parts.initializer(), name="c3")(x)
-        x = _squashed(parts, x, "c3")
-    x = _squashed(parts, layers.Subsampling(2, name="s4")(x), "s4")
-    x = keras.layers.Flatten()(_convolution(parts, x, 120, "c5"))
-    x = parts.dropout(x, "c5_dropout")
-    if config.activation == "maxout":
-        x = layers.Maxout(84, blocks.MAXOUT_PIECES, kernel_initializer=parts.initializer(), name="f6")(x)
-    else:
-        x = _squashed(parts, keras.layers.Dense(84, kernel_initializer=parts.initializer(), name="f6")(x), "f6")
+        x = parts.activation(x, "c3_activation")
+    x = keras.layers.Flatten()(convolution(subsampling(x, "s4"), 120, "c5"))
+    x = parts.dense(parts.dropout(x, "c5_dropout"), 84, "f6")
     return parts.dropout(x, "f6_dropout")
 
 
-def _convolution(parts, x, filters, name):
-    if parts.kind == "maxout":
-        return layers.MaxoutConv2D(filters, 5, blocks.MAXOUT_PIECES, kernel_initializer=parts.initializer(), name=name)(x)
-    return _squashed(parts, keras.layers.Conv2D(filters, 5, kernel_initializer=parts.initializer(), name=name)(x), name)
+class LeNetBlocks(blocks.Blocks):
+    """Blocks whose tanh is the paper's squashing function, of which a unit's usual input uses the bent part."""
 
-
-def _squashed(parts, x, name):
-    """The paper's squashing function for tanh: 1.7159 tanh(2/3 x), of which a unit's usual input uses the bent part."""
-    if parts.kind != "tanh":
-        return parts.activation(x, f"{name}_activation")
-    return ScaledTanh(name=f"{name}_activation")(x)
+    def activation(self, x, name):
+        return ScaledTanh(name=name)(x) if self.kind == "tanh" else super().activation(x, name)
 
 
 @keras.saving.register_keras_serializable(package="apps")
