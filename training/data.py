@@ -91,7 +91,7 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False)
     count = int(examples.cardinality())
     if count < 0:
         raise ValueError("examples need a known cardinality: Dataset.apply(tf.data.experimental.assert_cardinality(n))")
-    steps = _full_batches(count, batch_size)
+    steps = full_batches(count, batch_size)
     if cache:
         # all of them go through the buffer, or the dropped remainder would leave the cache unfinished for ever
         examples, buffer = examples.cache(), count
@@ -110,32 +110,43 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False)
 
 
 def in_memory(arrays, batch_size, seed, lengths=None):
-    """Returns `batches(epoch, skip, context)` as `shuffled` does, of examples that are small and many.
+    """Returns `batches(epoch, skip, context)` as `shuffled` does, of examples that are small and many, see `gathered`.
 
-    arrays: nest of numpy arrays of one length, taken row by row; a batch is gathered at once, which costs a hundredth
-        of what single examples cost
     lengths: of the examples; those of like lengths come in one batch, and the batches in any order. Likeness is in
         powers of two, so that what shares a batch with an example still changes from epoch to epoch.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
     """
-    arrays = tf.nest.map_structure(tf.constant, arrays)
     count = len(tf.nest.flatten(arrays)[0])
-    steps = _full_batches(count, batch_size)
+    steps = full_batches(count, batch_size)
 
-    def batches(epoch, skip, context):
-        size = context.get_per_replica_batch_size(batch_size)
+    def rows(epoch):
         random = np.random.default_rng([seed, epoch])
         order = random.permutation(count)
-        if lengths is not None:
-            order = order[np.argsort(np.ceil(np.log2(np.maximum(lengths, 1)))[order], kind="stable")]
-            start = random.integers(0, count - steps * batch_size + 1)  # the remainder is not always of the longest
-            order = random.permutation(order[start:start + steps * batch_size].reshape(steps, batch_size)).reshape(-1)
-        order = order[skip * batch_size:steps * batch_size].reshape(-1, batch_size)
-        order = order[:, context.input_pipeline_id::context.num_input_pipelines]
+        if lengths is None:
+            return order[:steps * batch_size].reshape(steps, batch_size)
+        order = order[np.argsort(np.ceil(np.log2(np.maximum(lengths, 1)))[order], kind="stable")]
+        start = random.integers(0, count - steps * batch_size + 1)  # the remainder is not always of the longest
+        return random.permutation(order[start:start + steps * batch_size].reshape(steps, batch_size))
+
+    return gathered(arrays, rows)
+
+
+def gathered(arrays, rows):
+    """Returns `batches(epoch, skip, context)` of examples in memory; a batch costs a hundredth of what single examples cost.
+
+    arrays: nest of numpy arrays of one length
+    rows:   epoch -> the places of each step's examples over all replicas, whole numbers (steps, batch_size)
+    """
+    arrays = tf.nest.map_structure(tf.constant, arrays)
+
+    def batches(epoch, skip, context):
+        order = rows(epoch)
+        size = context.get_per_replica_batch_size(order.shape[1])
+        order = order.reshape(len(order), -1, size)[skip:, context.input_pipeline_id::context.num_input_pipelines]
         data = tf.data.Dataset.from_tensor_slices(order.reshape(-1, size).astype(np.int32))
-        return data.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays),
+        return data.map(lambda places: tf.nest.map_structure(lambda array: tf.gather(array, places), arrays),
                         num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     return batches
@@ -159,7 +170,12 @@ def augmented(batches, function, seed):
     return changed
 
 
-def _full_batches(count, batch_size):
+def full_batches(count, batch_size):
+    """Returns how many full batches so many examples make.
+
+    Raises:
+        UserError: not one.
+    """
     if count < batch_size:
         raise UserError(f"the training split has {count} examples, fewer than one batch of {batch_size}: "
                         "take a smaller --batch-size")

@@ -33,16 +33,11 @@ def covering(arrays, batch_size, seed):
 
     The last batch is filled up with the examples that the epoch began with. Whoever judges each example once an epoch needs this.
     """
-    arrays = tf.nest.map_structure(tf.constant, arrays)
     count = len(tf.nest.flatten(arrays)[0])
     steps = -(-count // batch_size)
 
-    def batches(epoch, skip, context):
-        size = context.get_per_replica_batch_size(batch_size)
-        order = np.resize(np.random.default_rng([seed, epoch]).permutation(count), steps * batch_size)
-        order = order.reshape(steps, -1, size)[skip:, context.input_pipeline_id::context.num_input_pipelines]
-        data = tf.data.Dataset.from_tensor_slices(order.reshape(-1, size).astype(np.int32))
-        return data.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays),
-                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    def rows(epoch):
+        order = np.random.default_rng([seed, epoch]).permutation(count)
+        return np.resize(order, steps * batch_size).reshape(steps, batch_size)
 
-    return batches
+    return data.gathered(arrays, rows)

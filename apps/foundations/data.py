@@ -114,22 +114,14 @@ def _passes(arrays, batch_size, seed, passes):
     """Returns `batches(epoch, skip, context)`, as `training.data.in_memory` does, with several passes in an epoch."""
     count = len(tf.nest.flatten(arrays)[0])
     size = batch_size or count
-    if count < size:
-        raise UserError(f"the training split has {count} examples, fewer than one batch of {size}: take a smaller --batch-size")
-    steps = count // size
-    arrays = tf.nest.map_structure(tf.constant, arrays)
+    steps = data.full_batches(count, size)
 
     def order(number):
         if batch_size is None:
             return np.arange(count)  # a sum has no order
         return np.random.default_rng([seed, number]).permutation(count)[:steps * size]
 
-    def batches(epoch, skip, context):
-        rows = np.concatenate([order(epoch * passes + number) for number in range(passes)]).reshape(-1, size)[skip:]
-        rows = rows[:, context.input_pipeline_id::context.num_input_pipelines]
-        rows = rows.reshape(-1, context.get_per_replica_batch_size(size)).astype(np.int32)
-        data = tf.data.Dataset.from_tensor_slices(rows)
-        return data.map(lambda places: tf.nest.map_structure(lambda array: tf.gather(array, places), arrays),
-                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    def rows(epoch):
+        return np.concatenate([order(epoch * passes + number) for number in range(passes)]).reshape(-1, size)
 
-    return batches
+    return data.gathered(arrays, rows)
