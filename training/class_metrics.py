@@ -1,19 +1,19 @@
-"""How often the class of an image is the right one, over all images and by class."""
+"""How often the class of an example is the right one, over all examples and by class."""
 import numpy as np
 
 
 def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
-    """Returns the metrics of answers to images with one class each.
+    """Returns the metrics of answers to examples with one class each.
 
-    log_probabilities: (images, classes) float32, natural logarithms
-    labels:            (images,), numbers of the right classes
-    resamples:         bootstrap samples of the images for 95 % intervals; 0: none
+    log_probabilities: (examples, classes), natural logarithms
+    labels:            (examples,), numbers of the right classes
+    resamples:         bootstrap samples of the examples for 95 % intervals; 0: none
 
-    accuracy:   share of images whose most probable class is the right one; error is 1 - accuracy
+    accuracy:   share of examples whose most probable class is the right one; error is 1 - accuracy
     top5:       share whose right class is among the five most probable, where there are more than five
     loss:       mean cross-entropy in nats
-    per_class:  {class: share of its images that are right}
-    confusion:  images by right class (rows) and answered class
+    per_class:  {class: share of its examples that are right}
+    confusion:  examples by right class (rows) and answered class
     intervals:  with `resamples` {"accuracy": [low, high]}
     """
     classes = len(class_names)

@@ -1,9 +1,8 @@
-"""What a person looks at of answers to images with one class each: the wrong ones, and which classes are confused."""
-import io
-
+"""What a person looks at of answers to examples with one class each: the wrong images, and which classes are confused."""
 import matplotlib.figure
 import numpy as np
-from PIL import Image
+
+from training import figures
 
 _SHOWN = 24
 
@@ -25,11 +24,11 @@ def wrong(images, probabilities, labels, names):
         axes.imshow(rgb(images[row:row + 1])[0])
         axes.set_title(f"{names[found[row]]} {probabilities[row, found[row]]:.0%}, is {names[labels[row]]}", fontsize=7)
         axes.axis("off")
-    return drawn(figure)
+    return figures.drawn(figure)
 
 
 def confusion(scores, labels, names):
-    """Returns a picture of how many images of each class are answered as which; scores: (images, classes)."""
+    """Returns a picture of how many examples of each class are answered as which; scores: (examples, classes)."""
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, scores.argmax(axis=1)), 1)
     side = max(4.5, 0.35 * len(names) + 2)
@@ -44,18 +43,10 @@ def confusion(scores, labels, names):
             if count:
                 axes.text(column, row, count, ha="center", va="center", fontsize=7,
                           color="white" if count > counts.max() / 2 else "black")
-    return drawn(figure)
+    return figures.drawn(figure)
 
 
 def rgb(images):
     """Returns images of one or three channels as uint8 (images, height, width, 3)."""
     images = np.clip(np.round(images), 0, 255).astype(np.uint8)
     return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images
-
-
-def drawn(figure):
-    """Returns a matplotlib figure as uint8 (height, width, 3)."""
-    figure.tight_layout()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return np.asarray(Image.open(file).convert("RGB"))

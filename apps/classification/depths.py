@@ -1,6 +1,5 @@
 """Where training dies, and what revives it: depth x activation x initialisation x normalisation of plain networks."""
 import dataclasses
-import io
 import itertools
 import json
 import pathlib
@@ -10,13 +9,13 @@ import keras
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 import layers
 from apps.classification import blocks, data
 from training import config as settings
 from training import tensorboard
 from training.config import UserError
+from training.figures import drawn
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout")
 INITIALIZERS = ("small", "large", "glorot", "he")
@@ -196,7 +195,4 @@ def _picture(rows, request):
         for (row, activation), (column, scheme) in itertools.product(enumerate(ACTIVATIONS), enumerate(INITIALIZERS)):
             figures = rows[kind, depth, activation, scheme]
             axes.text(column, row, f"{figures['accuracy']:.0%}\n{figures['deviation']:.1g}", ha="center", va="center", fontsize=7)
-    figure.tight_layout()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return np.asarray(Image.open(file).convert("RGB"))
+    return drawn(figure)

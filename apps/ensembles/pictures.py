@@ -5,7 +5,7 @@ import matplotlib.figure
 import numpy as np
 
 from apps.ensembles import evaluation
-from training import class_pictures
+from training import class_pictures, figures
 
 
 def pictures(model, splits, config, info):
@@ -41,7 +41,7 @@ def by_members(curves, alone):
     _curves(axes, curves, [*curves.values(), alone])
     axes.set(title="test error of the first members together")
     axes.legend(fontsize=8)
-    return class_pictures.drawn(figure)
+    return figures.drawn(figure)
 
 
 def comparison(rows):
@@ -63,7 +63,7 @@ def comparison(rows):
         axes.set(title="test error of the first members together")
         axes.legend(fontsize=7, ncols=3 if place == 0 else 2, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False,
                     columnspacing=1)
-    return class_pictures.drawn(figure)
+    return figures.drawn(figure)
 
 
 _WORDS = {"probabilities": "mean of probabilities", "vote": "vote", "parameters": "mean of parameters", "boosting": "sum"}
@@ -99,4 +99,4 @@ def _disagreement(shares):
             if row != column:
                 axes.text(column, row, f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}", ha="center", va="center",
                           fontsize=6 if count > 10 else 8, color="white" if share > shares.max() / 2 else "black")
-    return class_pictures.drawn(figure)
+    return figures.drawn(figure)

@@ -1,11 +1,9 @@
 """What a person looks at: weights, errors, confusions, and which class is told where."""
-import io
-
 import matplotlib.figure
 import numpy as np
-from PIL import Image
 
 from apps.foundations import counting, data, discriminant, evaluation
+from training import class_pictures, figures
 
 COLOURS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
 
@@ -16,30 +14,22 @@ def pictures(model, splits, config, info):
     coefficients: of the standardised columns; of naive Bayes the mean and the deviation of each class
     residuals:    told and right numbers of the test split, and what is left
     line:         told numbers over the one column, where there is one
-    confusion:    test examples by right and told class
+    confusion:    test examples by right and answered class
     boundary:     what is told on the plane of the first two principal components through the mean of the training split, with
                   the test examples projected onto it
     """
     features = np.concatenate([inputs["features"] for inputs, _ in splits.test])
     outputs, answers = evaluation.told(model, splits.test)
-    made = {"coefficients": _coefficients(model, info)}
+    made = {"coefficients": figures.drawn(_coefficients(model, info))}
     if "class_names" not in info:
-        made["residuals"] = _residuals(outputs[:, 0], answers)
+        made["residuals"] = figures.drawn(_residuals(outputs[:, 0], answers))
         if len(info["columns"]) == 1:
-            made["line"] = _line(features[:, 0], outputs[:, 0], answers, info["columns"][0])
+            made["line"] = figures.drawn(_line(features[:, 0], outputs[:, 0], answers, info["columns"][0]))
     else:
-        made["confusion"] = _confusion(outputs, answers, info["class_names"])
+        made["confusion"] = class_pictures.confusion(outputs, answers, info["class_names"])
         if len(info["columns"]) > 1:
-            made["boundary"] = _boundary(model, config, info, features, answers)
-    return {name: drawn(figure)[None] for name, figure in made.items()}
-
-
-def drawn(figure):
-    """Returns a matplotlib figure as uint8 (height, width, 3)."""
-    figure.tight_layout()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110)
-    return np.asarray(Image.open(file).convert("RGB"))
+            made["boundary"] = figures.drawn(_boundary(model, config, info, features, answers))
+    return {name: picture[None] for name, picture in made.items()}
 
 
 def _coefficients(model, info):
@@ -116,22 +106,6 @@ def _line(column, told, target, name):
     axes.plot(column[order], told[order], color="tab:red", label="told")
     axes.set(xlabel=name, ylabel="target")
     axes.legend()
-    return figure
-
-
-def _confusion(logits, labels, names):
-    counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, (labels, logits.argmax(axis=1)), 1)
-    side = max(4.5, 0.5 * len(names) + 2)
-    figure = matplotlib.figure.Figure((side, side))
-    axes = figure.add_subplot()
-    axes.imshow(np.sqrt(counts), cmap="Blues")  # the root: a few confusions beside many right ones can be seen
-    axes.set(xlabel="told", ylabel="is")
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            axes.text(column, row, count, ha="center", va="center", color="white" if count > counts.max() / 2 else "black")
     return figure
 
 

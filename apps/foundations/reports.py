@@ -6,9 +6,9 @@ import pathlib
 
 import tensorflow as tf
 
-from apps.foundations import pictures
 from training import tensorboard
 from training.config import UserError
+from training.figures import drawn
 
 _NO_SETTINGS = ("data_dir", "runs", "name", "debug")
 """what changes no number"""
@@ -37,7 +37,7 @@ def keep(folder, verb, request, numbers, figures):
     figures: {name: matplotlib figure}
     """
     settings = {name: value for name, value in dataclasses.asdict(request).items() if name not in _NO_SETTINGS}
-    images = {name: pictures.drawn(figure) for name, figure in figures.items()}
+    images = {name: drawn(figure) for name, figure in figures.items()}
     for name, image in images.items():
         tf.io.write_file(str(folder / "pictures" / f"{name}.png"), tf.io.encode_png(image))
     tensorboard.images(folder, images, step=0)
