@@ -1,5 +1,6 @@
 """Settings that every application shares, how they are completed, kept and given back."""
 import dataclasses
+import datetime
 import difflib
 import json
 import math
@@ -65,6 +66,20 @@ class Config:
     """show the traceback of an error"""
 
 
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Settings that every experiment shares: a verb that leaves a report, see `training.reports`, and no run."""
+
+    seed: int = 0
+    """of all that is drawn"""
+    runs: str = "runs"
+    """folder that takes the report"""
+    name: str | None = None
+    """name of the report's folder (default: date, time and verb)"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
 _SHARED = {field.name for field in dataclasses.fields(Config)}
 _POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every", "validate_every", "limit_steps")
 
@@ -94,6 +109,18 @@ def resolve(app, config, own=()):
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed must be from 0 to {2**32 - 1}, got {config.seed}")
     return config
+
+
+def folder_name(name, what):
+    """Returns the name of a folder below the runs: the given one, or date, time and what it is of.
+
+    Raises:
+        UserError: it is no plain name.
+    """
+    name = name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{what}"
+    if pathlib.Path(name).name != name or name.startswith("."):
+        raise UserError(f"--name {name} must be the plain name of a folder")
+    return name
 
 
 def flag(name):

@@ -1,7 +1,6 @@
 """The flow of every application: train, test, draw, export; and what is done with a finished run."""
 import contextlib
 import dataclasses
-import datetime
 import importlib
 import importlib.metadata
 import importlib.util
@@ -235,10 +234,7 @@ def module(app, name, optional=False):
 def _folder(task, config):
     if config.name is None and config.strategy == "multi_worker":
         raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
-    name = config.name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{config.model}"
-    if pathlib.Path(name).name != name or name.startswith("."):
-        raise UserError(f"--name {name} must be the plain name of a folder")
-    return pathlib.Path(config.runs) / task / name
+    return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)
 
 
 def _unfinished(app, config):

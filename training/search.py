@@ -55,7 +55,8 @@ def search(app, config, trials, given=()):
     space = {name: how for name, how in app.SPACE.items() if name in known and name not in given}
     if not space:
         raise UserError(f"{config.model} has no settings left to search for")
-    folder = pathlib.Path(config.runs) / task / (config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}")
+    folder = pathlib.Path(config.runs) / task / settings.folder_name(
+        config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)
     fixed = {name: value for name, value in dataclasses.asdict(config).items() if name not in {*space, "name", "resume", "debug"}}
     _check_settings(folder / "search.json", json.loads(json.dumps({"settings": fixed, "space": space, "trials": trials})))

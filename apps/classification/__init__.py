@@ -74,7 +74,7 @@ class Config(training.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Depths:
+class Depths(training.Experiment):
     """Trains plain networks of every depth, activation, initialisation and normalisation, and draws where training dies."""
 
     dataset: str = "digits"
@@ -89,14 +89,8 @@ class Depths:
     """passes over the training split"""
     seeds: int = 3
     """networks of each kind, of which the median counts"""
-    seed: int = 0
-    """of initial weights and order"""
-    runs: str = "runs"
-    """folder that takes the run"""
-    name: str = "depths"
-    """name of the run's folder"""
-    debug: bool = False
-    """show the traceback of an error"""
+    name: str | None = "depths"
+    """name of the report's folder"""
 
 
 SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1), "dropout": ("linear", 0.0, 0.7),

@@ -1,8 +1,5 @@
 """Where training dies, and what revives it: depth x activation x initialisation x normalisation of plain networks."""
-import dataclasses
 import itertools
-import json
-import pathlib
 import time
 
 import keras
@@ -13,9 +10,8 @@ import tensorflow as tf
 import layers
 from apps.classification import blocks, data
 from training import config as settings
-from training import tensorboard
+from training import reports
 from training.config import UserError
-from training.figures import drawn
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout")
 INITIALIZERS = ("small", "large", "glorot", "he")
@@ -35,10 +31,11 @@ def run(app, request):
     those of all images judged.
 
     Raises:
-        UserError: a depth, units, epochs or seeds below 1.
+        UserError: a depth, units, epochs or seeds below 1, or the folder holds something already.
     """
     if min(*request.depths, request.units, request.epochs, request.seeds) < 1:
         raise UserError("--depths, --units, --epochs and --seeds must be 1 or more")
+    folder = reports.folder_of(app, "depths", request)
     began = time.perf_counter()
     config = settings.resolve(app, app.Config(
         model="softmax", dataset=request.dataset, data_dir=request.data_dir, image_size=_SIDE, batch_size=_BATCH))
@@ -53,17 +50,11 @@ def run(app, request):
             rows[normalization, depth, activation, scheme] = figures
         print(f"{normalization:5} {depth:3} layers  {activation:10}  " + "  ".join(
             f"{scheme} {rows[normalization, depth, activation, scheme]['accuracy']:.2f}" for scheme in INITIALIZERS), flush=True)
-    folder = pathlib.Path(request.runs) / "classification" / request.name
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    picture = _picture(rows, request)
-    tf.io.write_file(str(folder / "pictures" / "depths.png"), tf.io.encode_png(picture))
-    tensorboard.images(folder, {"depths": picture}, step=request.epochs)
     text = _markdown(rows, request)
-    tensorboard.texts(folder, {"depths": text}, step=request.epochs)
-    kept = {"settings": dataclasses.asdict(request), "seconds": round(time.perf_counter() - began, 1),
-            "rows": [dict(zip(_KEYS, key)) | value for key, value in rows.items()]}
-    (folder / "depths.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{text}\n\n{kept['seconds']:.0f} s; kept in {folder / 'depths.json'}, drawn in {folder / 'pictures' / 'depths.png'}")
+    print(f"\n{text}")
+    reports.keep(folder, "depths", request, {
+        "seconds": round(time.perf_counter() - began, 1), "rows": [dict(zip(_KEYS, key)) | value for key, value in rows.items()]},
+        {"depths": _maps(rows, request)}, {"depths": text})
     return rows
 
 
@@ -180,8 +171,8 @@ def _markdown(rows, request):
     return "\n".join(lines)
 
 
-def _picture(rows, request):
-    """Returns the accuracies as one map for each normalisation and depth, with the deviations before training in words."""
+def _maps(rows, request):
+    """Returns a figure of the accuracies: a map for each normalisation and depth, with the deviations before training."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     figure = matplotlib.figure.Figure((2.6 * len(columns) + 1.5, 4.6))
     figure.suptitle("validation accuracy; below it, how much the last layer's answers differed from image to image at first")
@@ -195,4 +186,4 @@ def _picture(rows, request):
         for (row, activation), (column, scheme) in itertools.product(enumerate(ACTIVATIONS), enumerate(INITIALIZERS)):
             figures = rows[kind, depth, activation, scheme]
             axes.text(column, row, f"{figures['accuracy']:.0%}\n{figures['deviation']:.1g}", ha="center", va="center", fontsize=7)
-    return drawn(figure)
+    return figure

@@ -67,7 +67,7 @@ class Config(training.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Compare:
+class Compare(training.Experiment):
     """Trains every ensemble over several seeds, prints one table of test accuracies and draws the error against the members."""
 
     dataset: str = "digits"
@@ -78,14 +78,8 @@ class Compare:
     """passes over the training split for every system (default: each system's own)"""
     seeds: int = 3
     """ensembles of each kind, of which the mean counts"""
-    seed: int = 0
-    """the first seed"""
-    runs: str = "runs"
-    """folder that takes the run"""
-    name: str = "compare"
-    """name of the run's folder"""
-    debug: bool = False
-    """show the traceback of an error"""
+    name: str | None = "compare"
+    """name of the report's folder"""
 
 
 def defaults(model, dataset):

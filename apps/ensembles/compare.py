@@ -1,8 +1,6 @@
 """Every way to put small networks together, in one table and one picture."""
 import dataclasses
 import importlib
-import json
-import pathlib
 import time
 
 import keras
@@ -11,7 +9,7 @@ import tensorflow as tf
 
 from apps.ensembles import data, evaluation, pictures
 from training import config as settings
-from training import loop, strategies, tensorboard
+from training import loop, reports, strategies
 from training.config import UserError
 
 KINDS = {
@@ -39,15 +37,11 @@ def run(app, request):
     Nothing is chosen here: the settings are the app's defaults, and test is judged once, when all are trained.
 
     Raises:
-        UserError: seeds below 1, or the folder holds another run.
+        UserError: seeds below 1, or the folder holds something already.
     """
     if request.seeds < 1:
         raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
-    if pathlib.Path(request.name).name != request.name or request.name.startswith("."):
-        raise UserError(f"--name {request.name} must be the plain name of a folder")
-    folder = pathlib.Path(request.runs) / "ensembles" / request.name
-    if (folder / "config.json").exists():
-        raise UserError(f"{folder} holds a run already: choose another --name")
+    folder = reports.folder_of(app, "compare", request)
     began = time.perf_counter()
     tf.get_logger().setLevel("ERROR")  # each ensemble is traced once, which TensorFlow takes for one function traced often
     ensembles = {}
@@ -61,17 +55,11 @@ def run(app, request):
     rows = {kind: _row([evaluation.evaluate(model, splits.test, config, splits.spec.info) for config, model, splits in found])
             for kind, found in ensembles.items()}
     configs = {kind: dataclasses.asdict(found[0][0]) for kind, found in ensembles.items()}
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    picture = pictures.comparison(rows)
-    tf.io.write_file(str(folder / "pictures" / "compare.png"), tf.io.encode_png(picture))
-    tensorboard.images(folder, {"compare": picture}, step=0)
     text = f"{markdown(rows)}\n\nTest accuracy in %, mean over {request.seeds} seed{'s' if request.seeds > 1 else ''} on " \
-           f"{request.dataset}, ± the standard deviation.\n{_differences(rows)}\n{NOTE}"
-    tensorboard.texts(folder, {"compare": text}, step=0)
-    kept = {"settings": dataclasses.asdict(request), "seconds": round(time.perf_counter() - began, 1), "rows": rows,
-            "configs": configs}
-    (folder / "compare.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{text}\n\n{kept['seconds']:.0f} s; kept in {folder / 'compare.json'}, drawn in {folder / 'pictures'}")
+           f"{request.dataset}, ± the standard deviation.\n{NOTE}"
+    print(f"\n{text}")
+    reports.keep(folder, "compare", request, {"seconds": round(time.perf_counter() - began, 1), "rows": rows, "configs": configs},
+                 {"compare": pictures.comparison(rows)}, {"compare": text})
     return rows
 
 

@@ -45,7 +45,7 @@ def by_members(curves, alone):
 
 
 def comparison(rows):
-    """Returns a picture of test errors against the number of members: left what is put together in several ways.
+    """Returns a figure of test errors against the number of members: left what is put together in several ways.
 
     rows: {kind: {"error_by_members": {combination: (members,)}}}, see `compare`
     """
@@ -63,7 +63,7 @@ def comparison(rows):
         axes.set(title="test error of the first members together")
         axes.legend(fontsize=7, ncols=3 if place == 0 else 2, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False,
                     columnspacing=1)
-    return figures.drawn(figure)
+    return figure
 
 
 _WORDS = {"probabilities": "mean of probabilities", "vote": "vote", "parameters": "mean of parameters", "boosting": "sum"}

@@ -70,7 +70,7 @@ class Config(training.Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Generative:
+class Generative(training.Experiment):
     """Draws how often naive Bayes, discriminant analysis and logistic regression err by the size of their training set."""
 
     datasets: tuple[str, ...] = ("simulated", "tabular/breast_cancer", "tabular/iris")
@@ -79,20 +79,12 @@ class Generative:
     """training sets drawn per size"""
     c: float = 1000.0
     """weakness of the penalty of logistic regression; a weak one, for it is a part of neither model"""
-    seed: int = 0
-    """of the training sets"""
     data_dir: str | None = None
     """folder of prepared TFDS data sets"""
-    runs: str = "runs"
-    """folder that takes the result"""
-    name: str | None = None
-    """name of the result's folder (default: date, time and verb)"""
-    debug: bool = False
-    """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class BiasVariance:
+class BiasVariance(training.Experiment):
     """Measures bias, variance and noise of polynomial and of ridge regression on a known function, against capacity."""
 
     examples: int = 30
@@ -103,18 +95,10 @@ class BiasVariance:
     """training sets"""
     degrees: int = 11
     """highest degree of the polynomials; ridge regression takes this one"""
-    seed: int = 0
-    """of the points and the noise"""
-    runs: str = "runs"
-    """folder that takes the result"""
-    name: str | None = None
-    """name of the result's folder (default: date, time and verb)"""
-    debug: bool = False
-    """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Folds:
+class Folds(training.Experiment):
     """Chooses C by cross-validation over train and validation, first coarse, then fine; judges it once on test."""
 
     model: Literal["softmax", "logistic", "linear"] = "logistic"
@@ -127,36 +111,20 @@ class Folds:
     """values of C from 1e-4 to 1e4"""
     fine: int = 9
     """values of C between the neighbours of the best coarse one"""
-    seed: int = 0
-    """of the folds"""
     data_dir: str | None = None
     """folder of prepared TFDS data sets"""
-    runs: str = "runs"
-    """folder that takes the result"""
-    name: str | None = None
-    """name of the result's folder (default: date, time and verb)"""
-    debug: bool = False
-    """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizers:
+class Optimizers(training.Experiment):
     """Draws the paths of optimisers over surfaces of two dimensions, and prints how fast Newton's method converges."""
 
     steps: int = 300
     """of each optimiser; Newton's method stops when it is there"""
     noise: float = 2.0
     """deviation of the noise on the first gradient that SGD sees; it falls with the steps as --gradient-noise does"""
-    seed: int = 0
-    """of the noise"""
     data_dir: str | None = None
     """folder of prepared TFDS data sets"""
-    runs: str = "runs"
-    """folder that takes the result"""
-    name: str | None = None
-    """name of the result's folder (default: date, time and verb)"""
-    debug: bool = False
-    """show the traceback of an error"""
 
 
 def defaults(model, dataset):

@@ -2,8 +2,7 @@
 import matplotlib.figure
 import numpy as np
 
-from apps.foundations import reports
-from training import UserError
+from training import UserError, reports
 
 _POINTS = 400  # at which the error is measured
 _PENALTIES = tuple(float(10 ** power) for power in np.arange(3, -5, -0.5))
@@ -33,7 +32,7 @@ def run(app, request):
     if request.examples <= request.degrees or request.degrees < 1 or request.resamples < 2 or not request.deviation >= 0:
         raise UserError("bias_variance needs more --examples than --degrees, which is at least 1, and at least 2 --resamples; "
                         "the deviation is no less than 0")
-    folder = reports.folder_of(request, "bias_variance")
+    folder = reports.folder_of(app, "bias_variance", request)
     random = np.random.default_rng(request.seed)
     # a point in each of as many parts of the interval: no gap in which a polynomial could go anywhere
     x = (np.arange(request.examples) + random.random((request.resamples, request.examples))) / request.examples

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 import training
 from apps import foundations
-from apps.foundations import data, evaluation, linear, logistic, newton, regression, reports
-from training import UserError, tensorboard
+from apps.foundations import data, evaluation, linear, logistic, newton, regression
+from training import UserError, reports, tensorboard
 
 _COARSE = (-4.0, 4.0)
 """powers of 10 of the coarse grid's ends"""
@@ -29,7 +29,7 @@ def run(app, request):
     features, answers = (np.concatenate([table.parts[part][place] for part in ("train", "validation")]) for place in (0, 1))
     if request.coarse < 3 or request.fine < 3 or not 2 <= request.folds <= len(answers):
         raise UserError(f"folds needs at least 3 values of --coarse and --fine each, and from 2 to {len(answers)} --folds")
-    folder = reports.folder_of(request, "folds")
+    folder = reports.folder_of(app, "folds", request)
     fold_of = assign(answers, request.folds, request.seed, bool(table.class_names))
     fitter = Fitter(request.model, len(table.class_names))
     rows = {}

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 import training
-from apps.foundations import counting, data, discriminant, naive_bayes, reports
+from apps.foundations import counting, data, discriminant, naive_bayes
 from apps.foundations.pictures import COLOURS
-from training import UserError
+from training import UserError, reports
 
 KINDS = ("naive_bayes", "shared naive_bayes", "discriminant", "logistic")
 """the second has one variance a column for all classes, as Ng and Jordan's has"""
@@ -38,7 +38,7 @@ def run(app, request):
     tables = {name: simulated() if name == "simulated" else data.read(name, config) for name in request.datasets}
     for name, table in tables.items():
         data.check(table, "softmax", name)
-    folder = reports.folder_of(request, "generative")
+    folder = reports.folder_of(app, "generative", request)
     numbers = {}
     for name, table in tables.items():
         sizes, errors = curves(table, request)

@@ -8,9 +8,9 @@ import tensorflow as tf
 from keras import ops
 
 import training
-from apps.foundations import data, logistic, newton, regression, reports
+from apps.foundations import data, logistic, newton, regression
 from apps.foundations.pictures import COLOURS
-from training import UserError, optimizers
+from training import UserError, optimizers, reports
 
 RATES = tuple(float(10 ** power) for power in np.arange(-4, 0.6, 0.5))
 """that every optimiser tries"""
@@ -83,7 +83,7 @@ def run(app, request):
     """
     if request.steps < 1 or not request.noise >= 0:
         raise UserError("--steps must be above 0 and --noise no less than 0")
-    folder = reports.folder_of(request, "optimizers")
+    folder = reports.folder_of(app, "optimizers", request)
     found, newtons, figures, numbers = {}, {}, {}, {}
     for name, surface in SURFACES.items():
         made = kinds(request.noise, request.seed)

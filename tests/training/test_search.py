@@ -83,6 +83,12 @@ def test_what_is_given_is_not_searched(tmp_path):
         search.search(classification, config(tmp_path), 2, (*GIVEN, "learning_rate", "weight_decay", "label_smoothing"))
 
 
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path):
+    with pytest.raises(training.UserError, match="must be the plain name of a folder"):
+        search.search(classification, config(tmp_path / "runs", name="../elsewhere"), 2, GIVEN)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_says_how_many_trials_and_what_is_fixed():
     resolved, trials, given = cli._parse(classification, "search", "", ["--trials", "7", "--model", "lenet5", "--learning-rate", "0.01"])
     assert trials == 7 and given == {"trials", "model", "learning_rate"}
