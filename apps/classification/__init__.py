@@ -12,6 +12,7 @@ import dataclasses
 from typing import Literal
 
 import training
+from training import datasets
 
 SYSTEMS = {
     "resnet": "C4: residual network (He et al., 2016)",
@@ -98,8 +99,6 @@ SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1)
          "batch_size": ("choice", 32, 64, 128)}
 """what `search` tries"""
 
-GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
-"""sets of small grey images"""
 UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
 """sets whose images mean something else in a mirror"""
 
@@ -107,8 +106,8 @@ UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
 def defaults(model, dataset):
     """Returns the settings that `model` reads and their values for `dataset`."""
     name = dataset.partition("/")[0]
-    small = name in (*GREY, "cifar10_subset", "cifar10", "cifar100", "svhn_cropped")
-    size = 28 if name in GREY else 32 if small else 128
+    small = name in (*datasets.GREY, "cifar10_subset", "cifar10", "cifar100", "svhn_cropped")
+    size = 28 if name in datasets.GREY else 32 if small else 128
     values = dict(epochs=20, batch_size=64, image_size=size, weight_decay=0.0, label_smoothing=0.0, augment=False, erase=0.0)
     if name == "digits":
         values |= dict(epochs=30)
@@ -119,10 +118,11 @@ def defaults(model, dataset):
         return values | dict(activation="tanh", initializer="lecun", dropout=0.0)
     if model == "maxout":
         return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="glorot")
-    values |= dict(activation="relu", full_size=False, augment=name not in GREY[:2])
+    values |= dict(activation="relu", full_size=False, augment=name not in ("digits", "mnist"))
     if model == "resnet":
-        return values | dict(width=16, blocks=1 if name in GREY else 3, normalization="batch", dropout=0.0, optimizer="nesterov",
-                             learning_rate=0.1, weight_decay=5e-3, epochs=values["epochs"] if name in GREY else 60)
+        is_grey = name in datasets.GREY
+        return values | dict(width=16, blocks=1 if is_grey else 3, normalization="batch", dropout=0.0, optimizer="nesterov",
+                             learning_rate=0.1, weight_decay=5e-3, epochs=values["epochs"] if is_grey else 60)
     if model == "alexnet":
         return values | dict(width=24, normalization="local_response", dropout=0.5)
     return values | dict(width=32, normalization="batch", dropout=0.5)

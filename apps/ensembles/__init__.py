@@ -15,6 +15,7 @@ import dataclasses
 from typing import Literal
 
 import training
+from training import datasets
 
 SYSTEMS = {
     "independent": "C12: networks from different initial weights, by probabilities, vote or parameters",
@@ -35,9 +36,6 @@ OBJECTIVE = ("accuracy", "max")
 SPACE = {"learning_rate": ("log", 0.003, 1.0), "weight_decay": ("log", 1e-6, 1e-2), "shrinkage": ("log", 0.1, 10.0),
          "hidden": ("choice", 8, 16, 32, 64, 128)}
 """what `search` tries"""
-
-GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
-"""sets of small grey images"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Compare(training.Experiment):
 def defaults(model, dataset):
     """Returns the settings that `model` reads and their values for `dataset`."""
     name = dataset.partition("/")[0]
-    size = 8 if name == "digits" else 28 if name in GREY else 32
+    size = 8 if name == "digits" else 28 if name in datasets.GREY else 32
     values = dict(image_size=size, batch_size=64, hidden=64, weight_decay=1e-4)
     if model in ("adaboost", "gradient_boosting"):
         values |= dict(members=20, depth=1, epochs=200, validate_every=10)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import training
+from tests.training.small_images import image_bytes
 from training import data
 from training.datasets import annotations, cifar10_subset, digit_scenes, image_folder
 
@@ -28,16 +29,6 @@ def stored(prepared):
     encoded = {"image": tfds.decode.SkipDecoding()}
     return [(split, example["image"], int(example["label"])) for split in prepared.info.splits
             for example in data.read(prepared, split, decoders=encoded).as_numpy_iterator()]
-
-
-def image_bytes(height, width, kind="jpeg", orientation=None, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    exif = PIL.Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, kind, exif=exif)
-    return file.getvalue()
 
 
 def check_refused(tmp_path, name, manual, sentence):

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 import training
+from tests.training.small_images import image_bytes
 from training import data
 from training.datasets import annotations, bccd, digit_scenes
 
@@ -25,16 +26,6 @@ def config(tmp_path, manual=None):
 
 def examples(prepared, split):
     return list(data.read(prepared, split).as_numpy_iterator())
-
-
-def image_bytes(height, width, kind="png", orientation=None, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    exif = PIL.Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, kind, exif=exif)
-    return file.getvalue()
 
 
 # digit_scenes

@@ -2,3 +2,6 @@
 
 NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder", "dialog_babi", "restaurant_booking", "babi", "simulated_world",
          "metaqa", "pathquestion", "digits", "cifar10_subset", "image_folder", "tabular")
+
+GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
+"""sets of small grey images"""
