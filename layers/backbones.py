@@ -39,6 +39,18 @@ def small_resnet(images, filters=(24, 32, 64, 128), blocks=(1, 2, 2)):
     return residual_stages(x, filters=filters[1:], blocks=blocks, first_stride=2)
 
 
+def cifar_resnet(images, width=16, blocks=3, parts=None):
+    """Returns the maps of strides 1, 2, 4 with `width`, twice and four times as many channels.
+
+    images: Keras tensor (batch, height, width, channels).
+    Source: He et al., 2016, section 4.2, without the classifier: 3 blocks a stage of 16 channels are ResNet-20. What
+    differs: where the number of channels changes the shortcut is a 1x1 convolution.
+    """
+    parts = parts or ReLUBlocks()
+    x = parts.convolution(images, width, 3, 1, "stem")
+    return residual_stages(x, [width * 2 ** stage for stage in range(3)], [blocks] * 3, 1, parts)
+
+
 def resnet50(images, parts=None):
     """Returns the maps of strides 4, 8, 16, 32 with 256, 512, 1024, 2048 channels.
 

@@ -142,15 +142,24 @@ def load(config_class, path):
             values = json.loads(file.read(1_000_000))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read settings from {path}: {error}") from None
+    return of_plain(config_class, values, path)
+
+
+def of_plain(config_class, values, where):
+    """Returns the settings that came from JSON as `values`; `where` it was is for the sentence of an error.
+
+    Raises:
+        UserError: the values are no object, or hold fields that `config_class` lacks or of another type.
+    """
     if not isinstance(values, dict):
-        raise UserError(f"{path} holds no JSON object of settings")
+        raise UserError(f"{where} holds no JSON object of settings")
     hints = typing.get_type_hints(config_class)
     for name, value in values.items():
         if name not in hints:
             near = difflib.get_close_matches(name, hints, 1)
-            raise UserError(f"{path} has the unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UserError(f"{where} has the unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if not _fits(value, hints[name]):
-            raise UserError(f"{path} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
+            raise UserError(f"{where} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
     return config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -163,8 +172,8 @@ def _fits(value, hint):
         return value in typing.get_args(hint) and not isinstance(value, bool)
     if typing.get_origin(hint) in _UNIONS:
         return any(_fits(value, choice) for choice in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:  # of any length; JSON has lists
-        return isinstance(value, list) and all(_fits(part, typing.get_args(hint)[0]) for part in value)
+    if typing.get_origin(hint) is tuple:  # of any length; JSON makes lists of them
+        return isinstance(value, (list, tuple)) and all(_fits(part, typing.get_args(hint)[0]) for part in value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is hint

@@ -50,13 +50,25 @@ def spec_of(batches, info):
     return Spec(inputs, targets, info)
 
 
-def save_spec(spec, path):
-    """Writes a Spec as JSON."""
+def plain_spec(spec):
+    """Returns a Spec as dictionaries fit for JSON."""
     def plain(specs):
         return {name: {"shape": part.shape.as_list(), "dtype": part.dtype.name} for name, part in specs.items()}
 
-    content = {"inputs": plain(spec.inputs), "targets": plain(spec.targets), "info": spec.info}
-    pathlib.Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return {"inputs": plain(spec.inputs), "targets": plain(spec.targets), "info": spec.info}
+
+
+def spec_of_plain(content):
+    """Returns the Spec of what `plain_spec` returned."""
+    def specs(parts):
+        return {name: tf.TensorSpec(part["shape"], tf.as_dtype(part["dtype"])) for name, part in parts.items()}
+
+    return Spec(specs(content["inputs"]), specs(content["targets"]), content["info"])
+
+
+def save_spec(spec, path):
+    """Writes a Spec as JSON."""
+    pathlib.Path(path).write_text(json.dumps(plain_spec(spec), indent=2) + "\n", encoding="utf-8")
 
 
 def load_spec(path):
@@ -65,12 +77,8 @@ def load_spec(path):
     Raises:
         UserError: the file cannot be read as one.
     """
-    def specs(parts):
-        return {name: tf.TensorSpec(part["shape"], tf.as_dtype(part["dtype"])) for name, part in parts.items()}
-
     try:
-        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        return Spec(specs(content["inputs"]), specs(content["targets"]), content["info"])
+        return spec_of_plain(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read the description of the data from {path}: {error}") from None
 

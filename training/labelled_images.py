@@ -3,11 +3,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import data, images
+from training import data, datasets, images
 from training.config import UserError
 
 _LARGEST_IN_MEMORY = 2 ** 30
 """bytes of pixels of a split that are kept in memory; a larger one is decoded again in each epoch"""
+_SHIFT = 1 / 8
+"""farthest shift of an augmented image, as a share of its side: 4 pixels of 32, as in He et al., 2016"""
 _BUFFER = 2_000  # encoded photographs to shuffle among
 _SAMPLE = 1_000  # images that the statistics of a set are taken from that is not in memory
 
@@ -59,6 +61,15 @@ class LabelledImages:
         batches = data.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
+    def augmented(self, batches, seed, erase=0.0):
+        """Returns training batches whose images went through `augment`; mirrored where that means the same."""
+        mirror = self.prepared.name not in datasets.UPRIGHT
+
+        def changed(inputs, targets, seed):
+            return inputs | {"image": augment(inputs["image"], seed, mirror, erase)}, targets
+
+        return data.augmented(batches, changed, seed)
+
     def judged(self, part, batch_size):
         """Returns the batches of validation or test."""
         if self.fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
@@ -72,3 +83,31 @@ def statistics(pixels):
     mean = values.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
     return {"mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
+
+
+def augment(pixels, seed, mirror, erase):
+    """Returns images that are shifted by up to an eighth of their side, half of them mirrored, with a square blanked.
+
+    pixels: uint8 (batch, side, side, channels)
+    seed:   (2,) int64; the same gives the same
+    mirror: whether left and right may change places
+    erase:  side of the blanked square, which may lie partly outside, as a share of the image's; 0: none
+
+    Source: He et al., 2016, section 4.2, shifts and mirrors; DeVries and Taylor, 2017, "Cutout".
+    """
+    count, side = tf.shape(pixels)[0], pixels.shape[1]
+    shift = max(1, round(side * _SHIFT))
+    seeds = tf.random.split(seed, 3)
+    places = tf.range(side)[None]
+    starts = tf.random.stateless_uniform((count, 2), seeds[0], 0, 2 * shift + 1, tf.int32)
+    is_mirrored = tf.random.stateless_uniform((count, 1), seeds[1], 0, 2, tf.int32) == 1
+    columns = starts[:, 1:] + (tf.where(is_mirrored, side - 1 - places, places) if mirror else places)
+    padded = tf.pad(pixels, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
+    moved = tf.gather(tf.gather(padded, starts[:, :1] + places, batch_dims=1), columns, axis=2, batch_dims=1)
+    if erase:
+        half = erase * side / 2
+        centres = tf.random.stateless_uniform((count, 2, 1), seeds[2], 0.0, float(side))
+        near = tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - centres) < half  # (batch, yx, side)
+        hidden = near[:, 0, :, None] & near[:, 1, None]
+        moved = tf.where(hidden[..., None], tf.zeros_like(moved), moved)
+    return tf.ensure_shape(moved, pixels.shape)

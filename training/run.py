@@ -8,6 +8,7 @@ import json
 import pathlib
 import platform
 import shlex
+import shutil
 import sys
 import time
 import warnings
@@ -34,6 +35,7 @@ def train(app, config):
     strategy = strategies.make(config.strategy)
     chief = strategies.is_chief(strategy)
     folder, config = _unfinished(app, config) if config.resume else (_folder(task, config), config)
+    is_new = chief and not folder.exists()
     if chief:
         folder.mkdir(parents=True, exist_ok=True)
     with checkpoint.lock(folder) if chief else contextlib.nullcontext():
@@ -41,13 +43,18 @@ def train(app, config):
             if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
                 raise UserError(f"{folder} holds a run already: choose another --name, or go on with it by --resume")
             settings.save(dataclasses.replace(config, resume=False), folder / "config.json")
-        return _train(app, config, strategy, folder, chief)
+        try:
+            return _train(app, config, strategy, folder, chief)
+        except UserError:
+            if is_new and not (folder / "spec.json").exists():  # nothing has begun that could be gone on with
+                shutil.rmtree(folder)
+            raise
 
 
 def trial(app, config, splits, watching):
-    """Trains a system and forgets it: validates after each epoch, and neither tests nor writes anything.
+    """Trains a system and returns it with its last weights: neither tests nor writes anything.
 
-    splits:   of the app's `data`, read once for all trials
+    splits:   of the app's `data`, which may be read once for several trials
     watching: Keras callbacks
     """
     strategy = strategies.make(config.strategy)
@@ -55,6 +62,7 @@ def trial(app, config, splits, watching):
     loop.fit(model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
              callbacks=watching, steps_per_call=config.steps_per_call, limit_steps=config.limit_steps, xla=config.xla,
              validate_every=config.validate_every or 1)
+    return model
 
 
 def objective(app, config):
@@ -96,6 +104,8 @@ def _train(app, config, strategy, folder, chief):
     model, spec = _built(app, config, splits, strategy)
     if config.initialize:
         _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
+    elif hasattr(system, "initialize"):
+        system.initialize(model, config, folder)  # again when it is resumed, before the checkpoint is read: it keeps its work
     evaluation = module(app, "evaluation", optional=True)
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
@@ -206,18 +216,39 @@ def summary(app, config):
 def load(run):
     """Returns (model with the run's best weights, its Config) for a run's folder."""
     folder = pathlib.Path(run)
-    task = folder.resolve().parent.name
-    if not task.isidentifier() or importlib.util.find_spec(f"apps.{task}") is None:
-        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>")
-    app = importlib.import_module(f"apps.{task}")
-    config = settings.load(app.Config, folder / "config.json")
+    app, config, spec = described(folder)
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    model = module(app, config.model).build_model(config, pipelines.load_spec(folder / "spec.json"))
+    model = module(app, config.model).build_model(config, spec)
+    load_weights(model, folder)
+    return model, config
+
+
+def described(folder):
+    """Returns (its application, Config, Spec) of a run's folder; no model is made.
+
+    Raises:
+        UserError: it is no run's folder, or its files cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    app = application(folder.resolve().parent.name)
+    if app is None:
+        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>")
+    return app, settings.load(app.Config, folder / "config.json"), pipelines.load_spec(folder / "spec.json")
+
+
+def application(task):
+    """Returns the package of an application, or None where there is none of this name."""
+    if not task.isidentifier() or importlib.util.find_spec(f"apps.{task}") is None:
+        return None
+    return importlib.import_module(f"apps.{task}")
+
+
+def load_weights(model, folder):
+    """Gives a model the best weights of a run, or its last ones where the system takes those."""
     weights = _weights(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
         model.load_weights(weights)
-    return model, config
 
 
 def _task(app):

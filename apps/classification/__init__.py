@@ -73,7 +73,6 @@ class Config(training.Config):
     """side of a square that is blanked in each augmented image, as a share of the image's"""
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Depths(training.Experiment):
     """Trains plain networks of every depth, activation, initialisation and normalisation, and draws where training dies."""
@@ -98,9 +97,6 @@ SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1)
          "label_smoothing": ("linear", 0.0, 0.2), "optimizer": ("choice", "nesterov", "adam", "rmsprop"),
          "batch_size": ("choice", 32, 64, 128)}
 """what `search` tries"""
-
-UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
-"""sets whose images mean something else in a mirror"""
 
 
 def defaults(model, dataset):

@@ -1,6 +1,5 @@
 """What the systems of this app share: from pixels to the network, and from its features to a compiled classifier."""
 import keras
-import tensorflow as tf
 from keras import ops
 
 from training import optimizers
@@ -9,8 +8,8 @@ from training import optimizers
 def build(config, spec, network):
     """Returns a compiled classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
 
-    network: Keras tensor of standardised images -> Keras tensor (batch, features), which the logits are an affine function of.
-             `features(model)` finds it again
+    network: Keras tensor of standardised images -> Keras tensor (batch, features), which the logits are an affine function of;
+             `training.classifiers.features` finds it again
     """
     image = keras.Input(spec.inputs["image"].shape[1:], dtype="uint8", name="image")
     standardise = keras.layers.Normalization(
@@ -25,14 +24,6 @@ def build(config, spec, network):
                         seed=config.seed),
         loss={"label": CrossEntropy(config.label_smoothing)}, metrics={"label": "accuracy"})
     return model
-
-
-def features(model, images):
-    """Returns what the logits are an affine function of, (batch, features) float32."""
-    if "_features" not in model.__dict__:  # for every batch another one would be work
-        model.__dict__["_features"] = keras.Model(model.inputs, model.get_layer("features").output)
-    network = model.__dict__["_features"]
-    return tf.cast(network({"image": images}, training=False), tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="apps")

@@ -3,10 +3,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from apps.classification import classifier, evaluation
-from training import class_pictures
-
-_MOST_POINTS = 1000
+from training import classifiers
 
 
 def pictures(model, splits, config, info):
@@ -16,11 +13,7 @@ def pictures(model, splits, config, info):
     confusion: images by right and answered class
     filters:   the first convolution's kernels, where there is one
     """
-    batches = list(splits.test.take(config.limit_steps or -1))
-    logits, labels = evaluation.answers(model, batches)
-    images = np.concatenate([inputs["image"] for inputs, _ in batches])
-    made = {"wrong": class_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
-            "confusion": class_pictures.confusion(logits, labels, info["class_names"])[None]}
+    made = classifiers.pictures(model, splits.test, config, info)
     filters = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
     if filters is not None:
         made["filters"] = _filters(keras.ops.convert_to_numpy(filters.kernel))[None]
@@ -48,15 +41,7 @@ def by_depth(values):
 
 def embeddings(model, splits, config, info):
     """Returns the features of test images, with their classes and thumbnails, for the projector."""
-    vectors, rows, thumbnails = [], [], []
-    for inputs, targets in splits.test:
-        vectors.append(classifier.features(model, inputs["image"]).numpy())
-        rows += [{"class": info["class_names"][label], "number": len(rows) + place}
-                 for place, label in enumerate(targets["label"].numpy())]
-        thumbnails.append(class_pictures.rgb(tf.image.resize(inputs["image"], (32, 32)).numpy()))
-        if len(rows) >= _MOST_POINTS or config.limit_steps:
-            break
-    return {"features": (np.concatenate(vectors)[:_MOST_POINTS], rows[:_MOST_POINTS], np.concatenate(thumbnails)[:_MOST_POINTS])}
+    return classifiers.embeddings(model, splits.test, config, info)
 
 
 def _filters(kernel):

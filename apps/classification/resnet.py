@@ -27,7 +27,6 @@ def network(images, config):
     if config.full_size:
         maps = backbones.resnet50(images, parts)
     else:
-        x = parts.convolution(images, config.width, 3, 1, "stem")
-        maps = backbones.residual_stages(x, [config.width * 2 ** stage for stage in range(3)], [config.blocks] * 3, 1, parts)
+        maps = backbones.cifar_resnet(images, config.width, config.blocks, parts)
     x = keras.layers.GlobalAveragePooling2D(name="mean", dtype="float32")(maps[-1])
     return parts.dropout(x, "dropout")

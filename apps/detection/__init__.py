@@ -94,7 +94,7 @@ def defaults(model, dataset):
         values |= dict(extra_levels=2, finest_anchors=8, anchor_scale=4.0, anchor_octaves=3, head_layers=4)
         if dataset == "digit_scenes":
             values |= dict(backbone="small", pyramid_filters=48, extra_levels=0, finest_anchors=4,
-                           anchor_octaves=2, anchor_ratios=(1.0, 2.0), head_layers=2, epochs=12, validate_every=2)
+                           anchor_octaves=2, anchor_ratios=(1.0, 2.0), head_layers=2, validate_every=2)
         if dataset == "bccd":
             values |= dict(backbone="small", pyramid_filters=64, extra_levels=1, anchor_scale=2.0)
     return values

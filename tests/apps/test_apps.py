@@ -29,6 +29,13 @@ TINY = {
         "maxout": dict(width=4, batch_size=16),
         "softmax": dict(image_size=8, batch_size=16),
     },
+    "transfer": {
+        "all_layers": dict(width=4, batch_size=16, source_epochs=1),
+        "higher_layers": dict(width=4, batch_size=16, source_epochs=1),
+        "classifier_only": dict(width=4, batch_size=16, source_epochs=1),
+        "scratch": dict(width=4, batch_size=16),
+        "multi_task": dict(width=4, batch_size=16),
+    },
     "memory_qa": {
         "memn2n": dict(units=8, memory_size=10, hops=2, restarts=2, epochs=4, tasks=(1, 6)),
         "key_value": dict(units=8, memory_size=10, epochs=4, tasks=(1, 6)),
@@ -261,3 +268,4 @@ def test_bad_input_is_one_clear_sentence(app, flags, words, tmp_path, monkeypatc
     said = capsys.readouterr().err
     assert stopped.value.code == 2
     assert said.startswith("error: ") and words in said and said.count("\n") == 1 and "Traceback" not in said
+    assert not list(tmp_path.glob("runs/*/*"))  # nothing that `--resume` would take for a run

@@ -60,7 +60,7 @@ def test_images_without_a_label_are_refused(tmp_path):
 
 
 def augmented(pixels, seed=(1, 2), mirror=False, erase=0.0):
-    return classification_data.augment(tf.constant(pixels), tf.constant(seed, tf.int64), mirror, erase).numpy()
+    return labelled_images.augment(tf.constant(pixels), tf.constant(seed, tf.int64), mirror, erase).numpy()
 
 
 def test_augmentation_shifts_and_mirrors():

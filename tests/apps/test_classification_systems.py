@@ -7,7 +7,7 @@ import tensorflow as tf
 import layers
 from apps import classification
 from apps.classification import alexnet, blocks, classifier, lenet5, maxout, monitors, resnet, vgg16
-from training import UserError, data, run
+from training import UserError, classifiers, data, run
 from training import config as settings
 
 
@@ -149,7 +149,7 @@ def test_features_are_what_the_logits_are_an_affine_function_of():
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
     kernel, bias = model.get_layer("label").get_weights()
     logits = model({"image": images}, training=False)["label"]
-    np.testing.assert_allclose(classifier.features(model, images) @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(classifiers.features(model, images) @ kernel + bias, logits, rtol=1e-4, atol=1e-5)
 
 
 def test_monitors_tell_dead_and_saturated_units():
@@ -179,7 +179,7 @@ def test_monitors_write_what_they_say(tmp_path):
 
     norm = float(tf.make_ndarray(found.Tensors("gradient_norm/label")[0].tensor_proto))
     inputs, targets = next(iter(batches))
-    features = classifier.features(model, inputs["image"]).numpy()
+    features = classifiers.features(model, inputs["image"]).numpy()
     probabilities = tf.nn.softmax(model(inputs)["label"]).numpy()
     difference = (probabilities - np.eye(10)[targets["label"]]) / 4  # of the mean cross-entropy by the logits
     expected = np.sqrt(((features.T @ difference) ** 2).sum() + (difference.sum(axis=0) ** 2).sum())

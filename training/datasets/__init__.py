@@ -5,3 +5,6 @@ NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder", "dialog_babi", "re
 
 GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
 """sets of small grey images"""
+
+UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
+"""sets whose images mean something else in a mirror"""

@@ -1,0 +1,4 @@
+from apps import transfer
+from training import cli
+
+cli.main(transfer)

@@ -1,0 +1,132 @@
+"""Every system against the number of the target's images, in a table and drawn."""
+import dataclasses
+import time
+
+import keras
+import matplotlib.figure
+import numpy as np
+import tensorflow as tf
+
+from apps.transfer import data, evaluation, pretraining
+from training import config as settings
+from training import loop, reports, strategies
+from training import run as runner
+from training.config import UserError
+
+WORDS = {"scratch": "from scratch", "classifier_only": "classifier only", "higher_layers": "higher layers",
+         "all_layers": "all layers", "multi_task": "both tasks at once"}
+
+
+def run(app, request):
+    """Trains every system on each part of the target's images, prints and keeps test accuracies, and draws them; returns them.
+
+    All systems of a seed begin with the same pretrained trunk and see the same images, and a larger part holds the smaller ones.
+    Nothing is chosen here: the last weights count, and test is judged once.
+
+    Raises:
+        UserError: seeds or sizes below 1, a size twice, or the folder holds something already.
+    """
+    if request.seeds < 1:
+        raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
+    if not request.sizes or min(request.sizes) < 1 or len(set(request.sizes)) < len(request.sizes):
+        raise UserError(f"--sizes must be different numbers, 1 or more, got {' '.join(map(str, request.sizes)) or 'none'}")
+    folder = reports.folder_of(app, "regimes", request)
+    began = time.perf_counter()
+    tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
+    accuracy = {model: {size: [] for size in sorted(request.sizes)} for model in WORDS}
+    source_accuracy = {"alone": [], **{size: [] for size in sorted(request.sizes)}}
+    for seed in range(request.seed, request.seed + request.seeds):
+        config = _config(app, request, "all_layers", seed)
+        keras.config.set_dtype_policy(config.dtype)
+        source, splits = pretraining.on_source(config)
+        source_accuracy["alone"].append(_accuracy(source, splits, config)["accuracy"])
+        weights = source.get_layer("trunk").get_weights()
+        parameters = source.count_params()
+        learnt = ", ".join(splits.spec.info["class_names"])
+        print(f"seed {seed}: the source ({learnt}) is learnt to {source_accuracy['alone'][-1]:.2%}", flush=True)
+        for size in sorted(request.sizes):
+            for model in WORDS:
+                started = time.perf_counter()
+                config = _config(app, request, model, seed, size)
+                metrics, together = _trained(app, config, weights)
+                accuracy[model][size].append(metrics["accuracy"])
+                if model == "multi_task":
+                    source_accuracy[size].append(metrics["source_accuracy"])
+                print(f"  {size:4} images of each class  {WORDS[model]:18}  {metrics['accuracy']:7.2%}  "
+                      f"{time.perf_counter() - started:5.1f} s", flush=True)
+    text = f"{markdown(accuracy)}\n\nTest accuracy of the target's task in %, mean over {request.seeds} " \
+           f"seed{'s' if request.seeds > 1 else ''} on {request.dataset}, ± the standard deviation."
+    tasks = multi_task_table(accuracy, source_accuracy, parameters, together)
+    print(f"\n{text}\n\n{tasks}")
+    numbers = {"seconds": round(time.perf_counter() - began, 1), "accuracy": accuracy, "source_accuracy": source_accuracy,
+               "parameters": {"one network": parameters, "multi_task": together}}
+    return reports.keep(folder, "regimes", request, numbers, {"regimes": drawn(accuracy)}, {"regimes": text, "multi_task": tasks})
+
+
+def _config(app, request, model, seed, examples=None):
+    """Returns the settings of one training; what a system does not read does no harm to it."""
+    given = dict(dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir)
+    epochs = request.source_epochs if model == "multi_task" else request.epochs  # it passes over the source in each epoch
+    config = settings.resolve(app, app.Config(model=model, epochs=epochs, examples=examples, seed=seed, **given))
+    # not given to `resolve`: from scratch no source is read, but its statistics of pixels are for all systems the same
+    return dataclasses.replace(config, source=request.source, source_epochs=request.source_epochs or config.source_epochs)
+
+
+def _trained(app, config, weights):
+    """Returns (test metrics, number of weights) of a system after its training on a pretrained trunk, if it takes one."""
+    splits = data.datasets(config)
+    steps = int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * steps})
+    keras.utils.set_random_seed(config.seed)
+    system = runner.module(app, config.model)
+    model = system.build_model(config, spec)
+    if hasattr(system, "initialize"):
+        model.get_layer("trunk").set_weights(weights)
+    loop.fit(model, splits.train, epochs=config.epochs, strategy=strategies.make("default"),
+             steps_per_call=min(steps, loop.MOST_STEPS_PER_CALL))
+    return _accuracy(model, splits, config), model.count_params()
+
+
+def _accuracy(model, splits, config):
+    return evaluation.evaluate(model, splits.test, config, splits.spec.info)
+
+
+def markdown(accuracy):
+    """Returns {system: {size: [accuracy for each seed]}} as a table with a row for each system and a column for each size."""
+    sizes = list(next(iter(accuracy.values())))
+    lines = ["| images of each class | " + " | ".join(map(str, sizes)) + " |", "|" + "---|" * (len(sizes) + 1)]
+    for model, row in accuracy.items():
+        lines.append(f"| {WORDS[model]} | " + " | ".join(map(_cell, row.values())) + " |")
+    return "\n".join(lines)
+
+
+def multi_task_table(accuracy, source_accuracy, parameters, together):
+    """Returns how one network for both tasks does against two networks, as a table."""
+    lines = ["| images of each class | target, its own network | target, both at once | source, its own network | "
+             "source, both at once |", "|" + "---|" * 5]
+    for size in accuracy["scratch"]:
+        cells = (accuracy["scratch"][size], accuracy["multi_task"][size], source_accuracy["alone"], source_accuracy[size])
+        lines.append(f"| {size} | " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines) + f"\n\nTwo networks have {2 * parameters:,} weights about, the one for both tasks {together:,}."
+
+
+def _cell(values):
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}"
+
+
+def drawn(accuracy):
+    """Returns a figure of accuracy against the number of images, with the least and the most of the seeds as a band."""
+    figure = matplotlib.figure.Figure((7.5, 5))
+    axes = figure.add_subplot()
+    for model, row in accuracy.items():
+        sizes, values = list(row), np.array(list(row.values()))
+        axes.plot(sizes, values.mean(axis=1), marker="o", markersize=4, label=WORDS[model])
+        axes.fill_between(sizes, values.min(axis=1), values.max(axis=1), alpha=0.15)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, sizes)
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="training images of each class of the target", ylabel="test accuracy", title="what pretraining gives")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

@@ -1,0 +1,237 @@
+"""Two tasks from one set, what learns in which system, and where the trunk's weights come from."""
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps import classification, detection, ensembles, memory_qa, transfer
+from apps.transfer import data, evaluation, network, pretraining, regimes, trunks
+from training import UserError, cli, loop, run
+from training import config as settings
+from training import data as datasets
+
+
+def resolved(model="all_layers", **changes):
+    changes = dict(width=4, batch_size=16) | changes
+    return settings.resolve(transfer, transfer.Config(model=model, **changes))
+
+
+def built(config):
+    splits = data.datasets(config)
+    keras.utils.set_random_seed(0)
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": 10})
+    return run.module(transfer, config.model).build_model(config, spec), splits
+
+
+def whole(batches):
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches.as_numpy_iterator())
+
+
+def test_both_halves_of_a_sets_classes_are_tasks_of_their_own():
+    target, source = data.datasets(resolved(examples=None)).spec.info, data.source(resolved()).spec.info
+    assert source["class_names"] == ["0", "1", "2", "3", "4"] and target["class_names"] == ["5", "6", "7", "8", "9"]
+    assert target["mean"] == source["mean"] and target["deviation"] == source["deviation"]
+    inputs, targets = whole(data.datasets(resolved()).test)
+    digits = classification_test_set()
+    np.testing.assert_array_equal(inputs["image"], digits[0]["image"][digits[1]["label"] >= 5])
+    np.testing.assert_array_equal(targets["label"], digits[1]["label"][digits[1]["label"] >= 5] - 5)
+
+
+def classification_test_set():
+    from apps.classification import data as classification_data
+
+    return whole(classification_data.datasets(settings.resolve(classification, classification.Config(image_size=8))).test)
+
+
+def test_another_source_keeps_all_classes_of_both(tmp_path):
+    config = resolved(source="digits", dataset="digits")
+    other = dataclasses.replace(config, source="digits:1.0.0")  # another name, as another set has
+    assert len(data.datasets(other).spec.info["class_names"]) == len(data.source(other).spec.info["class_names"]) == 10
+
+
+def test_few_images_are_of_every_class_and_more_of_them_hold_the_few():
+    def images(examples, seed=0):
+        inputs, targets = whole(data.datasets(resolved(examples=examples, seed=seed)).train(0, 0, tf.distribute.InputContext()))
+        found = {image.tobytes(): int(label) for image, label in zip(inputs["image"], targets["label"])}
+        assert np.bincount(list(found.values()), minlength=5).tolist() == [examples] * 5
+        return set(found)
+
+    assert images(2) < images(5) and images(2) != images(2, seed=1)
+
+
+def test_an_epoch_over_few_images_has_each_about_equally_often():
+    rows = data._repeated(7, resolved())
+    counts = np.bincount(rows(0).ravel(), minlength=7)
+    assert rows(0).shape == (62, 16) and counts.min() >= counts.max() - 1
+    assert not np.array_equal(rows(0), rows(1)) and np.array_equal(rows(1), data._repeated(7, resolved())(1))
+
+
+def test_a_batch_of_both_tasks_has_as_many_of_each_and_the_loss_is_the_sum_of_both():
+    config = resolved("multi_task", examples=3)
+    model, splits = built(config)
+    inputs, targets = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+    of_target, of_source = targets["label"].numpy() >= 0, targets["source_label"].numpy() >= 0
+    assert (of_target != of_source).all() and of_target.tolist() == [True, False] * 8
+    logits = model(inputs)
+    expected = sum(
+        float(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets[name][rows], logits[name][rows])))
+        for name, rows in (("label", of_target), ("source_label", of_source)))
+    assert float(model.compute_loss(inputs, targets, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_tasks_are_judged_each_on_its_own_images():
+    config = resolved("multi_task")
+    model, splits = built(config)
+    metrics = evaluation.evaluate(model, splits.test, config, splits.spec.info)
+    inputs, targets = whole(splits.test)
+    logits = model(inputs, training=False)
+    for name, key in (("label", "accuracy"), ("source_label", "source_accuracy")):
+        rows = targets[name] >= 0
+        assert metrics[key] == pytest.approx((logits[name].numpy().argmax(axis=1) == targets[name])[rows].mean())
+    assert sum(map(sum, metrics["confusion"])) == (targets["label"] >= 0).sum()
+
+
+@pytest.mark.parametrize(("model", "changes", "learning"), [
+    ("all_layers", {}, None), ("higher_layers", {"higher": 3}, 3), ("higher_layers", {"higher": 1}, 1), ("classifier_only", {}, 0),
+    ("scratch", {}, None), ("multi_task", {}, None)])
+def test_only_what_should_learn_does(model, changes, learning):
+    built_model, splits = built(resolved(model, **changes))
+    trunk = built_model.get_layer("trunk")
+    before = {weight.path: weight.numpy() for weight in trunk.weights}
+    loop.fit(built_model, splits.train, epochs=1, limit_steps=5)
+    changed = [weight.path for weight in trunk.weights if not np.array_equal(before[weight.path], weight.numpy())]
+    kernels = [path for path in before if path.endswith("kernel")]
+    expected = kernels if learning is None else kernels[len(kernels) - learning:]
+    assert [path for path in changed if path.endswith("kernel")] == expected
+    first = list(before).index(expected[0]) if expected else len(before)
+    assert set(changed) == set(list(before)[first:])  # statistics of batch normalisation too
+
+
+def test_pretraining_is_done_once_and_gives_the_trunk_its_weights(tmp_path, monkeypatch):
+    config = resolved()
+    source, _ = built(resolved("scratch"))
+    monkeypatch.setattr(pretraining, "on_source", lambda config, watching: (source, None))
+    model, again = built(config)[0], built(config)[0]
+    for weight in source.get_layer("trunk").weights:
+        weight.assign(weight + 1)
+    pretraining.initialize(model, config, tmp_path)
+    monkeypatch.setattr(pretraining, "on_source", None)
+    pretraining.initialize(again, config, tmp_path)
+    weights = [one.get_layer("trunk").get_weights() for one in (source, model, again)]
+    for first, second, third in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, third)
+
+
+def kept(app, folder, **changes):
+    """Leaves in a folder what a finished run keeps of an untrained model."""
+    folder.mkdir(parents=True)
+    config = settings.resolve(app, app.Config(**changes))
+    splits = run.module(app, "data").datasets(config)
+    spec = splits.spec._replace(info=splits.spec.info | {"steps": 1})
+    settings.save(config, folder / "config.json")
+    datasets.save_spec(spec, folder / "spec.json")
+    run.module(app, config.model).build_model(config, spec).save_weights(folder / "last.weights.h5")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with runs of a classifier, a detector, a memory network and an ensemble."""
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    kept(classification, runs / "classification" / "grey", model="vgg16", image_size=12, width=4, batch_size=16)
+    kept(detection, runs / "detection" / "scenes", image_size=64, batch_size=4, pyramid_filters=16, head_units=32)
+    kept(memory_qa, runs / "memory_qa" / "words", tasks=(1,), epochs=1)
+    kept(ensembles, runs / "ensembles" / "plain", members=2, hidden=4)
+    return runs.parent
+
+
+@pytest.mark.parametrize(("name", "shape", "features"), [("grey", (12, 12, 1), 32), ("scenes", (64, 64, 3), 16)])
+def test_the_network_of_an_earlier_run_is_taken_on(name, shape, features, trained, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(trained / "runs", runs)
+    config = resolved("classifier_only", trunk=name, runs=str(runs))
+    model, _ = built(config)
+    pretraining.initialize(model, config, tmp_path)
+    source, _ = run.load(next(runs.glob(f"*/{name}")))
+    expected = trunks.cut(source, config).get_weights()
+    folder = runs / "transfer" / "on"
+    kept(transfer, folder, **dataclasses.asdict(config))
+    model.save_weights(folder / "best.weights.h5")
+    shutil.rmtree(next(runs.glob(f"*/{name}")))  # what was made of it does without it
+    trunk = run.load(folder)[0].get_layer("trunk")
+    assert trunk.input_shape[1:] == shape and trunk.output_shape[1:] == (features,)
+    for one, other in zip(trunk.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    config = resolved("classifier_only", trunk="mobilenet_v2", image_size=32, examples=1)
+    model, splits = built(config)
+    assert splits.spec.inputs["image"].shape == (None, 32, 32, 3)
+    with pytest.raises(UserError, match="1.0_224_no_top.h5: let them be fetched with --download"):
+        pretraining.initialize(model, config, tmp_path)
+    file = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    file.parent.mkdir()
+    file.touch()
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    given = {}
+    monkeypatch.setattr(keras.applications.mobilenet_v2, "MobileNetV2", lambda **kwargs: given.update(kwargs) or network)
+    pretraining.initialize(model, config, tmp_path)
+    assert given["weights"] == "imagenet"
+    for one, other in zip(model.get_layer("trunk").get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--trunk", "mobilenet"], "--trunk takes small, mobilenet_v2"),
+    (["--trunk", "grey", "--image-size", "20"], "--image-size must be 12"),
+    (["--trunk", "words"], "inputs are no images"),
+    (["--trunk", "plain"], "no layer of features"),
+    (["--model", "multi_task", "--batch-size", "15"], "must be even"),
+    (["--model", "scratch", "--source", "mnist"], "--source is not read by scratch"),
+    (["--examples", "0"], "--examples must be above 0"),
+    (["--dataset", "digit_scenes"], "no classification set"),
+    (["regimes", "--sizes", "0", "5"], "--sizes"),
+    (["regimes", "--seeds", "0"], "--seeds"),
+])
+def test_what_cannot_be_is_said_in_one_sentence(flags, words, trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(transfer, flags)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and words in said and said.count("\n") == 1
+
+
+def test_regimes_tell_and_draw_every_system(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cli.main(transfer, ["regimes", "--sizes", "2", "--seeds", "1", "--epochs", "1", "--source-epochs", "1"])
+    folder = tmp_path / "runs" / "transfer" / "regimes"
+    kept = json.loads((folder / "regimes.json").read_text())
+    assert set(kept["accuracy"]) == set(transfer.SYSTEMS) and set(kept["source_accuracy"]) == {"alone", "2"}
+    assert all(list(row) == ["2"] and 0 <= row["2"][0] <= 1 for row in kept["accuracy"].values())
+    assert (folder / "pictures" / "regimes.png").is_file()
+    said = capsys.readouterr().out
+    assert all(f"| {words} |" in said for words in regimes.WORDS.values())
+
+
+def test_the_table_of_regimes_has_means_and_deviations():
+    accuracy = {model: {1: [0.5, 0.7], 20: [0.9, 0.9]} for model in regimes.WORDS}
+    lines = regimes.markdown(accuracy).splitlines()
+    assert lines[0] == "| images of each class | 1 | 20 |" and lines[2] == "| from scratch | 60.0 ± 10.0 | 90.0 ± 0.0 |"
+    tasks = regimes.multi_task_table(accuracy, {"alone": [1.0, 1.0], 1: [0.8, 0.8], 20: [0.9, 0.9]}, 1000, 1200)
+    assert "| 1 | 60.0 ± 10.0 | 60.0 ± 10.0 | 100.0 ± 0.0 | 80.0 ± 0.0 |" in tasks and "1,200" in tasks
+
+
+def test_layers_without_kernels_do_not_count_as_layers_that_learn():
+    model, _ = built(resolved("scratch"))
+    trunk = model.get_layer("trunk")
+    network.freeze(trunk, 10_000)
+    assert all(layer.trainable for layer in trunk.layers)
+    network.freeze(trunk, 2)
+    learning = {layer.name for layer in trunk.layers if layer.trainable and hasattr(layer, "kernel")}
+    assert learning == {"stage3_block1_convolution2", "stage3_block1_shortcut"}

@@ -1,0 +1,91 @@
+"""What networks that say an image's class have in common, whatever application trained them.
+
+Their inputs are {"image": uint8 (batch, side, side, channels)}, their outputs {"label": logits (batch, classes)}, and a layer
+"features" gives what the logits are an affine function of.
+"""
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import class_metrics, class_pictures, export, image_serving
+
+_MOST_POINTS = 1000
+
+
+def answers(model, batches, head="label"):
+    """Returns the logits (images, classes) float32 and the labels (images,) of all batches; labels below 0 are left out."""
+    step = model.__dict__.setdefault("_answer", tf.function(lambda inputs: model(inputs, training=False)))
+    logits, labels = zip(*((step(inputs)[head], targets[head]) for inputs, targets in batches))
+    logits, labels = np.concatenate([np.asarray(part, np.float32) for part in logits]), np.concatenate(labels)
+    return logits[labels >= 0], labels[labels >= 0]
+
+
+def features(model, images):
+    """Returns what the logits are an affine function of, (batch, features) float32."""
+    if "_features" not in model.__dict__:  # for every batch another one would be work
+        model.__dict__["_features"] = keras.Model(model.inputs, model.get_layer("features").output)
+    network = model.__dict__["_features"]
+    return tf.cast(network({"image": images}, training=False), tf.float32)
+
+
+def evaluate(model, batches, config, info, *, resamples=0):
+    """Returns the metrics over a validation or test set, see `training.class_metrics`; the loss is without label smoothing."""
+    logits, labels = answers(model, itertools.islice(batches, config.limit_steps))
+    return class_metrics.summary(
+        tf.nn.log_softmax(logits).numpy(), labels, info["class_names"], resamples=resamples, seed=config.seed)
+
+
+def pictures(model, batches, config, info):
+    """Returns {name: uint8 (1, height, width, 3)} over test batches.
+
+    wrong:     images that are answered wrong, the surest first, with answer and truth
+    confusion: images by right and answered class
+    """
+    batches = list(itertools.islice(batches, config.limit_steps))
+    logits, labels = answers(model, batches)
+    images = np.concatenate([inputs["image"][targets["label"] >= 0] for inputs, targets in batches])
+    return {"wrong": class_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
+            "confusion": class_pictures.confusion(logits, labels, info["class_names"])[None]}
+
+
+def embeddings(model, batches, config, info):
+    """Returns the features of test images, with their classes and thumbnails, for the projector."""
+    vectors, rows, thumbnails = [], [], []
+    for inputs, targets in batches:
+        kept = targets["label"] >= 0
+        images, labels = inputs["image"][kept], targets["label"][kept].numpy()
+        vectors.append(features(model, images).numpy())
+        rows += [{"class": info["class_names"][label], "number": len(rows) + place} for place, label in enumerate(labels)]
+        thumbnails.append(class_pictures.rgb(tf.image.resize(images, (32, 32)).numpy()))
+        if len(rows) >= _MOST_POINTS or config.limit_steps:
+            break
+    return {"features": (np.concatenate(vectors)[:_MOST_POINTS], rows[:_MOST_POINTS], np.concatenate(thumbnails)[:_MOST_POINTS])}
+
+
+def signatures(model, class_names):
+    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+
+    serving_default: image_bytes (batch,) string
+        -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
+           classes, best first, five of them or all if there are fewer
+           probabilities (batch, classes) float32
+           error (batch,) string: empty, or why this image has no answer; then the rest is "", -1 and 0
+    embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
+    """
+    _, side, _, channels = model.inputs[0].shape
+
+    def serving_default(image_bytes):
+        images, failed, errors = image_serving.pixels(image_bytes, side, channels)
+        answer = image_serving.at_least_one(
+            lambda batch: {"probabilities": tf.nn.softmax(model({"image": batch}, training=False)["label"])}, images)
+        return image_serving.classes(answer["probabilities"], failed, errors, class_names)
+
+    def embed(image_bytes):
+        images, failed, errors = image_serving.pixels(image_bytes, side, channels)
+        vectors = image_serving.at_least_one(lambda batch: {"features": features(model, batch)}, images)
+        return {"features": export.any_size(tf.where(failed[:, None], 0.0, vectors["features"])), "error": errors}
+
+    inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
+    return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}
