@@ -84,7 +84,7 @@ class Regimes(training.Experiment):
     """folder of prepared TFDS data sets"""
     manual_dir: str | None = None
     """folder of data sets that are fetched by hand"""
-    sizes: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    sizes: tuple[int, ...] = (1, 3, 10, 30, 100)
     """images of each class of the target"""
     seeds: int = 3
     """trainings of each kind, of which the mean counts"""
@@ -102,7 +102,7 @@ def defaults(model, dataset):
     is_grey = name in datasets.GREY
     both = dict(source_epochs=30 if name == "digits" else 20, source_learning_rate=0.1)
     values = dict(epochs=20, batch_size=64, examples=None, image_size=None, width=16, blocks=1 if is_grey else 3,
-                  weight_decay=5e-3, augment=name not in ("digits", "mnist"), learning_rate=0.1)
+                  weight_decay=5e-3, augment=name != "mnist", learning_rate=0.1)
     if model == "scratch":
         return values
     if model == "multi_task":

@@ -30,11 +30,11 @@ TINY = {
         "softmax": dict(image_size=8, batch_size=16),
     },
     "transfer": {
-        "all_layers": dict(width=4, batch_size=16, source_epochs=1),
-        "higher_layers": dict(width=4, batch_size=16, source_epochs=1),
-        "classifier_only": dict(width=4, batch_size=16, source_epochs=1),
-        "scratch": dict(width=4, batch_size=16),
-        "multi_task": dict(width=4, batch_size=16),
+        "all_layers": dict(image_size=8, width=4, batch_size=16, source_epochs=1),
+        "higher_layers": dict(image_size=8, width=4, batch_size=16, source_epochs=1),
+        "classifier_only": dict(image_size=8, width=4, batch_size=16, source_epochs=1),
+        "scratch": dict(image_size=8, width=4, batch_size=16),
+        "multi_task": dict(image_size=8, width=4, batch_size=16),
     },
     "memory_qa": {
         "memn2n": dict(units=8, memory_size=10, hops=2, restarts=2, epochs=4, tasks=(1, 6)),

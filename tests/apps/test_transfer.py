@@ -16,7 +16,7 @@ from training import data as datasets
 
 
 def resolved(model="all_layers", **changes):
-    changes = dict(width=4, batch_size=16) | changes
+    changes = dict(width=4, batch_size=16, image_size=8, augment=False) | changes
     return settings.resolve(transfer, transfer.Config(model=model, **changes))
 
 
@@ -153,7 +153,7 @@ def trained(tmp_path_factory):
 def test_the_network_of_an_earlier_run_is_taken_on(name, shape, features, trained, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(trained / "runs", runs)
-    config = resolved("classifier_only", trunk=name, runs=str(runs))
+    config = resolved("classifier_only", trunk=name, runs=str(runs), image_size=None)
     model, _ = built(config)
     pretraining.initialize(model, config, tmp_path)
     source, _ = run.load(next(runs.glob(f"*/{name}")))
