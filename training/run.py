@@ -51,14 +51,17 @@ def train(app, config):
             raise
 
 
-def trial(app, config, splits, watching):
+def trial(app, config, splits, watching=(), prepare=None):
     """Trains a system and returns it with its last weights: neither tests nor writes anything.
 
     splits:   of the app's `data`, which may be read once for several trials
     watching: Keras callbacks
+    prepare:  gets the model before it is trained
     """
     strategy = strategies.make(config.strategy)
     model, spec = _built(app, config, splits, strategy)
+    if prepare:
+        prepare(model)
     loop.fit(model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
              callbacks=watching, steps_per_call=config.steps_per_call, limit_steps=config.limit_steps, xla=config.xla,
              validate_every=config.validate_every or 1)

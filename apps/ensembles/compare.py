@@ -1,6 +1,5 @@
 """Every way to put small networks together, in one table and one picture."""
 import dataclasses
-import importlib
 import time
 
 import keras
@@ -9,7 +8,8 @@ import tensorflow as tf
 
 from apps.ensembles import data, evaluation, pictures
 from training import config as settings
-from training import loop, reports, strategies
+from training import reports
+from training import run as runner
 from training.config import UserError
 
 KINDS = {
@@ -50,7 +50,7 @@ def run(app, request):
             started = time.perf_counter()
             config = settings.resolve(app, app.Config(
                 model=model, dataset=request.dataset, data_dir=request.data_dir, epochs=request.epochs, seed=seed, **own))
-            ensembles.setdefault(kind, []).append((config, *trained(config)))
+            ensembles.setdefault(kind, []).append((config, *trained(app, config)))
             print(f"{kind:18}  seed {seed}  {time.perf_counter() - started:5.1f} s", flush=True)
     rows = {kind: _row([evaluation.evaluate(model, splits.test, config, splits.spec.info) for config, model, splits in found])
             for kind, found in ensembles.items()}
@@ -63,17 +63,11 @@ def run(app, request):
     return rows
 
 
-def trained(config):
-    """Returns (model, splits) after the training that the settings ask for; nothing is validated or written."""
+def trained(app, config):
+    """Returns (model, splits) after the training that the settings ask for; validated once, at its end, and not written."""
     keras.config.set_dtype_policy(config.dtype)
     splits = data.datasets(config)
-    steps = int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * steps})
-    keras.utils.set_random_seed(config.seed)
-    model = importlib.import_module(f"apps.ensembles.{config.model}").build_model(config, spec)
-    loop.fit(model, splits.train, epochs=config.epochs, strategy=strategies.make("default"),
-             steps_per_call=min(steps, loop.MOST_STEPS_PER_CALL))
-    return model, splits
+    return runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits), splits
 
 
 def _row(metrics):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from apps.transfer import data, evaluation, pretraining
 from training import config as settings
-from training import loop, reports, strategies
+from training import reports
 from training import run as runner
 from training.config import UserError
 
@@ -75,15 +75,9 @@ def _config(app, request, model, seed, examples=None):
 def _trained(app, config, weights):
     """Returns (test metrics, number of weights) of a system after its training on a pretrained trunk, if it takes one."""
     splits = data.datasets(config)
-    steps = int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * steps})
-    keras.utils.set_random_seed(config.seed)
-    system = runner.module(app, config.model)
-    model = system.build_model(config, spec)
-    if hasattr(system, "initialize"):
-        model.get_layer("trunk").set_weights(weights)
-    loop.fit(model, splits.train, epochs=config.epochs, strategy=strategies.make("default"),
-             steps_per_call=min(steps, loop.MOST_STEPS_PER_CALL))
+    takes_one = hasattr(runner.module(app, config.model), "initialize")
+    model = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=lambda made: (
+        made.get_layer("trunk").set_weights(weights) if takes_one else None))
     return _accuracy(model, splits, config), model.count_params()
 
 
