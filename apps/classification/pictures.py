@@ -28,10 +28,13 @@ def activations(model, splits, config, info):
 
 def outputs(model, images):
     """Returns {layer: its output as a float32 array} of each activation and of the logits."""
-    chosen = [layer for layer in model.layers if layer.name.endswith("_activation") or layer.name.startswith("maxout")]
-    chosen.append(model.get_layer("label"))
-    values = keras.Model(model.inputs, [layer.output for layer in chosen])({"image": images}, training=False)
-    return {layer.name: np.asarray(tf.cast(value, tf.float32)) for layer, value in zip(chosen, values)}
+    if "_by_layer" not in model.__dict__:  # for every epoch another one would be work
+        chosen = [layer for layer in model.layers if layer.name.endswith("_activation") or layer.name.startswith("maxout")]
+        chosen.append(model.get_layer("label"))
+        network = keras.Model(model.inputs, [layer.output for layer in chosen])
+        model.__dict__["_by_layer"] = [layer.name for layer in chosen], tf.function(lambda batch: network(batch, training=False))
+    names, answer = model.__dict__["_by_layer"]
+    return {name: np.asarray(tf.cast(value, tf.float32)) for name, value in zip(names, answer({"image": images}))}
 
 
 def by_depth(values):
