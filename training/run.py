@@ -68,6 +68,18 @@ def trial(app, config, splits, watching=(), prepare=None):
     return model
 
 
+def initialize(app, model, config, folder):
+    """Gives a model the weights that it starts from where these are not random: of `--initialize`, or the system's own.
+
+    folder: in which a system keeps what it has to train for that, so that it does so once
+    """
+    system = module(app, config.model)
+    if config.initialize:
+        _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
+    elif hasattr(system, "initialize"):
+        system.initialize(model, config, folder)
+
+
 def objective(app, config):
     """Returns (name, "min" or "max") of what validation chooses by."""
     return module(app, config.model).MONITOR or app.OBJECTIVE
@@ -105,10 +117,7 @@ def _train(app, config, strategy, folder, chief):
     splits = module(app, "data").datasets(config)
     system = module(app, config.model)
     model, spec = _built(app, config, splits, strategy)
-    if config.initialize:
-        _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
-    elif hasattr(system, "initialize"):
-        system.initialize(model, config, folder)  # again when it is resumed, before the checkpoint is read: it keeps its work
+    initialize(app, model, config, folder)  # again when it is resumed, before the checkpoint is read
     evaluation = module(app, "evaluation", optional=True)
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
@@ -308,7 +317,8 @@ def _initialize(model, folder):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.load_weights(weights, skip_mismatch=True)
-    print(f"starting from {weights}" + (f"; {len(caught)} layers do not fit and keep random weights" if caught else ""))
+    unfit = [each for each in caught if "optimizer" not in str(each.message)]
+    print(f"starting from {weights}" + (f"; {len(unfit)} layers do not fit and keep random weights" if unfit else ""))
 
 
 def _evaluate(evaluation, model, batches, config, info, **options):

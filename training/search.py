@@ -68,6 +68,8 @@ def search(app, config, trials, given=()):
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
     splits = run.module(app, "data").datasets(config)
     coarse = max(1, round(trials * _COARSE))
+    if config.initialize:
+        runs.find(config.initialize, config.runs, task)  # its absence is no bad trial
     done = _finished(study)
     if done:
         print(f"going on after {len(done)} of {trials} trials")
@@ -85,7 +87,7 @@ def search(app, config, trials, given=()):
         began = time.perf_counter()
         watcher = _Best(name, mode)
         with contextlib.suppress(UserError):  # a loss that is not finite is a bad trial, not the end of the search
-            run.trial(app, chosen, splits, [watcher])
+            run.trial(app, chosen, splits, [watcher], lambda model: run.initialize(app, model, chosen, folder))
         is_broken = watcher.value is None
         value = _WORST[mode] if is_broken else watcher.value
         trial.set_user_attr("drawn", drawn)

@@ -7,7 +7,8 @@
     python -m apps.transfer predict photo.png
 
 Data:    digits (embedded), cifar10_subset, image_folder, and TFDS's mnist, fashion_mnist and others with one label an image.
-         Where --source is the same set, the first half of its classes is the source's task and the other half the target's.
+         Where a source is learnt and no other set is named by --source, the first half of the classes is the source's task and
+         the other half the target's.
 Systems: all_layers, higher_layers, classifier_only, scratch, multi_task.
 Result:  accuracy on the target's test split; see RESULTS.md.
 """
@@ -27,13 +28,13 @@ SYSTEMS = {
 
 VERBS = {"regimes": "every system against the number of target images, in a table and drawn"}
 
-APPLICATIONS = ("mobilenet_v2", "resnet50_v2", "efficientnet_b0", "densenet121")
+APPLICATIONS = ("mobilenet_v2", "resnet50_v2", "densenet121")
 """networks of keras.applications that `--trunk` takes"""
 
 POSITIVE = ("image_size", "width", "blocks", "higher", "examples", "source_epochs", "source_learning_rate")
 """settings that must be above 0"""
 
-SPACE = {"learning_rate": ("log", 1e-3, 0.5), "weight_decay": ("log", 1e-5, 0.1), "higher": ("choice", 1, 2, 4, 8)}
+SPACE = {"learning_rate": ("log", 1e-3, 0.5), "higher": ("choice", 1, 2, 4, 8)}
 """what `search` tries"""
 
 
@@ -50,8 +51,9 @@ class Config(training.Config):
     source: str | None = None
     """set of the task that is learnt first (default: the target's, of which each task has half of the classes)"""
     trunk: str = "small"
-    """everything below the classifier: small, a residual network that is pretrained on --source; mobilenet_v2, resnet50_v2,
-    efficientnet_b0 or densenet121 with ImageNet's weights (fetched with --download); or name or folder of a run of images"""
+    """everything below the classifier: small, a residual network that is pretrained on --source; mobilenet_v2, resnet50_v2 or
+    densenet121 with ImageNet's weights (fetched with --download); or name or folder of a run of images. Of the last two scratch
+    takes the shape only"""
     examples: int | None = None
     """images of each class of the target to train on (default: all)"""
     image_size: int | None = None
@@ -89,7 +91,7 @@ class Regimes(training.Experiment):
     seeds: int = 3
     """trainings of each kind, of which the mean counts"""
     epochs: int | None = None
-    """of each training on the target (default: each system's own)"""
+    """of each training on the target alone (default: each system's own)"""
     source_epochs: int | None = None
     """passes over the source's training images, in pretraining and in multi_task (default: the set's own)"""
     name: str | None = "regimes"

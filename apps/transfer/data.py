@@ -65,12 +65,13 @@ def _both(config, target, source):
         pairs = np.stack([rows(epoch), count + their_rows(epoch)], axis=-1)
         return pairs.reshape(len(pairs), -1)
 
-    return _splits(config, target, data.gathered(arrays, in_turn), together, source_class_names=source.class_names)
+    careful = source if source.found.prepared.name in sets.UPRIGHT else target  # in which task images must not be mirrored
+    return _splits(config, target, data.gathered(arrays, in_turn), together, careful, source_class_names=source.class_names)
 
 
-def _splits(config, task, batches, arrays, **info):
+def _splits(config, task, batches, arrays, augmented_as=None, **info):
     if config.augment:
-        batches = task.found.augmented(batches, config.seed)
+        batches = (augmented_as or task).found.augmented(batches, config.seed)
     judged = (tf.data.Dataset.from_tensor_slices(arrays(part)).batch(config.batch_size) for part in ("validation", "test"))
     info = {"class_names": task.class_names, **task.facts, **info}
     return data.Splits(batches, *judged, data.spec_of(batches(0, 0, tf.distribute.InputContext()), info))
@@ -106,7 +107,8 @@ class _Task:
         self.channels = facts.get("channels") or self.found.channels
         names = self.found.class_names
         half = math.ceil(len(names) / 2)
-        self.kept = range(len(names)) if config.source not in (None, config.dataset) else \
+        learns_source = config.trunk == "small" or config.model == "multi_task"
+        self.kept = range(len(names)) if not learns_source or config.source not in (None, config.dataset) else \
             range(half) if is_source else range(half, len(names))
         if len(self.kept) < 2:
             raise UserError(f"{self.name} has {len(names)} classes, too few to make two tasks of: name another set with --source")
@@ -118,11 +120,19 @@ class _Task:
         return {"image_size": image.shape[1], "channels": image.shape[-1], **labelled_images.statistics(image)}
 
     def arrays(self, part, examples=None):
-        """Returns ({"image"}, {"label"}) of a part; of each class only the first `examples` in an order by the seed."""
+        """Returns ({"image"}, {"label"}) of a part; of each class only the first `examples` in an order by the seed.
+
+        Raises:
+            UserError: the part is too large for memory, or a class has fewer images.
+        """
         if not self.found.fits(part):
             raise UserError(f"{self.name} is too large for memory at this size: take a smaller --image-size")
         inputs, targets = self.found.arrays(part)
         random = np.random.default_rng(self.seed)
+        counts = np.bincount(targets["label"], minlength=self.kept.stop)[self.kept.start:self.kept.stop]
+        if examples and examples > counts.min():
+            fewest = self.class_names[counts.argmin()]
+            raise UserError(f"class {fewest} of {self.name} has {counts.min()} training images, not the {examples} asked for")
         rows = [random.permutation(np.flatnonzero(targets["label"] == number))[:examples] for number in self.kept]
         chosen = np.sort(np.concatenate(rows))
         images, labels = inputs["image"][chosen], targets["label"][chosen] - self.kept.start

@@ -31,8 +31,17 @@ def build(config, spec, learning=None):
 
 def freeze(trunk, learning):
     """Lets only the last `learning` layers with kernels learn, and what follows the first of them."""
-    leaves = [layer for layer in trunk._flatten_layers(include_self=False) if not list(layer._flatten_layers(include_self=False))]
-    kernels = [place for place, layer in enumerate(leaves) if hasattr(layer, "kernel")]
-    first = kernels[-learning] if 0 < learning <= len(kernels) else 0 if learning else len(leaves)
-    for layer in leaves[:first]:
+    parts = list(_in_order(trunk))
+    kernels = [place for place, layer in enumerate(parts) if any("kernel" in weight.name for weight in layer.weights)]
+    first = kernels[-learning] if 0 < learning <= len(kernels) else 0 if learning else len(parts)
+    for layer in parts[:first]:
         layer.trainable = False
+
+
+def _in_order(model):
+    """Yields the layers of a model and of models in it, from the inputs on."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _in_order(layer)
+        else:
+            yield layer

@@ -21,7 +21,6 @@ def initialize(model, config, folder):
         if (folder / WEIGHTS).exists():
             trunk.load_weights(folder / WEIGHTS)
             return
-        print(f"pretraining on {config.source or config.dataset}", flush=True)
         is_chief = strategies.is_chief(strategies.make(config.strategy))
         source, _ = on_source(config, [callbacks.Progress()] if is_chief else [])
         trunk.set_weights(source.get_layer("trunk").get_weights())
@@ -41,7 +40,9 @@ def initialize(model, config, folder):
 def on_source(config, watching=()):
     """Returns (the network for the source's task with its last weights, its Splits) after its training."""
     splits = data.source(config)
+    if watching:
+        print(f"pretraining on {config.source or config.dataset}: {', '.join(splits.spec.info['class_names'])}", flush=True)
     config = dataclasses.replace(
-        config, model="scratch", epochs=config.source_epochs, learning_rate=config.source_learning_rate, limit_steps=None,
+        config, model="scratch", epochs=config.source_epochs, learning_rate=config.source_learning_rate,
         validate_every=config.source_epochs)
     return run.trial(transfer, config, splits, watching), splits

@@ -15,16 +15,18 @@ from training.config import UserError
 
 WORDS = {"scratch": "from scratch", "classifier_only": "classifier only", "higher_layers": "higher layers",
          "all_layers": "all layers", "multi_task": "both tasks at once"}
+_PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 
 
 def run(app, request):
     """Trains every system on each part of the target's images, prints and keeps test accuracies, and draws them; returns them.
 
     All systems of a seed begin with the same pretrained trunk and see the same images, and a larger part holds the smaller ones.
-    Nothing is chosen here: the last weights count, and test is judged once.
+    Nothing is chosen here: the last weights count, and test is judged once. Both tasks at once pass over the source in each
+    epoch, and so see the target's images more often than the others do.
 
     Raises:
-        UserError: seeds or sizes below 1, a size twice, or the folder holds something already.
+        UserError: seeds or sizes below 1, a size twice or above the images there are, or the folder holds something already.
     """
     if request.seeds < 1:
         raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
@@ -33,6 +35,7 @@ def run(app, request):
     folder = reports.folder_of(app, "regimes", request)
     began = time.perf_counter()
     tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
+    data.datasets(_config(app, request, "scratch", request.seed, max(request.sizes)))  # whether there are as many
     accuracy = {model: {size: [] for size in sorted(request.sizes)} for model in WORDS}
     source_accuracy = {"alone": [], **{size: [] for size in sorted(request.sizes)}}
     for seed in range(request.seed, request.seed + request.seeds):
@@ -75,9 +78,8 @@ def _config(app, request, model, seed, examples=None):
 def _trained(app, config, weights):
     """Returns (test metrics, number of weights) of a system after its training on a pretrained trunk, if it takes one."""
     splits = data.datasets(config)
-    takes_one = hasattr(runner.module(app, config.model), "initialize")
-    model = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=lambda made: (
-        made.get_layer("trunk").set_weights(weights) if takes_one else None))
+    prepare = (lambda made: made.get_layer("trunk").set_weights(weights)) if config.model in _PRETRAINED else None
+    model = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=prepare)
     return _accuracy(model, splits, config), model.count_params()
 
 

@@ -5,5 +5,5 @@ MONITOR = ("accuracy", "max")
 
 
 def build_model(config, spec):
-    """Returns a compiled classifier on a trunk with random weights."""
+    """Returns a compiled classifier on a trunk with random weights, whatever `--trunk` is."""
     return network.build(config, spec)

@@ -1,5 +1,6 @@
 """Everything below the classifier: a small residual network, one of keras.applications, or the network of an earlier run."""
 import dataclasses
+import json
 import os
 import pathlib
 
@@ -15,7 +16,6 @@ _APPLICATIONS = {
     "mobilenet_v2": (keras.applications.mobilenet_v2, "MobileNetV2",
                      "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5"),
     "resnet50_v2": (keras.applications.resnet_v2, "ResNet50V2", "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    "efficientnet_b0": (keras.applications.efficientnet, "EfficientNetB0", "efficientnetb0_notop.h5"),
     "densenet121": (keras.applications.densenet, "DenseNet121", "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"),
 }
 """module, function, and the file of ImageNet's weights in Keras's folder of models"""
@@ -25,7 +25,10 @@ _APPLICATION_SIZE = 96
 
 
 def facts(config):
-    """Returns what the trunk prescribes of images, and what is needed to build it again without the run it is from.
+    """Returns what the trunk prescribes of images, and what is needed to build it again.
+
+    `build` does without the run that the trunk is from, so that a run on top of it can be loaded and its export served; to
+    train or evaluate, that run must be there.
 
     Raises:
         UserError: there is no such trunk, or its images have another size than `--image-size`.
@@ -42,7 +45,8 @@ def facts(config):
     if config.image_size not in (None, side):
         raise UserError(f"--image-size must be {side}, the size of {config.trunk}, or left out; got {config.image_size}")
     return {"image_size": side, "channels": channels, "trunk": {
-        "app": app.__name__.rpartition(".")[2], "config": dataclasses.asdict(kept), "spec": data.plain_spec(spec)}}
+        "app": app.__name__.rpartition(".")[2], "config": json.loads(json.dumps(dataclasses.asdict(kept))),
+        "spec": data.plain_spec(spec)}}
 
 
 def run_folder(config):

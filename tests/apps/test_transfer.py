@@ -195,6 +195,8 @@ def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(t
     (["--model", "multi_task", "--batch-size", "15"], "must be even"),
     (["--model", "scratch", "--source", "mnist"], "--source is not read by scratch"),
     (["--examples", "0"], "--examples must be above 0"),
+    (["--examples", "1000"], "training images, not the 1000"),
+    (["regimes", "--sizes", "1", "1000"], "training images, not the 1000"),
     (["--dataset", "digit_scenes"], "no classification set"),
     (["regimes", "--sizes", "0", "5"], "--sizes"),
     (["regimes", "--seeds", "0"], "--seeds"),
@@ -235,3 +237,38 @@ def test_layers_without_kernels_do_not_count_as_layers_that_learn():
     network.freeze(trunk, 2)
     learning = {layer.name for layer in trunk.layers if layer.trainable and hasattr(layer, "kernel")}
     assert learning == {"stage3_block1_convolution2", "stage3_block1_shortcut"}
+
+
+@pytest.mark.parametrize(("trunk", "last"), [("scenes", "pyramid"), ("mobilenet_v2", "Conv_1")])
+def test_the_last_layers_learn_in_networks_within_networks_too(trunk, last, trained):
+    model, splits = built(resolved("higher_layers", higher=1, trunk=trunk, runs=str(trained / "runs"), image_size=None))
+    learning = {weight.path for weight in model.get_layer("trunk").trainable_weights if "kernel" in weight.path}
+    assert learning and all(last in path for path in learning)
+    assert len(splits.spec.info["class_names"]) == 10  # no source is learnt: all classes are the target's
+
+
+def test_a_run_on_a_detector_is_evaluated(trained, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(trained / "runs", runs)
+    kept(transfer, runs / "transfer" / "on", model="classifier_only", trunk="scenes", runs=str(runs), batch_size=16)
+    (runs / "transfer" / "on" / "results.json").write_text(json.dumps({"metrics": {}}))
+    cli.main(transfer, ["evaluate", "on", "--runs", str(runs)])
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_both_tasks_start_from_an_earlier_runs_network_where_one_is_named(trained, tmp_path):
+    config = resolved("multi_task", trunk="grey", runs=str(trained / "runs"), image_size=None)
+    model, _ = built(config)
+    run.initialize(transfer, model, config, tmp_path)
+    source, _ = run.load(trained / "runs" / "classification" / "grey")
+    for one, other in zip(model.get_layer("trunk").get_weights(), trunks.cut(source, config).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_search_tries_settings_on_the_pretrained_trunk(tmp_path, monkeypatch, capsys):
+    found = []
+    monkeypatch.setattr(pretraining, "initialize", None)
+    monkeypatch.setattr("apps.transfer.classifier_only.initialize", lambda model, config, folder: found.append(folder))
+    cli.main(transfer, ["search", "--model", "classifier_only", "--trials", "1", "--epochs", "1", "--image-size", "8", "--width", "4",
+                        "--runs", str(tmp_path / "runs")])
+    assert found == [tmp_path / "runs" / "transfer" / "search-classifier_only-digits"]

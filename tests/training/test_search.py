@@ -34,7 +34,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
     tried, values = [], []
     real = run.trial
 
-    def trial(app, chosen, splits, watching):
+    def trial(app, chosen, splits, watching, prepare):
         tried.append(chosen)
         if len(tried) == stop:
             raise KeyboardInterrupt
