@@ -117,9 +117,11 @@ def defaults(model, dataset):
     values |= dict(activation="relu", full_size=False, augment=name not in ("digits", "mnist"))
     if model == "resnet":
         is_grey = name in datasets.GREY
-        return values | dict(width=16, blocks=1 if is_grey else 3, normalization="batch", dropout=0.0, optimizer="nesterov",
-                             learning_rate=0.1, weight_decay=5e-3, erase=0.5 if name in ("cifar10_subset", "cifar10") else 0.0,
-                             epochs=values["epochs"] if is_grey else 60)
+        values |= dict(width=16, blocks=1 if is_grey else 3, normalization="batch", dropout=0.0, optimizer="nesterov",
+                       learning_rate=0.1, weight_decay=5e-3, epochs=values["epochs"] if is_grey else 60)
+        if name == "fashion_mnist":
+            values |= dict(width=32, epochs=16)
+        return values | dict(erase=0.5 if name in ("cifar10_subset", "cifar10") else 0.0)
     if model == "alexnet":
         return values | dict(width=24, normalization="local_response", dropout=0.5)
     return values | dict(width=32, normalization="batch", dropout=0.5)
