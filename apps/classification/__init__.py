@@ -111,7 +111,7 @@ def defaults(model, dataset):
         return values | dict(optimizer="adam", learning_rate=3e-3)
     values |= dict(dropout_scaling="inverted", initializer="he", optimizer="adam", learning_rate=2e-3)
     if model == "lenet5":
-        return values | dict(activation="tanh", initializer="lecun", dropout=0.0)
+        return values | dict(activation="tanh", initializer="lecun", dropout=0.0, weight_decay=0.05)
     if model == "maxout":
         return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="glorot")
     values |= dict(activation="relu", full_size=False, augment=name not in ("digits", "mnist"))
