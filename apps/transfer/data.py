@@ -1,5 +1,6 @@
 """Two tasks on images with one class each: the source's, of which there is much, and the target's, of which there is little."""
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -104,6 +105,7 @@ class _Task:
         self.facts, self.seed = facts, config.seed
         size = facts.get("image_size") or config.image_size or _size(config.dataset)
         self.found = labelled_images.LabelledImages(dataclasses.replace(config, dataset=self.name, image_size=size))
+        self.decoded = functools.cache(self.found.arrays)  # the source's training images are asked for twice
         self.channels = facts.get("channels") or self.found.channels
         names = self.found.class_names
         half = math.ceil(len(names) / 2)
@@ -127,7 +129,7 @@ class _Task:
         """
         if not self.found.fits(part):
             raise UserError(f"{self.name} is too large for memory at this size: take a smaller --image-size")
-        inputs, targets = self.found.arrays(part)
+        inputs, targets = self.decoded(part)
         random = np.random.default_rng(self.seed)
         counts = np.bincount(targets["label"], minlength=self.kept.stop)[self.kept.start:self.kept.stop]
         if examples and examples > counts.min():
