@@ -88,8 +88,9 @@ def resolve(app, config, own=()):
     """Returns `config` with every `None` completed by `app.defaults(model, dataset)`, of which a verb may have its `own`.
 
     Raises:
-        UserError: a field is given that the chosen model does not read but another one does, or a value is out of
-            range: `app.POSITIVE` names the fields of its own that must be above 0.
+        UserError: a field is given that the chosen model does not read but another one does, or that is not read beside
+            another field's value, `app.unread(config)` -> {name: that field's name}; or a value is out of range:
+            `app.POSITIVE` names the fields of its own that must be above 0.
     """
     readers = {model: app.defaults(model, config.dataset) for model in app.SYSTEMS}
     defaults = readers[config.model]
@@ -101,7 +102,12 @@ def resolve(app, config, own=()):
                             + (f" ({flag(field.name)} None leaves it out)" if field.default is None else ""))
     if config.strategy != "default":
         defaults = {name: value for name, value in defaults.items() if name != "xla"}  # it works on one device only
-    config = dataclasses.replace(config, **{n: v for n, v in defaults.items() if getattr(config, n) is None})
+    given, config = config, dataclasses.replace(config, **{n: v for n, v in defaults.items() if getattr(config, n) is None})
+    for name, beside in getattr(app, "unread", lambda _: {})(config).items():
+        if getattr(given, name) is not None:
+            raise UserError(f"{flag(name)} is not read with {flag(beside)} {getattr(config, beside)}"
+                            f" ({flag(name)} None leaves it out)")
+        config = dataclasses.replace(config, **{name: None})
     for name in (*_POSITIVE, *getattr(app, "POSITIVE", ())):
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:

@@ -86,8 +86,17 @@ def search(app, config, trials, given=()):
             chosen = dataclasses.replace(chosen, epochs=max(1, config.epochs // _SHORTER))
         began = time.perf_counter()
         watcher = _Best(name, mode)
-        with contextlib.suppress(UserError):  # a loss that is not finite is a bad trial, not the end of the search
-            run.trial(app, chosen, splits, [watcher], lambda model: run.initialize(app, model, chosen, folder))
+        begun = []
+
+        def prepare(model):
+            run.initialize(app, model, chosen, folder)
+            begun.append(model)
+
+        try:
+            run.trial(app, chosen, splits, [watcher], prepare)
+        except UserError:  # a loss that is not finite is a bad trial, not the end of the search
+            if not begun:
+                raise
         is_broken = watcher.value is None
         value = _WORST[mode] if is_broken else watcher.value
         trial.set_user_attr("drawn", drawn)

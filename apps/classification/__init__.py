@@ -125,3 +125,10 @@ def defaults(model, dataset):
     if model == "alexnet":
         return values | dict(width=24, normalization="local_response", dropout=0.5)
     return values | dict(width=32, normalization="batch", dropout=0.5)
+
+
+def unread(config):
+    """Returns the settings that are not read beside another one's value: {name: that one's name}."""
+    if config.full_size:
+        return {"width": "full_size", "blocks": "full_size"}
+    return {"width": "convolutional", "pieces": "convolutional"} if config.convolutional is False else {}

@@ -113,3 +113,11 @@ def defaults(model, dataset):
     if model == "all_layers":
         return values | dict(learning_rate=0.03)
     return values | (dict(higher=3) if model == "higher_layers" else {})
+
+
+def unread(config):
+    """Returns the settings that are not read beside another one's value: {name: that one's name}."""
+    if config.trunk == "small":
+        return {}
+    of_the_source = () if config.model == "multi_task" else ("source", "source_epochs", "source_learning_rate")
+    return dict.fromkeys(("width", "blocks", *of_the_source), "trunk")

@@ -123,7 +123,7 @@ def test_dropout_and_its_scaling_are_what_was_asked_for():
 
 def test_maxout_is_convolutional_or_not_and_its_weights_are_bounded():
     for convolutional, kind in ((True, layers.MaxoutConv2D), (False, layers.Maxout)):
-        config = resolved("maxout", convolutional=convolutional, width=4, optimizer="sgd", learning_rate=50.0)
+        config = resolved("maxout", convolutional=convolutional, width=4 if convolutional else None, optimizer="sgd", learning_rate=50.0)
         built = maxout.build_model(config, spec(28, 1, 10))
         found = [layer for layer in built.layers if isinstance(layer, kind)]
         assert len(found) == (3 if convolutional else 2)

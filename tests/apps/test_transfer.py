@@ -16,7 +16,7 @@ from training import data as datasets
 
 
 def resolved(model="all_layers", **changes):
-    changes = dict(width=4, batch_size=16, image_size=8, augment=False) | changes
+    changes = dict(width=None if "trunk" in changes else 4, batch_size=16, image_size=8, augment=False) | changes
     return settings.resolve(transfer, transfer.Config(model=model, **changes))
 
 

@@ -64,6 +64,14 @@ def test_a_field_of_another_model_is_refused_with_its_name():
         config.resolve(APP, Settings(hops=1))
 
 
+def test_a_field_that_is_not_read_beside_another_ones_value_is_refused_and_left_empty():
+    app = types.SimpleNamespace(**vars(APP), unread=lambda settings: {"decay": "kind"} if settings.kind == "hard" else {})
+    assert config.resolve(app, Settings(kind="hard")).decay is None and config.resolve(app, Settings()).decay == 0.0
+    assert config.resolve(app, Settings(kind="soft", decay=0.5)).decay == 0.5
+    with pytest.raises(UserError, match="--decay is not read with --kind hard"):
+        config.resolve(app, Settings(kind="hard", decay=0.5))
+
+
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every",
                                   "limit_steps", "units"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])

@@ -39,6 +39,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
         if len(tried) == stop:
             raise KeyboardInterrupt
         if len(tried) == 3:
+            prepare(None)
             raise training.UserError("the loss is not finite")  # a bad trial is one of many
         real(app, chosen, splits, watching)
         values.append(watching[0].value)
@@ -95,6 +96,15 @@ def test_the_command_line_says_how_many_trials_and_what_is_fixed():
     assert (type(resolved), resolved.model, resolved.learning_rate) == (classification.Config, "lenet5", 0.01)
     with pytest.raises(training.UserError, match="--trials must be above 0"):
         cli._parse(classification, "search", "", ["--trials", "0"])
+
+
+def test_a_system_that_cannot_begin_ends_the_search(tmp_path, monkeypatch):
+    def initialize(*_):
+        raise training.UserError("the weights are not here")
+
+    monkeypatch.setattr(run, "initialize", initialize)
+    with pytest.raises(training.UserError, match="the weights are not here"):
+        search.search(classification, config(tmp_path), 5, GIVEN)
 
 
 def test_the_space_names_settings_that_a_model_reads():
