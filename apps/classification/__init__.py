@@ -51,8 +51,9 @@ class Config(training.Config):
     """affine functions that a maxout unit chooses among"""
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"] | None = None
     """what follows each affine layer"""
-    initializer: Literal["small", "large", "lecun", "glorot", "he"] | None = None
-    """initial weights: normal with deviation 0.01 or 1, or with variance 1/fan_in, 2/(fan_in + fan_out), 2/fan_in"""
+    initializer: Literal["small", "large", "uniform", "lecun", "glorot", "he"] | None = None
+    """initial weights: normal with deviation 0.01 or 1, uniform between -0.03 and 0.03, or normal with variance 1/fan_in,
+    2/(fan_in + fan_out), 2/fan_in"""
     normalization: Literal["none", "batch", "local_response"] | None = None
     """of activations: by batch, or AlexNet's by neighbouring channels"""
     dropout: float | None = None
@@ -113,7 +114,8 @@ def defaults(model, dataset):
     if model == "lenet5":
         return values | dict(activation="tanh", initializer="lecun", dropout=0.0, weight_decay=0.05)
     if model == "maxout":
-        return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="glorot")
+        return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="uniform",
+                             **(dict(epochs=45, learning_rate=1e-3) if name == "mnist" else {}))
     values |= dict(activation="relu", full_size=False, augment=name not in ("digits", "mnist"))
     if model == "resnet":
         is_grey = name in datasets.GREY

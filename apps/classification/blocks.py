@@ -10,6 +10,7 @@ MAXOUT_PIECES = 2
 _INITIALIZERS = {
     "small": lambda: keras.initializers.RandomNormal(stddev=0.01),
     "large": lambda: keras.initializers.RandomNormal(stddev=1.0),
+    "uniform": lambda: keras.initializers.RandomUniform(-0.03, 0.03),
     "lecun": lambda: keras.initializers.LecunNormal(),
     "glorot": lambda: keras.initializers.GlorotNormal(),
     "he": lambda: keras.initializers.HeNormal(),
@@ -23,6 +24,7 @@ _ACTIVATIONS = {
         keras.initializers.Constant(0.25), shared_axes=list(range(1, len(shape) - 1)), name=name),
     "elu": lambda name, shape: layers.ELU(name=name),
 }
+
 
 def initializer(scheme):
     """Returns a fresh Keras initializer, of which each weight needs its own: one gives the same numbers at every call."""

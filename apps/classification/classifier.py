@@ -5,19 +5,21 @@ from keras import ops
 from training import optimizers
 
 
-def build(config, spec, network):
+def build(config, spec, network, scale=None, **logits):
     """Returns a compiled classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
 
-    network: Keras tensor of standardised images -> Keras tensor (batch, features), which the logits are an affine function of;
+    network: Keras tensor of scaled images -> Keras tensor (batch, features), which the logits are an affine function of;
              `training.classifiers.features` finds it again
+    scale:   layer from pixels to what the network gets; None: standardised by the training images' mean and deviation
+    logits:  settings of the last `keras.layers.Dense`
     """
     image = keras.Input(spec.inputs["image"].shape[1:], dtype="uint8", name="image")
-    standardise = keras.layers.Normalization(
+    scale = scale or keras.layers.Normalization(
         mean=spec.info["mean"], variance=[value ** 2 for value in spec.info["deviation"]], dtype="float32", name="standardise")
-    x = network(standardise(image))
+    x = network(scale(image))
     x = keras.layers.Identity(name="features")(x)
-    logits = keras.layers.Dense(len(spec.info["class_names"]), dtype="float32", name="label")(x)
-    model = keras.Model({"image": image}, {"label": logits}, name=config.model)
+    x = keras.layers.Dense(len(spec.info["class_names"]), dtype="float32", name="label", **logits)(x)
+    model = keras.Model({"image": image}, {"label": x}, name=config.model)
     rate = optimizers.falling(config.learning_rate, spec.info["steps"])
     model.compile(
         optimizers.make(config.optimizer, rate, weight_decay=config.weight_decay, gradient_noise=config.gradient_noise,

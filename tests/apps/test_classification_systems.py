@@ -91,7 +91,7 @@ def test_each_activation_is_what_the_network_answers_with(model, activation):
 
 
 @pytest.mark.parametrize("scheme, variance", [
-    ("small", 1e-4), ("large", 1.0), ("lecun", 1 / 300), ("glorot", 2 / (300 + 500)), ("he", 2 / 300)])
+    ("small", 1e-4), ("large", 1.0), ("uniform", 3e-4), ("lecun", 1 / 300), ("glorot", 2 / (300 + 500)), ("he", 2 / 300)])
 def test_initial_weights_have_the_variance_of_their_scheme(scheme, variance):
     keras.utils.set_random_seed(3)
     drawn = blocks.Blocks(resolved("resnet", initializer=scheme)).initializer()((300, 500))
@@ -133,6 +133,17 @@ def test_maxout_is_convolutional_or_not_and_its_weights_are_bounded():
         norms = [np.sqrt((np.asarray(layer.trainable_weights[0].value) ** 2).reshape(-1, layer.trainable_weights[0].shape[-1]).sum(axis=0))
                  for layer in found]
         assert all(norm.max() <= 1.9366 for norm in norms) and max(norm.max() for norm in norms) > 1.9
+        assert 1.9 < np.linalg.norm(built.get_layer("label").kernel, axis=0).max() <= 1.9366
+
+
+def test_convolutional_maxout_has_the_papers_maps_and_says_which_images_are_too_small():
+    built = maxout.build_model(resolved("maxout", dataset="mnist"), spec(28, 1, 10))
+    shapes = {"pool1": (10, 10, 48), "pool2": (4, 4, 48), "pool3": (3, 3, 24)}
+    assert {name: output(built, name) for name in shapes} == shapes
+    assert [built.get_layer(f"maxout{number}").pieces for number in (1, 2, 3)] == [2, 2, 4]
+    assert output(maxout.build_model(resolved("maxout", image_size=16), spec(16, 1, 10)), "pool3")[0] == 1
+    with pytest.raises(UserError, match="16 pixels or more"):
+        maxout.build_model(resolved("maxout", image_size=15), spec(15, 1, 10))
 
 
 def test_cross_entropy_with_smoothing_is_that_of_keras():

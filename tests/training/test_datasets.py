@@ -408,6 +408,12 @@ def test_a_second_folder_does_not_give_the_first_one_s_data(tmp_path, voc):
     assert changed.info.features["objects"].feature["label"].names == ["cat", "dog", "horse"]
 
 
+def test_voc_folder_refuses_names_that_are_no_utf_8(tmp_path, voc):
+    (voc / os.fsdecode(b"JPEGImages/\xff.jpg")).touch()
+    with pytest.raises(training.UserError, match=r"JPEGImages/\\udcff.jpg' is no UTF-8"):
+        data.builder("voc_folder", config(tmp_path, voc))
+
+
 def test_voc_folder_without_image_sets_is_all_for_training(tmp_path, voc):
     for file in (voc / "ImageSets/Main").glob("*"):
         file.unlink()

@@ -282,11 +282,18 @@ def member(opened, name, max_bytes):
 
 
 def identity(folder, files):
-    """Returns a hash of the files' names in the folder, their sizes and times: what a data set is told apart by."""
+    """Returns a hash of the files' names in the folder, their sizes and times: what a data set is told apart by.
+
+    Raises:
+        UserError: a name is no UTF-8, as which TFDS writes names.
+    """
     digest = hashlib.sha256()
     for path in files:
         status = path.stat()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        try:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except UnicodeEncodeError:
+            raise UserError(f"the name {str(path)!r} is no UTF-8") from None
     return digest.hexdigest()[:16]
 
 
