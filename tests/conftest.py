@@ -1,5 +1,4 @@
 """One process environment for all tests, set before TensorFlow is imported."""
-import gc
 import os
 import pathlib
 import shutil
@@ -15,8 +14,6 @@ os.environ.pop("TF_CONFIG", None)
 # prepared data sets, one folder per process of pytest-xdist: two must not prepare the same one at once
 _DATA = tempfile.mkdtemp(prefix="tests-tfds-")
 os.environ["TFDS_DATA_DIR"] = _DATA
-
-gc.set_threshold(20_000, 20, 20)  # tracing makes objects by the million; looking through them often takes longer
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
