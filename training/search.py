@@ -48,7 +48,7 @@ def search(app, config, trials, given=()):
     they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
-        UserError: nothing to search for, or a --name that holds the search of other settings.
+        UserError: nothing to search for, a --name that holds the search of other settings, or no network to begin with.
     """
     task = app.__name__.rpartition(".")[2]
     known = app.defaults(config.model, config.dataset)
@@ -68,8 +68,6 @@ def search(app, config, trials, given=()):
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
     splits = run.module(app, "data").datasets(config)
     coarse = max(1, round(trials * _COARSE))
-    if config.initialize:
-        runs.find(config.initialize, config.runs, task)  # its absence is no bad trial
     done = _finished(study)
     if done:
         print(f"going on after {len(done)} of {trials} trials")
@@ -90,12 +88,12 @@ def search(app, config, trials, given=()):
 
         def prepare(model):
             run.initialize(app, model, chosen, folder)
-            begun.append(model)
+            begun.append(number)
 
         try:
             run.trial(app, chosen, splits, [watcher], prepare)
         except UserError:  # a loss that is not finite is a bad trial, not the end of the search
-            if not begun:
+            if not begun:  # nor could another trial begin
                 raise
         is_broken = watcher.value is None
         value = _WORST[mode] if is_broken else watcher.value

@@ -285,16 +285,21 @@ def identity(folder, files):
     """Returns a hash of the files' names in the folder, their sizes and times: what a data set is told apart by.
 
     Raises:
-        UserError: a name is no UTF-8, as which TFDS writes names.
+        UserError: a name is no UTF-8.
     """
     digest = hashlib.sha256()
     for path in files:
         status = path.stat()
-        try:
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        except UnicodeEncodeError:
-            raise UserError(f"the name {str(path)!r} is no UTF-8") from None
+        digest.update(encoded(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n", path))
     return digest.hexdigest()[:16]
+
+
+def encoded(text, path):
+    """Returns a text with a path's name in it as UTF-8, as which TFDS writes names; raises UserError when it is none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name {str(path)!r} is no UTF-8") from None
 
 
 def progress(items, name):

@@ -92,10 +92,7 @@ def _walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
         names = [name for name in names if not name.startswith(".") and name.lower().endswith(annotations.IMAGE_ENDINGS)]
         for path in (pathlib.Path(place, name) for name in [*inner, *names]):
-            try:
-                str(path).encode()
-            except UnicodeEncodeError:  # TFDS writes names as UTF-8
-                raise UserError(f"the name {str(path)!r} is no UTF-8") from None
+            annotations.encoded(str(path), path)
             if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
                 raise UserError(f"{path} is a link that leads out of the folder {folder}")
             if path.is_symlink() and path.is_dir():  # followed, it could go round in a circle
