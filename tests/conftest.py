@@ -11,9 +11,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `training` sets it; here TensorFlow is imported before
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests, on the same device, everywhere
 os.environ.pop("TF_CONFIG", None)
-# prepared data sets, one folder per process of pytest-xdist: two must not prepare the same one at once
-_DATA = tempfile.mkdtemp(prefix="tests-tfds-")
-os.environ["TFDS_DATA_DIR"] = _DATA
+_FIRST = "PYTEST_XDIST_WORKER" not in os.environ
+if _FIRST:  # the processes of pytest-xdist share what one of them prepares
+    os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="tests-tfds-")
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -23,7 +23,8 @@ tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfigu
 
 
 def pytest_unconfigure():
-    shutil.rmtree(_DATA, ignore_errors=True)
+    if _FIRST:
+        shutil.rmtree(os.environ["TFDS_DATA_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

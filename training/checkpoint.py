@@ -126,8 +126,7 @@ class Checkpoints:
 
     def _gather(self):
         def rows():
-            replica = tf.distribute.get_replica_context()
-            return [replica.all_gather(tf.convert_to_tensor(v.value)[None], axis=0) for v in self.own]
+            return strategies.all_rows([tf.convert_to_tensor(v.value) for v in self.own])
         return [self.strategy.experimental_local_results(value)[0] for value in self.strategy.run(rows)]
 
     def _assign_own(self, arrays):
@@ -149,11 +148,13 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def lock(folder):
+def lock(folder, waiting=None):
     """Keeps `folder` for this process as long as the context lasts; the system lets go of it when the process dies.
 
+    waiting: what to say before waiting for another process that holds it; None: do not wait
+
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, and there is no waiting.
     """
     try:
         import fcntl
@@ -165,9 +166,12 @@ def lock(folder):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
-                            "wait for it or choose another --name") from None
+            if not waiting:
+                file.seek(0)
+                raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
+                                "wait for it or choose another --name") from None
+            print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
             pass
         file.seek(0)

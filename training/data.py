@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import datasets
+from training import checkpoint, datasets
 from training.config import UserError
 from training.datasets import annotations
 
@@ -332,13 +332,18 @@ def _prepare(found, name, kind, config, data_dir):
         raise UserError(f"--manual-dir {config.manual_dir} is empty; {name} needs this: {_instructions(kind)}")
     settings = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     duration = getattr(kind, "NOTICE", None)
-    print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)
+    kept = pathlib.Path(data_dir, found.name)
     try:
-        with _quiet(bars=config.download and sys.stderr.isatty()):
-            found.download_and_prepare(download_config=settings)
+        kept.mkdir(parents=True, exist_ok=True)
+        with checkpoint.lock(kept, waiting=f"waiting for another process, which prepares {name}"):
+            if _is_prepared(found.data_dir):  # by that process
+                return tfds.builder_from_directory(found.data_dir)
+            print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)
+            with _quiet(bars=config.download and sys.stderr.isatty()):
+                found.download_and_prepare(download_config=settings)
         return found
     except Exception as error:
-        if _is_prepared(found.data_dir):  # another process was faster
+        if _is_prepared(found.data_dir):  # another process was faster, where the file system has no locks
             return tfds.builder_from_directory(found.data_dir)
         if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             raise

@@ -187,7 +187,9 @@ def _write(path, model, signatures):
     archive.track(model)
     for name, (function, specs) in signatures.items():
         named = [tf.TensorSpec(spec.shape, spec.dtype, name=input_name) for input_name, spec in specs.items()]
-        archive.add_endpoint(name, _by_name(function, list(specs)), input_signature=named)
+        endpoint = tf.function(_by_name(function, list(specs)), input_signature=named, autograph=False)
+        endpoint.get_concrete_function()  # ExportArchive would trace the function twice
+        archive.add_endpoint(name, endpoint)
     archive.write_out(str(path), verbose=False)
 
 

@@ -61,6 +61,22 @@ def global_sum(x):
     return replica.all_reduce("SUM", x)
 
 
+def all_rows(tensors):
+    """Returns each tensor as (replicas, *shape), every replica's own; call it in a replica.
+
+    Those of one type travel together: a collective for each would take longer to trace than a small network to train.
+    """
+    replica = tf.distribute.get_replica_context()
+    rows = [None] * len(tensors)
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # in the same order on every worker
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = tf.concat([tf.reshape(tensors[place], [1, -1]) for place in places], axis=1)
+        parts = tf.split(replica.all_gather(flat, axis=0), [tensors[place].shape.num_elements() for place in places], axis=1)
+        for place, part in zip(places, parts):
+            rows[place] = tf.reshape(part, [-1, *tensors[place].shape])
+    return rows
+
+
 def precision(name):
     """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where the hardware multiplies matrices in it."""
     if name != "auto":

@@ -1,6 +1,7 @@
 """Order, augmentation seeds, sharding and caching of batches, and data sets by name."""
 import dataclasses
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import training
-from training import data
+from training import checkpoint, data
 from training.datasets import digit_scenes
 
 COUNT, BATCH = 23, 5
@@ -262,6 +263,25 @@ def test_a_process_that_was_slower_takes_what_the_other_one_made(tmp_path, small
     monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare", late)
     prepared = data.builder("digit_scenes", config)
     assert prepared.info.splits["train"].num_examples == 12
+
+
+def test_a_set_that_another_process_prepares_is_waited_for(tmp_path, small_scenes, monkeypatch, capfd):
+    prepare, prepared, found = digit_scenes.DigitScenes.download_and_prepare, [], []
+    monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare",
+                        lambda self, **options: prepared.append(prepare(self, **options)))
+    waiting = threading.Thread(
+        target=lambda: found.append(data.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))))
+    (tmp_path / "digit_scenes").mkdir()
+    with checkpoint.lock(tmp_path / "digit_scenes"):
+        waiting.start()
+        said = ""
+        while "waiting for another process, which prepares digit_scenes" not in said and waiting.is_alive():
+            said += capfd.readouterr().out
+            waiting.join(0.01)
+        assert waiting.is_alive() and not prepared
+        digit_scenes.DigitScenes(data_dir=str(tmp_path)).download_and_prepare()
+    waiting.join(60)
+    assert found[0].info.splits["train"].num_examples == 12 and len(prepared) == 1
 
 
 def test_a_full_disk_is_not_called_something_else(tmp_path, small_scenes, monkeypatch):
