@@ -14,6 +14,8 @@ os.environ.pop("TF_CONFIG", None)
 _FIRST = "PYTEST_XDIST_WORKER" not in os.environ
 if _FIRST:  # the processes of pytest-xdist share what one of them prepares
     os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="tests-tfds-")
+else:  # and the cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402

@@ -36,8 +36,8 @@ class Splits(NamedTuple):
 
     train: Callable[[int, int, tf.distribute.InputContext], tf.data.Dataset]
     """batches(epoch, skip, input_context), see `shuffled`"""
-    validation: tf.data.Dataset
-    """chooses the best weights"""
+    validation: tf.data.Dataset | None
+    """chooses the best weights; None: the last ones count"""
     test: tf.data.Dataset
     """is reported, and never chosen on"""
     spec: Spec

@@ -17,15 +17,18 @@ _SAMPLE = 1_000  # images that the statistics of a set are taken from that is no
 class LabelledImages:
     """A set of images with one label each.
 
-    config: `dataset`, `data_dir`, `manual_dir`, `download` and `image_size` are read
+    config:       `dataset`, `data_dir`, `manual_dir`, `download` and `image_size` are read
+    train_on_all: whether train holds validation too
 
     Raises:
         UserError: the data set is unknown, not there, empty, or no classification set.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, train_on_all=False):
         self.prepared = data.builder(config.dataset, config)
         self.features, self.parts, self.size = self.prepared.info.features, data.parts(self.prepared), config.image_size
+        if train_on_all:
+            self.parts |= {"train": "{train}+{validation}".format(**self.parts)}
         if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
             raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
         self.class_names = self.features["label"].names

@@ -75,7 +75,7 @@ def initialize(app, model, config, folder):
     """
     system = module(app, config.model)
     if config.initialize:
-        _initialize(model, runs.find(config.initialize, config.runs, _task(app)).folder)
+        _initialize(model, _initial_weights(app, config))
     elif hasattr(system, "initialize"):
         system.initialize(model, config, folder)
 
@@ -98,7 +98,7 @@ def _built(app, config, splits, strategy):
 def _validation(app, model, splits, config, info):
     """Returns what `loop.fit` validates by: the app's own evaluation, or the batches."""
     evaluation = module(app, "evaluation", optional=True)
-    if not evaluation:
+    if splits.validation is None or not evaluation:
         return splits.validation
 
     def validate():
@@ -112,6 +112,8 @@ def _train(app, config, strategy, folder, chief):
     seconds = {}
     began = time.perf_counter()
     print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
+    if config.initialize:
+        _initial_weights(app, config)  # before the data is read
     policy = strategies.precision(config.dtype)
     keras.config.set_dtype_policy(policy)
     splits = module(app, "data").datasets(config)
@@ -122,7 +124,7 @@ def _train(app, config, strategy, folder, chief):
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
     watching = [progress]
-    if system.MONITOR:
+    if system.MONITOR and splits.validation is not None:
         watching.append(callbacks.BestWeights(best, *system.MONITOR))
     if chief:
         pipelines.save_spec(spec, folder / "spec.json")
@@ -312,8 +314,11 @@ def _weights(folder):
     return found[0]
 
 
-def _initialize(model, folder):
-    weights = _weights(folder)
+def _initial_weights(app, config):
+    return _weights(runs.find(config.initialize, config.runs, _task(app)).folder)
+
+
+def _initialize(model, weights):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.load_weights(weights, skip_mismatch=True)

@@ -48,13 +48,16 @@ def search(app, config, trials, given=()):
     they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
-        UserError: nothing to search for, a --name that holds the search of other settings, or no network to begin with.
+        UserError: nothing to search for, a --name that holds the search of other settings, no network to begin with, or no
+            validation.
     """
     task = app.__name__.rpartition(".")[2]
     known = app.defaults(config.model, config.dataset)
     space = {name: how for name, how in app.SPACE.items() if name in known and name not in given}
     if not space:
         raise UserError(f"{config.model} has no settings left to search for")
+    if getattr(config, "train_on_all", False):
+        raise UserError("search chooses by the validation split, which --train-on-all leaves nothing of")
     folder = pathlib.Path(config.runs) / task / settings.folder_name(
         config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
     python -m apps.classification predict photo.jpg
 
 Data:    digits (embedded), cifar10_subset, image_folder, and TFDS's mnist, fashion_mnist and others with one label an image.
-Systems: resnet, lenet5, alexnet, vgg16, maxout, softmax.
+Systems: resnet, lenet5, alexnet, vgg16, maxout, dense_maxout, softmax.
 Result:  accuracy on the test split; see RESULTS.md.
 """
 import dataclasses
@@ -19,7 +19,8 @@ SYSTEMS = {
     "lenet5": "C1: LeNet-5 (LeCun et al., 1998)",
     "alexnet": "C2: AlexNet (Krizhevsky et al., 2012)",
     "vgg16": "C3: VGG-16 (Simonyan and Zisserman, 2015)",
-    "maxout": "C5: maxout network with dropout (Goodfellow et al., 2013)",
+    "maxout": "C5: convolutional maxout network with dropout (Goodfellow et al., 2013)",
+    "dense_maxout": "C5: fully connected maxout network with dropout (Goodfellow et al., 2013)",
     "softmax": "baseline: softmax regression on pixels",
 }
 
@@ -33,7 +34,7 @@ POSITIVE = ("image_size", "width", "blocks", "pieces")
 class Config(training.Config):
     """Image classification."""
 
-    model: Literal["resnet", "lenet5", "alexnet", "vgg16", "maxout", "softmax"] = "resnet"
+    model: Literal["resnet", "lenet5", "alexnet", "vgg16", "maxout", "dense_maxout", "softmax"] = "resnet"
     """the system to train"""
     dataset: str = "digits"
     """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
@@ -42,11 +43,9 @@ class Config(training.Config):
     full_size: bool | None = None
     """the paper's input, widths and layers; else a small network for small images"""
     width: int | None = None
-    """channels of the first stage"""
+    """channels of the first stage, or units of each fully connected layer"""
     blocks: int | None = None
     """residual blocks per stage"""
-    convolutional: bool | None = None
-    """maxout layers that are convolutions; else fully connected ones"""
     pieces: int | None = None
     """affine functions that a maxout unit chooses among"""
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"] | None = None
@@ -72,6 +71,8 @@ class Config(training.Config):
     """shift, and where it makes sense mirror, the training images"""
     erase: float | None = None
     """side of a square that is blanked in each augmented image, as a share of the image's"""
+    train_on_all: bool = False
+    """train on the validation split too and keep the last weights: for settings that were chosen before"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +115,11 @@ def defaults(model, dataset):
     if model == "lenet5":
         return values | dict(activation="tanh", initializer="lecun", dropout=0.0, weight_decay=0.05)
     if model == "maxout":
-        return values | dict(convolutional=True, pieces=2, width=48, dropout=0.5, initializer="uniform",
+        return values | dict(pieces=2, width=48, dropout=0.5, initializer="uniform",
                              **(dict(epochs=45, learning_rate=1e-3) if name == "mnist" else {}))
+    if model == "dense_maxout":
+        return values | dict(pieces=5, width=240, dropout=0.5, initializer="uniform", optimizer="momentum", learning_rate=0.025,
+                             **(dict(epochs=250, batch_size=100) if name == "mnist" else {}))
     values |= dict(activation="relu", full_size=False, augment=name not in ("digits", "mnist"))
     if model == "resnet":
         is_grey = name in datasets.GREY
@@ -131,6 +135,4 @@ def defaults(model, dataset):
 
 def unread(config):
     """Returns the settings that are not read beside another one's value: {name: that one's name}."""
-    if config.full_size:
-        return {"width": "full_size", "blocks": "full_size"}
-    return {"width": "convolutional", "pieces": "convolutional"} if config.convolutional is False else {}
+    return {"width": "full_size", "blocks": "full_size"} if config.full_size else {}

@@ -15,10 +15,11 @@ def datasets(config):
     Raises:
         UserError: the data set is unknown, not there, empty, or no classification set.
     """
-    found = labelled_images.LabelledImages(config)
+    found = labelled_images.LabelledImages(config, config.train_on_all)
     batches, sample = found.train(config.batch_size, config.seed)
     if config.augment:
         batches = found.augmented(batches, config.seed, config.erase)
+    validation = None if config.train_on_all else found.judged("validation", config.batch_size)
     info = {"class_names": found.class_names, **labelled_images.statistics(sample)}
     spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
+    return data.Splits(batches, validation, found.judged("test", config.batch_size), spec)

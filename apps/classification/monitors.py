@@ -14,11 +14,12 @@ _NEAR = 0.05
 
 def callbacks(model, splits, config, folder):
     """Returns the callbacks that watch this training; they write into the run's folder."""
-    return [Monitors(splits.validation, config, folder)]
+    batches = splits.train(0, 0, tf.distribute.InputContext()) if splits.validation is None else splits.validation
+    return [Monitors(batches, config, folder)]
 
 
 class Monitors(keras.callbacks.Callback):
-    """Writes for TensorBoard, once an epoch and for the first images of the validation split:
+    """Writes for TensorBoard, once an epoch and for the first images of the validation split, or of training where it is none:
 
         activations/<depth>_<layer>   histogram of what the layer answers
         dead_units/<layer>            share of units, or of maps, that answer the same to every image

@@ -1,4 +1,6 @@
 """What classifiers are fed: pixels as stored, channels, splits, and augmentation."""
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,8 +9,8 @@ import tensorflow_datasets as tfds
 import training
 from apps import classification
 from apps.classification import data as classification_data
+from training import cli, labelled_images
 from training import config as settings
-from training import labelled_images
 
 ALONE = tf.distribute.InputContext()
 
@@ -42,6 +44,22 @@ def test_digits_are_fed_as_they_are_stored(data_dir):
     whole = np.stack([np.frombuffer(key, np.uint8) for key in stored])
     assert splits.spec.info["mean"] == [pytest.approx(whole.mean(), rel=0.01)]
     assert splits.spec.info["deviation"] == [pytest.approx(whole.std(), rel=0.01)]
+
+
+def test_all_images_but_those_of_the_test_are_trained_on(data_dir, tmp_path, monkeypatch, capsys):
+    held_out = classification_data.datasets(resolved(data_dir, model="softmax", image_size=8, batch_size=1))
+    splits = classification_data.datasets(resolved(data_dir, model="softmax", image_size=8, batch_size=1, train_on_all=True))
+    expected = np.concatenate([images_of(held_out), *(inputs["image"] for inputs, _ in held_out.validation)])
+    assert sorted(image.tobytes() for image in images_of(splits)) == sorted(image.tobytes() for image in expected)
+    assert splits.validation is None and sum(len(targets["label"]) for _, targets in splits.test) == 450
+    monkeypatch.chdir(tmp_path)
+    flags = ["--model", "softmax", "--data-dir", str(data_dir), "--train-on-all"]
+    cli.main(classification, [*flags, "--epochs", "2", "--name", "all"])
+    results = json.loads((tmp_path / "runs" / "classification" / "all" / "results.json").read_text())
+    assert results["best_epoch"] is None and results["metrics"]["accuracy"] > 0.8 and "val_" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(classification, ["search", *flags])
+    assert "--train-on-all" in capsys.readouterr().err and not (tmp_path / "runs" / "classification" / "search-softmax-digits").exists()
 
 
 def test_a_set_that_does_not_fit_in_memory_is_decoded_again_in_each_epoch(data_dir, monkeypatch):

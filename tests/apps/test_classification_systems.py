@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import layers
 from apps import classification
-from apps.classification import alexnet, blocks, classifier, lenet5, maxout, monitors, resnet, vgg16
+from apps.classification import alexnet, blocks, classifier, dense_maxout, lenet5, maxout, monitors, resnet, vgg16
 from training import UserError, classifiers, data, run
 from training import config as settings
 
@@ -121,12 +121,11 @@ def test_dropout_and_its_scaling_are_what_was_asked_for():
         assert [(type(layer), layer.rate) for layer in found] == [(kind, 0.4)] * 2
 
 
-def test_maxout_is_convolutional_or_not_and_its_weights_are_bounded():
-    for convolutional, kind in ((True, layers.MaxoutConv2D), (False, layers.Maxout)):
-        config = resolved("maxout", convolutional=convolutional, width=4 if convolutional else None, optimizer="sgd", learning_rate=50.0)
-        built = maxout.build_model(config, spec(28, 1, 10))
+def test_weights_of_maxout_networks_are_bounded():
+    for name, system, kind, count in (("maxout", maxout, layers.MaxoutConv2D, 3), ("dense_maxout", dense_maxout, layers.Maxout, 2)):
+        built = system.build_model(resolved(name, width=4, optimizer="sgd", learning_rate=50.0), spec(28, 1, 10))
         found = [layer for layer in built.layers if isinstance(layer, kind)]
-        assert len(found) == (3 if convolutional else 2)
+        assert len(found) == count
         random = np.random.default_rng(0)
         for _ in range(3):
             built.train_on_batch({"image": random.integers(0, 256, (8, 28, 28, 1), np.uint8)}, {"label": random.integers(0, 10, 8)})
@@ -144,6 +143,11 @@ def test_convolutional_maxout_has_the_papers_maps_and_says_which_images_are_too_
     assert output(maxout.build_model(resolved("maxout", image_size=16), spec(16, 1, 10)), "pool3")[0] == 1
     with pytest.raises(UserError, match="16 pixels or more"):
         maxout.build_model(resolved("maxout", image_size=15), spec(15, 1, 10))
+
+
+def test_dense_maxout_has_the_papers_units():
+    built = dense_maxout.build_model(resolved("dense_maxout", dataset="mnist"), spec(28, 1, 10))
+    assert [weight.shape for weight in built.trainable_weights if weight.ndim == 2] == [(784, 1200), (240, 1200), (240, 10)]
 
 
 def test_cross_entropy_with_smoothing_is_that_of_keras():
