@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from unittest import mock
 
 import pytest
 
@@ -31,7 +32,8 @@ def pytest_unconfigure():
 
 @pytest.fixture(autouse=True)
 def _same_seed():
-    keras.utils.set_random_seed(0)
+    with mock.patch.object(tf.random, "set_seed"):  # nothing draws by it, and every function would be instantiated again
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
