@@ -30,6 +30,11 @@ def pytest_unconfigure():
         shutil.rmtree(os.environ["TFDS_DATA_DIR"], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _same_precision():
+    keras.config.set_dtype_policy("float32")  # a run of an earlier module has set its own
+
+
 @pytest.fixture(autouse=True)
 def _same_seed():
     with mock.patch.object(tf.random, "set_seed"):  # nothing draws by it, and every function would be instantiated again

@@ -50,7 +50,8 @@ class TfIdf(Selector):
 
     def _constant(self, name, values):
         """Returns a weight that is counted from the candidates and never trained."""
-        return self.add_weight(name=name, shape=values.shape, initializer=keras.initializers.Constant(values), trainable=False)
+        return self.add_weight(name=name, shape=values.shape, initializer=keras.initializers.Constant(values), trainable=False,
+                               autocast=False)  # counts are float32 under every policy
 
     def logits(self, inputs, training=False):
         words = inputs["query"]

@@ -49,7 +49,7 @@ class Counter(keras.Model):
     """
 
     def __init__(self, config, spec, log_joint):
-        super().__init__(name=config.model)
+        super().__init__(name=config.model, dtype="float64")
         self.log_joint = log_joint
         self.standardise = regression.standardise(spec.info)
         classes, columns = len(spec.info["class_names"]), len(spec.info["columns"])

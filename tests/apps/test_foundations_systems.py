@@ -2,6 +2,7 @@
 import importlib
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -106,11 +107,15 @@ def test_without_a_penalty_classes_that_can_be_told_apart_have_no_minimum(data_d
     np.testing.assert_allclose(kept.coefficients()[0].T, other.coef_, atol=1e-3)
 
 
-@pytest.mark.parametrize("model, dataset, batch_size", [
-    ("naive_bayes", "tabular/wine", None), ("naive_bayes", "tabular/breast_cancer", 11),
-    ("discriminant", "tabular/iris", None), ("discriminant", "tabular/breast_cancer", None)])
-def test_counted_classifiers_equal_scikit_learn(model, dataset, batch_size, data_dir):
-    config, splits, found, x, labels = trained(data_dir, model=model, dataset=dataset, batch_size=batch_size)
+@pytest.mark.parametrize("model, dataset, batch_size, precision", [
+    ("naive_bayes", "tabular/wine", None, "float32"), ("naive_bayes", "tabular/breast_cancer", 11, "mixed_bfloat16"),
+    ("discriminant", "tabular/iris", None, "mixed_bfloat16"), ("discriminant", "tabular/breast_cancer", None, "float32")])
+def test_counted_classifiers_equal_scikit_learn_under_every_precision(model, dataset, batch_size, precision, data_dir):
+    keras.config.set_dtype_policy(precision)
+    try:
+        config, splits, found, x, labels = trained(data_dir, model=model, dataset=dataset, batch_size=batch_size)
+    finally:
+        keras.config.set_dtype_policy("float32")
     other = GaussianNB() if model == "naive_bayes" else LinearDiscriminantAnalysis(solver="lsqr")
     assert len(x) % (batch_size or 1) == 0  # every example is counted
     test, _ = next(iter(splits.test))
