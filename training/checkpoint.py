@@ -125,9 +125,8 @@ class Checkpoints:
         return [rows[0] if all(row.tobytes() == rows[0].tobytes() for row in rows) else rows for rows in stacks]
 
     def _gather(self):
-        def rows():
-            return strategies.all_rows([tf.convert_to_tensor(v.value) for v in self.own])
-        return [self.strategy.experimental_local_results(value)[0] for value in self.strategy.run(rows)]
+        rows = self.strategy.run(lambda: strategies.all_rows(self.own))
+        return [self.strategy.experimental_local_results(value)[0] for value in rows]
 
     def _assign_own(self, arrays):
         replicas = self.strategy.num_replicas_in_sync

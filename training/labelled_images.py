@@ -28,7 +28,7 @@ class LabelledImages:
         self.prepared = data.builder(config.dataset, config)
         self.features, self.parts, self.size = self.prepared.info.features, data.parts(self.prepared), config.image_size
         if train_on_all:
-            self.parts |= {"train": "{train}+{validation}".format(**self.parts)}
+            self.parts["train"] += "+" + self.parts["validation"]
         if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
             raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
         self.class_names = self.features["label"].names

@@ -300,7 +300,7 @@ def _statistics_average(model, strategy):
     statistics = [v for v in model.non_trainable_weights if v.dtype.startswith(("float", "bfloat"))]
 
     def average():
-        for variable, rows in zip(statistics, strategies.all_rows([tf.convert_to_tensor(v.value) for v in statistics])):
+        for variable, rows in zip(statistics, strategies.all_rows(statistics)):
             equal = tf.reduce_all(rows == rows[0], axis=0)  # frozen weights stay what they are, to the last digit
             variable.assign(tf.where(equal, rows[0], tf.reduce_mean(rows, axis=0)))
 

@@ -61,12 +61,13 @@ def global_sum(x):
     return replica.all_reduce("SUM", x)
 
 
-def all_rows(tensors):
-    """Returns each tensor as (replicas, *shape), every replica's own; call it in a replica.
+def all_rows(variables):
+    """Returns the value of each Keras variable as (replicas, *shape), every replica's own; call it in a replica.
 
     Those of one type travel together: a collective for each would take longer to trace than a small network to train.
     """
     replica = tf.distribute.get_replica_context()
+    tensors = [tf.convert_to_tensor(variable.value) for variable in variables]
     rows = [None] * len(tensors)
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # in the same order on every worker
         places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
