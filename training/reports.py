@@ -12,16 +12,55 @@ from training.figures import drawn
 
 _NO_SETTINGS = ("data_dir", "runs", "name", "debug")
 """what changes no number"""
+_ROWS = "rows.json"
+"""in an experiment's folder while it is not done"""
+
+
+class Rows(dict):
+    """Numbers that take long to get, kept as JSON with each that comes, so that the same command goes on where it was stopped.
+
+    path:     of the file
+    settings: that the numbers depend on, fit for JSON
+
+    Raises:
+        UserError: the file is of other settings, or none of these.
+    """
+
+    def __init__(self, path, settings):
+        super().__init__()
+        self.path, self.settings = pathlib.Path(path), json.loads(json.dumps(settings))
+        if not self.path.exists():
+            return
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            is_alike = kept["settings"] == self.settings
+            self.update(kept["rows"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read {self.path}: delete it or choose another --name: {error!r}") from None
+        if not is_alike:
+            raise UserError(f"{self.path} is of other settings: delete it or choose another --name")
+
+    def __setitem__(self, key, numbers):
+        super().__setitem__(key, numbers)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps({"settings": self.settings, "rows": self}, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.path)
+
+
+def rows_of(folder, request):
+    """Returns the Rows of an experiment that `keep` ends."""
+    return Rows(folder / _ROWS, _settings(request))
 
 
 def folder_of(app, verb, request):
-    """Returns the folder runs/<app>/<name> of an experiment, which `keep` makes: one that fails leaves none.
+    """Returns the folder runs/<app>/<name> of an experiment, which `keep` makes: one that fails leaves none, or its rows.
 
     Raises:
-        UserError: it holds something already, or its name is no plain one.
+        UserError: it holds something else already, or its name is no plain one.
     """
     folder = pathlib.Path(request.runs) / app.__name__.rpartition(".")[2] / settings.folder_name(request.name, verb)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.stem != pathlib.Path(_ROWS).stem for path in folder.iterdir()):
         raise UserError(f"{folder} holds something already: choose another --name")
     return folder
 
@@ -40,8 +79,12 @@ def keep(folder, verb, request, numbers, figures, texts=None):
     tensorboard.images(folder, pictures, step=0)
     tensorboard.texts(folder, texts or {}, step=0)
     # not results.json: it is no run that `evaluate` could test
-    content = {"app": folder.parent.name, "verb": verb, "settings": {
-        name: value for name, value in dataclasses.asdict(request).items() if name not in _NO_SETTINGS}, **numbers}
+    content = {"app": folder.parent.name, "verb": verb, "settings": _settings(request), **numbers}
     (folder / f"{verb}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / _ROWS).unlink(missing_ok=True)
     print(f"\nnumbers   {folder / f'{verb}.json'}\npictures  {folder / 'pictures'}")
     return numbers
+
+
+def _settings(request):
+    return {name: value for name, value in dataclasses.asdict(request).items() if name not in _NO_SETTINGS}

@@ -1,6 +1,5 @@
 """Every task of a set by itself: the experiment of Sukhbaatar et al., 2015, table 1."""
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -8,7 +7,7 @@ import keras
 import numpy as np
 
 from apps.memory_qa import data, evaluation, memn2n
-from training import callbacks, loop
+from training import callbacks, loop, reports
 from training.config import UserError
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
@@ -29,24 +28,17 @@ def run(app, config):
     if config.model != "memn2n":
         raise UserError(f"table is the experiment of memn2n; train {config.model} on one task with --tasks")
     path = pathlib.Path(config.runs) / "memory_qa" / f"{config.name or 'table'}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"config": settings, "tasks": {}}
-    if kept["config"] != settings:
-        raise UserError(f"{path} holds the table of other settings: choose another --name")
+    rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
     train, test, names = data.stories(config)
     for task in sorted(set(train.tasks)):
-        if names[task] in kept["tasks"]:
+        if names[task] in rows:
             continue
-        kept["tasks"][names[task]] = row = _task(train.of_task(task), test.of_task(task), names, config)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        rows[names[task]] = row = _task(train.of_task(task), test.of_task(task), names, config)
         print(f"{task + 1:2} {names[task]:24} wrong {row['error']:6.1%}   median of restarts {row['median']:6.1%}   "
               f"{row['seconds']:.0f} s", flush=True)
-    _print(kept["tasks"], names, config.dataset)
+    _print(rows, names, config.dataset)
     print(f"kept in {path}")
-    return kept
+    return rows
 
 
 def _task(train, test, names, config):

@@ -1,5 +1,6 @@
 """Every system against the number of the target's images, in a table and drawn."""
 import dataclasses
+import functools
 import time
 
 import keras
@@ -21,6 +22,8 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 def run(app, request):
     """Trains every system on each part of the target's images, prints and keeps test accuracies, and draws them; returns them.
 
+    A training that is done is kept, so that the same command goes on where it was stopped.
+
     All systems of a seed begin with the same pretrained trunk and see the same images, and a larger part holds the smaller ones.
     Nothing is chosen here: the last weights count, and test is judged once. Both tasks at once pass over the source in each
     epoch, and so see the target's images more often than the others do.
@@ -33,37 +36,67 @@ def run(app, request):
     if not request.sizes or min(request.sizes) < 1 or len(set(request.sizes)) < len(request.sizes):
         raise UserError(f"--sizes must be different numbers, 1 or more, got {' '.join(map(str, request.sizes)) or 'none'}")
     folder = reports.folder_of(app, "regimes", request)
-    began = time.perf_counter()
+    rows = reports.rows_of(folder, request)
     tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
-    data.datasets(_config(app, request, "scratch", request.seed, max(request.sizes)))  # whether there are as many
-    accuracy = {model: {size: [] for size in sorted(request.sizes)} for model in WORDS}
-    source_accuracy = {"alone": [], **{size: [] for size in sorted(request.sizes)}}
+    sizes = sorted(request.sizes)
+    data.datasets(_config(app, request, "scratch", request.seed, sizes[-1]))  # whether there are as many
     for seed in range(request.seed, request.seed + request.seeds):
-        config = _config(app, request, "all_layers", seed)
-        keras.config.set_dtype_policy(config.dtype)
-        source, splits = pretraining.on_source(config)
-        source_accuracy["alone"].append(_accuracy(source, splits, config)["accuracy"])
-        weights = source.get_layer("trunk").get_weights()
-        parameters = source.count_params()
-        learnt = ", ".join(splits.spec.info["class_names"])
-        print(f"seed {seed}: the source ({learnt}) is learnt to {source_accuracy['alone'][-1]:.2%}", flush=True)
-        for size in sorted(request.sizes):
+        _seed(app, request, seed, sizes, rows)
+    accuracy = {model: {size: [] for size in sizes} for model in WORDS}
+    source_accuracy = {"alone": [], **{size: [] for size in sizes}}
+    for seed in range(request.seed, request.seed + request.seeds):
+        source_accuracy["alone"].append(rows[_key(seed)]["accuracy"])
+        for size in sizes:
             for model in WORDS:
-                started = time.perf_counter()
-                config = _config(app, request, model, seed, size)
-                metrics, together = _trained(app, config, weights)
-                accuracy[model][size].append(metrics["accuracy"])
-                if model == "multi_task":
-                    source_accuracy[size].append(metrics["source_accuracy"])
-                print(f"  {size:4} images of each class  {WORDS[model]:18}  {metrics['accuracy']:7.2%}  "
-                      f"{time.perf_counter() - started:5.1f} s", flush=True)
+                accuracy[model][size].append(rows[_key(seed, size, model)]["accuracy"])
+            source_accuracy[size].append(rows[_key(seed, size, "multi_task")]["source_accuracy"])
+    parameters, together = (rows[key]["parameters"] for key in (_key(request.seed), _key(request.seed, sizes[0], "multi_task")))
     text = f"{markdown(accuracy)}\n\nTest accuracy of the target's task in %, mean over {request.seeds} " \
            f"seed{'s' if request.seeds > 1 else ''} on {request.dataset}, ± the standard deviation."
     tasks = multi_task_table(accuracy, source_accuracy, parameters, together)
     print(f"\n{text}\n\n{tasks}")
-    numbers = {"seconds": round(time.perf_counter() - began, 1), "accuracy": accuracy, "source_accuracy": source_accuracy,
+    seconds = round(sum(row["seconds"] for row in rows.values()), 1)
+    numbers = {"seconds": seconds, "accuracy": accuracy, "source_accuracy": source_accuracy,
                "parameters": {"one network": parameters, "multi_task": together}}
     return reports.keep(folder, "regimes", request, numbers, {"regimes": drawn(accuracy)}, {"regimes": text, "multi_task": tasks})
+
+
+def _key(seed, size=None, model="source"):
+    return " ".join(map(str, filter(None, (f"seed {seed}", size, model))))
+
+
+def _seed(app, request, seed, sizes, rows):
+    """Adds the rows of a seed that are not there: of the source, and of every system on every part of the target's images."""
+    missing = [(size, model) for size in sizes for model in WORDS if _key(seed, size, model) not in rows]
+    if not missing:
+        return
+    started = time.perf_counter()
+    config = _config(app, request, "all_layers", seed)
+    keras.config.set_dtype_policy(config.dtype)
+    source, splits = pretraining.on_source(config)  # again, where some rows are there: the seed makes it the same
+    rows[_key(seed)] = row = _row(source, splits, config, started)
+    weights = source.get_layer("trunk").get_weights()
+    learnt = ", ".join(splits.spec.info["class_names"])
+    print(f"seed {seed}: the source ({learnt}) is learnt to {row['accuracy']:.2%}", flush=True)
+
+    @functools.lru_cache(maxsize=1)
+    def read(size, is_both):
+        return data.datasets(_config(app, request, "multi_task" if is_both else "scratch", seed, size))
+
+    for size, model in missing:
+        started = time.perf_counter()
+        config, splits = _config(app, request, model, seed, size), read(size, model == "multi_task")
+        prepare = (lambda made: made.get_layer("trunk").set_weights(weights)) if model in _PRETRAINED else None
+        trained = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=prepare)
+        rows[_key(seed, size, model)] = row = _row(trained, splits, config, started)
+        print(f"  {size:4} images of each class  {WORDS[model]:18}  {row['accuracy']:7.2%}  {row['seconds']:5.1f} s", flush=True)
+
+
+def _row(model, splits, config, started):
+    """Returns what is kept of a network: its test accuracy, its number of weights, and the seconds since it was begun."""
+    metrics = evaluation.evaluate(model, splits.test, config, splits.spec.info)
+    accuracies = {name: metrics[name] for name in ("accuracy", "source_accuracy") if name in metrics}
+    return accuracies | {"parameters": model.count_params(), "seconds": round(time.perf_counter() - started, 1)}
 
 
 def _config(app, request, model, seed, examples=None):
@@ -73,18 +106,6 @@ def _config(app, request, model, seed, examples=None):
     config = settings.resolve(app, app.Config(model=model, epochs=epochs, examples=examples, seed=seed, **given))
     # not given to `resolve`: from scratch no source is read, but its statistics of pixels are for all systems the same
     return dataclasses.replace(config, source=request.source, source_epochs=request.source_epochs or config.source_epochs)
-
-
-def _trained(app, config, weights):
-    """Returns (test metrics, number of weights) of a system after its training on a pretrained trunk, if it takes one."""
-    splits = data.datasets(config)
-    prepare = (lambda made: made.get_layer("trunk").set_weights(weights)) if config.model in _PRETRAINED else None
-    model = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=prepare)
-    return _accuracy(model, splits, config), model.count_params()
-
-
-def _accuracy(model, splits, config):
-    return evaluation.evaluate(model, splits.test, config, splits.spec.info)
 
 
 def markdown(accuracy):

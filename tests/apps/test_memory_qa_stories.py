@@ -251,15 +251,15 @@ def test_the_table_has_settings_of_its_own_that_flags_change(monkeypatch):
 def test_the_table_goes_on_where_it_was_stopped(tmp_path, capsys):
     chosen = settings(limit_steps=2, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8)
     kept = table.run(memory_qa, chosen)
-    assert len(kept["tasks"]) == 2 and all(0 <= row["error"] <= 1 for row in kept["tasks"].values())
+    assert len(kept) == 2 and all(0 <= row["error"] <= 1 for row in kept.values())
     path = tmp_path / "memory_qa" / "table.json"
     changed = json.loads(path.read_text())
-    first = next(iter(changed["tasks"]))
-    changed["tasks"][first]["error"] = 0.123
-    del changed["tasks"][list(changed["tasks"])[1]]
+    first, second = changed["rows"]
+    changed["rows"][first]["error"] = 0.123
+    del changed["rows"][second]
     path.write_text(json.dumps(changed))
     again = table.run(memory_qa, chosen)
-    assert again["tasks"][first]["error"] == 0.123 and len(again["tasks"]) == 2  # kept, and the missing one trained
+    assert again[first]["error"] == 0.123 and len(again) == 2  # kept, and the missing one trained
     assert "mean of 2" in capsys.readouterr().out
     with pytest.raises(UserError, match="other settings"):
         table.run(memory_qa, settings(limit_steps=3, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from apps import classification, detection, ensembles, memory_qa, transfer
 from apps.transfer import data, evaluation, network, pretraining, regimes, trunks
-from training import UserError, cli, loop, run
+from training import UserError, cli, loop, reports, run
 from training import config as settings
 from training import data as datasets
 
@@ -217,8 +217,37 @@ def test_regimes_tell_and_draw_every_system(tmp_path, monkeypatch, capsys):
     assert set(kept["accuracy"]) == set(transfer.SYSTEMS) and set(kept["source_accuracy"]) == {"alone", "2"}
     assert all(list(row) == ["2"] and 0 <= row["2"][0] <= 1 for row in kept["accuracy"].values())
     assert (folder / "pictures" / "regimes.png").is_file()
+    assert [path.name for path in folder.glob("rows*")] == []
     said = capsys.readouterr().out
     assert all(f"| {words} |" in said for words in regimes.WORDS.values())
+
+
+def test_regimes_go_on_where_they_were_stopped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["regimes", "--sizes", "2", "--seeds", "1", "--source-epochs", "1", "--epochs"]
+    rows = tmp_path / "runs" / "transfer" / "regimes" / "rows.json"
+
+    def stopped(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reports, "keep", stopped)
+    with pytest.raises(SystemExit):
+        cli.main(transfer, [*flags, "1"])
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(rows.read_text())
+    assert len(content["rows"]) == 6
+    trained_again = content["rows"].pop("seed 0 2 all_layers")
+    content["rows"]["seed 0 2 scratch"]["accuracy"] = 0.123
+    rows.write_text(json.dumps(content))
+    with pytest.raises(SystemExit):
+        cli.main(transfer, [*flags, "2"])
+    assert "other settings" in capsys.readouterr().err
+    cli.main(transfer, [*flags, "1"])
+    kept = json.loads((rows.parent / "regimes.json").read_text())
+    assert kept["accuracy"]["scratch"]["2"] == [0.123]
+    assert kept["accuracy"]["all_layers"]["2"] == [trained_again["accuracy"]]  # from the same trunk as before
+    assert not rows.exists()
 
 
 def test_the_table_of_regimes_has_means_and_deviations():
