@@ -67,6 +67,8 @@ class Config(training.Config):
     """variance of the noise on the first step's gradients; it falls with the steps"""
     label_smoothing: float | None = None
     """share of the target's probability spread over all classes"""
+    adversarial: float = 0.0
+    """how far each pixel of a second copy of every image is moved against the network, as a share of white; doubles the work"""
     augment: bool | None = None
     """shift, and where it makes sense mirror, the training images"""
     erase: float | None = None

@@ -2,6 +2,7 @@
 import keras
 from keras import ops
 
+from apps.classification import adversarial
 from training import optimizers
 
 
@@ -19,7 +20,9 @@ def build(config, spec, network, scale=None, **logits):
     x = network(scale(image))
     x = keras.layers.Identity(name="features")(x)
     x = keras.layers.Dense(len(spec.info["class_names"]), dtype="float32", name="label", **logits)(x)
-    model = keras.Model({"image": image}, {"label": x}, name=config.model)
+    ends = {"image": image}, {"label": x}
+    model = keras.Model(*ends, name=config.model) if not config.adversarial else adversarial.AdversarialTraining(
+        *ends, scale, 255 * config.adversarial, name=config.model)
     rate = optimizers.falling(config.learning_rate, spec.info["steps"])
     model.compile(
         optimizers.make(config.optimizer, rate, weight_decay=config.weight_decay, gradient_noise=config.gradient_noise,

@@ -28,7 +28,7 @@ TINY = {
         "alexnet": dict(width=6, batch_size=16),
         "vgg16": dict(image_size=16, width=4, batch_size=16),
         "maxout": dict(width=4, batch_size=16),
-        "dense_maxout": dict(width=8, batch_size=16, learning_rate=0.1, initializer="he"),
+        "dense_maxout": dict(width=8, batch_size=16, learning_rate=0.1, initializer="he", adversarial=0.1),
         "softmax": dict(image_size=8, batch_size=16),
     },
     "transfer": {
@@ -65,8 +65,8 @@ TINY = {
 }
 """app -> system -> settings that make it small; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0),
-           "foundations": dict(c="none")}
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
+           "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial=0.0), "foundations": dict(c="none")}
 """app -> settings that let one batch be learnt by heart"""
 
 ONE_DEVICE = {("detection", "keras_cv_retinanet")}
@@ -201,7 +201,7 @@ LEARNING = [system for system in SYSTEMS if system.values[0] not in NOTHING_TO_T
 
 @pytest.mark.parametrize("system", LEARNING)
 def test_one_batch_can_be_overfitted(system):
-    known = {*package(system[0]).defaults(system[1], package(system[0]).Config().dataset), "gradient_noise", "augment"}
+    known = {*package(system[0]).defaults(system[1], package(system[0]).Config().dataset), "gradient_noise", "augment", "adversarial"}
     _, splits, model = built(*system, **{name: value for name, value in OVERFIT.get(system[0], {}).items() if name in known})
     batch = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
 

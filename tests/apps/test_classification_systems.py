@@ -6,7 +6,18 @@ import tensorflow as tf
 
 import layers
 from apps import classification
-from apps.classification import alexnet, blocks, classifier, dense_maxout, lenet5, maxout, monitors, resnet, vgg16
+from apps.classification import (
+    alexnet,
+    blocks,
+    classifier,
+    dense_maxout,
+    lenet5,
+    maxout,
+    monitors,
+    resnet,
+    softmax,
+    vgg16,
+)
 from training import UserError, classifiers, data, run
 from training import config as settings
 
@@ -219,3 +230,27 @@ def test_summary_counts_multiply_adds_as_the_closed_formulas_do(monkeypatch):
     assert rows["convolution1"] == first == 105_415_200
     assert rows["convolution2_group1"] == 27 ** 2 * 5 * 5 * 48 * 128
     assert sum(rows.values()) == 724_406_816  # 724 million, as others count
+
+
+def test_adversarial_training_takes_half_of_the_step_from_pixels_moved_against_the_network():
+    config = resolved("softmax", image_size=4, optimizer="sgd", learning_rate=0.3, adversarial=0.1)
+    made = spec(4, 1, 3)
+    model = softmax.build_model(config, made)
+    model.optimizer.iterations.assign(1)  # where the rate is at its peak
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (8, 4, 4, 1)).astype("uint8"), random.integers(0, 3, 8).astype("int32")
+    layer = model.get_layer("label")
+    layer.set_weights([kernel := random.normal(size=(16, 3)).astype("float32"), np.zeros(3, "float32")])
+    x, right = images.reshape(8, 16) / 255, np.eye(3)[labels]
+
+    def wrong_by(x):
+        powers = np.exp(x @ kernel)
+        return powers / powers.sum(axis=1, keepdims=True) - right
+
+    moved = x + 0.1 * np.sign(wrong_by(x) @ kernel.T)
+    expected = kernel - 0.3 / 8 * (x.T @ wrong_by(x) + moved.T @ wrong_by(moved)) / 2
+    logs = model.train_step(({"image": images}, {"label": labels}))
+    np.testing.assert_allclose(layer.get_weights()[0], expected, atol=1e-6)
+    loss = -np.log((wrong_by(x) + right)[np.arange(8), labels]).mean()
+    assert float(logs["loss"]) == pytest.approx(loss, rel=1e-5)  # of the images as they are
+    assert {v.path for v in model.weights} == {v.path for v in keras.Model(model.inputs, model.outputs).weights}
