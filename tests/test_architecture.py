@@ -102,7 +102,10 @@ def test_import_takes_no_tensorflow(module):
 
 
 @pytest.mark.parametrize("arguments", [["apps"], ["apps", "runs"], ["apps", "nothing"],
-                                       *([f"apps.{task}", flag] for task in TASKS for flag in ("--help", "--nothing"))],
+                                       *([f"apps.{task}", flag] for task in TASKS for flag in ("--help", "--nothing")),
+                                       *(["apps.detection", *words.split()] for words in (
+                                           "--name ../x", "--resume --runs nowhere", "--initialize nothing", "evaluate nothing",
+                                           "predict missing.png", "predict setup.cfg --server nowhere"))],
                          ids=" ".join)
 def test_help_and_errors_come_in_under_a_second(arguments, tmp_path):
     seconds = []

@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 OF_RECORD = {
     "importlib-resources": "tensorflow-datasets imports it and does not ask for it",
     "setuptools": "tensorboard 2.20 imports pkg_resources",
-    "tensorflow-text": "tokenisers in the graph, for the applications on text",
+    "tensorflow-text": "tokenisers in the graph, for applications to come",
 }
 """Requirements that no file of ours imports, and why they stand there."""
 

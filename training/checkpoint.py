@@ -197,7 +197,7 @@ def write(path, state, arrays):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read(path):
@@ -220,8 +220,9 @@ def _plain(array):
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
 
 
-def _sync_folder(folder):
-    if os.name == "posix":  # so that the new name outlives a power cut too
+def sync_folder(folder):
+    """Brings the names in a folder to the disk, so that a new one outlives a power cut too; Windows cannot be told to."""
+    if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

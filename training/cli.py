@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from training import answers, runs
 from training import config as settings
 
 VERBS = {
@@ -67,11 +68,13 @@ def main(app, arguments=None):
     verb = arguments.pop(0) if arguments and arguments[0] in {*VERBS, *own} else "train"
     program = f"python -m {app.__name__}" + ("" if verb == "train" else f" {verb}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said in a sentence of ours
     with sentences(debug="--debug" in arguments, stopped="go on with --resume" if verb == "train" else ""):
         if verb in own:
             request = _own_request(app, verb, program, arguments)  # before the import, which may bring TensorFlow
             return importlib.import_module(f"{app.__name__}.{verb}").run(app, request)
         request = _parse(app, verb, program, arguments)
+        _check(app.__name__.rpartition(".")[2], verb, request)
         if verb == "search":
             from training import search
 
@@ -115,10 +118,7 @@ def _parse(app, verb, program, arguments):
     """Returns what the verb's function takes after the app; imports no TensorFlow."""
     if verb in ("evaluate", "predict"):
         kind = Evaluate if verb == "evaluate" else Predict
-        request = tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
-        if verb == "predict" and not request.inputs:
-            raise settings.UserError("predict needs the names of one or more files")
-        return request
+        return tyro.cli(kind, prog=program, args=arguments, description=kind.__doc__)
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     arguments, default = _settings_file(app, arguments)
     verbs = VERBS | getattr(app, "VERBS", {})
@@ -131,6 +131,20 @@ def _parse(app, verb, program, arguments):
         _refuse_settings_with_resume(flags)
         return config
     return settings.resolve(app, config, getattr(app, verb.upper(), ()))
+
+
+def _check(task, verb, request):
+    """Refuses what is seen to fail without TensorFlow, whose import takes seconds."""
+    if verb == "train":
+        runs.unfinished(task, request) if request.resume else runs.new(task, request)
+        if request.initialize:
+            runs.initial_weights(task, request)
+    if verb == "evaluate":
+        if request.resamples < 0:
+            raise settings.UserError(f"--resamples must be 0 or more, got {request.resamples}")
+        runs.finished(task, request)
+    if verb == "predict":
+        answers.check(request.inputs, request.server)
 
 
 def _search_request(app, program, arguments, description, default, flags):
@@ -167,7 +181,7 @@ def _settings_file(app, arguments):
 
 
 def _refuse_settings_with_resume(flags):
-    kept = {"--resume", "--runs", "--name", "--debug"}
+    kept = {"--resume", "--runs", "--name", "--debug", "--saved-models", "--force"}  # none of them changes what is learnt
     others = [flag for flag in flags if flag.replace("_", "-") not in kept]
     if others:
         raise settings.UserError(f"--resume goes on with the run's own settings: leave out {', '.join(others)}")

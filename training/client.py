@@ -1,10 +1,9 @@
 """Asks a TensorFlow Serving server, over gRPC, what a local export would be asked."""
-import re
-
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from training import answers
 from training.config import UserError
 from training.export import tensor_proto
 
@@ -24,8 +23,7 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
     Raises:
         UserError: no server there, no such model or signature, refused inputs, or no answer in time.
     """
-    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", server):
-        raise UserError(f"{server!r} is no HOST:PORT, such as localhost:8500")
+    answers.check_address(server)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature

@@ -9,6 +9,8 @@ import logging
 import os
 import pathlib
 import sys
+import threading
+import time
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -232,7 +234,7 @@ def parts(prepared):
         UserError: it has no train split.
     """
     names = {name for name, split in prepared.info.splits.items() if split.num_examples}
-    if prepared.name == "coco":
+    if prepared.name == "coco" or not getattr(prepared.builder_config, "has_test_annotations", True):  # a field of voc's
         names.discard("test")  # its labels are kept secret
     if {"train", "validation", "test"} <= names:
         return {"train": "train", "validation": "validation", "test": "test"}
@@ -339,7 +341,8 @@ def _prepare(found, name, kind, config, data_dir):
             if _is_prepared(found.data_dir):  # by that process
                 return tfds.builder_from_directory(found.data_dir)
             print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)
-            with _quiet(bars=config.download and sys.stderr.isatty()):
+            bars = config.download and sys.stderr.isatty()
+            with _quiet(bars), contextlib.nullcontext() if bars else _ticking(name, [kept, pathlib.Path(data_dir, "downloads")]):
                 found.download_and_prepare(download_config=settings)
         return found
     except Exception as error:
@@ -372,3 +375,25 @@ def _quiet(bars=False):
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _ticking(name, folders, interval=10.0):
+    """Says every `interval` seconds how long a preparation has taken and how much is in its folders, where no bar shows that."""
+    out, done, began = sys.stdout, threading.Event(), time.perf_counter()
+
+    def tick():
+        while not done.wait(interval):
+            size = 0
+            for path in (path for folder in folders for path in folder.rglob("*")):
+                with contextlib.suppress(OSError):  # it may be gone or renamed by now
+                    size += path.stat().st_size
+            print(f"preparing {name}: {time.perf_counter() - began:.0f} s, {size / 1e6:.0f} MB", file=out, flush=True)
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -23,6 +23,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
+from training import checkpoint
 from training.config import UserError
 
 SERVER_VERSION = "2.20.0"
@@ -290,7 +291,7 @@ def _publish(folder, partial):
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             continue
-        _flush_folder(folder)
+        checkpoint.sync_folder(folder)
         return version
 
 
@@ -314,6 +315,8 @@ def _remove_stale(folder):
 
 
 def _is_alive(process):
+    if os.name != "posix":  # there a signal of 0 is no question but Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -327,17 +330,9 @@ def _flush(folder):
     """Brings every file below a folder, and the names themselves, to the disk."""
     for path, _, names in os.walk(folder):
         for name in names:
-            with open(os.path.join(path, name), "rb") as file:
+            with open(os.path.join(path, name), "rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
-        _flush_folder(path)
-
-
-def _flush_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        checkpoint.sync_folder(path)
 
 
 def _replace(path, text):

@@ -107,8 +107,9 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 logs, bad_step = train_call(iterator, count, step)
                 pace.note(count, time.perf_counter() - started)
                 if bad_step is not None:
-                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: lower "
-                                    "--learning-rate or try --dtype float32; the last good checkpoint is kept")
+                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: start again with a "
+                                    "lower --learning-rate or with --dtype float32" + (
+                                        "; the last good checkpoint is kept" if saved and saved.latest else ""))
                 step += count
                 callbacks.on_train_batch_end(step - 1, logs)
                 between_calls(epoch, step, save=step % checkpoint_every == 0 and step < end)

@@ -9,7 +9,9 @@ import pathlib
 import platform
 import shlex
 import shutil
+import signal
 import sys
+import threading
 import time
 import warnings
 
@@ -25,27 +27,28 @@ from training.config import UserError
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
                "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
 """settings that do not change what is learnt"""
+_MEANINGS = ("class_names", "source_class_names", "columns", "words", "tasks", "candidates", "knowledge")
+"""facts of the data that another set must share to be evaluated on; the others only build the network"""
 
 
 def train(app, config):
     """Trains a system, tests its best weights once, draws, exports and writes the run's results; returns them."""
-    task = _task(app)
+    folder, config = runs.unfinished(_task(app), config) if config.resume else (runs.new(_task(app), config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
-    strategy = strategies.make(config.strategy)
+    strategy = strategies.make(config.strategy)  # that of the run, where it is gone on with
     chief = strategies.is_chief(strategy)
-    folder, config = _unfinished(app, config) if config.resume else (_folder(task, config), config)
     is_new = chief and not folder.exists()
     if chief:
         folder.mkdir(parents=True, exist_ok=True)
-    with checkpoint.lock(folder) if chief else contextlib.nullcontext():
+    with checkpoint.lock(folder) if chief else contextlib.nullcontext(), _terminated():
         if chief:
             if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
                 raise UserError(f"{folder} holds a run already: choose another --name, or go on with it by --resume")
             settings.save(dataclasses.replace(config, resume=False), folder / "config.json")
         try:
             return _train(app, config, strategy, folder, chief)
-        except UserError:
+        except Exception:
             if is_new and not (folder / "spec.json").exists():  # nothing has begun that could be gone on with
                 shutil.rmtree(folder)
             raise
@@ -75,7 +78,7 @@ def initialize(app, model, config, folder):
     """
     system = module(app, config.model)
     if config.initialize:
-        _initialize(model, _initial_weights(app, config))
+        _initialize(model, runs.initial_weights(_task(app), config))
     elif hasattr(system, "initialize"):
         system.initialize(model, config, folder)
 
@@ -113,7 +116,7 @@ def _train(app, config, strategy, folder, chief):
     began = time.perf_counter()
     print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
     if config.initialize:
-        _initial_weights(app, config)  # before the data is read
+        runs.initial_weights(_task(app), config)  # before the data is read
     policy = strategies.precision(config.dtype)
     keras.config.set_dtype_policy(policy)
     splits = module(app, "data").datasets(config)
@@ -179,15 +182,20 @@ def _train(app, config, strategy, folder, chief):
 
 def evaluate(app, request):
     """Tests a finished run on its own test split or another data set's, prints and keeps the figures."""
-    run = _finished(app, request)
+    run = runs.finished(_task(app), request)
     model, config = load(run.folder)
     changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
+    spec = pipelines.load_spec(run.folder / "spec.json")
+    info = spec.info
+    if "image" in spec.inputs and config.image_size is None:  # it was what suited the run's own data set
+        changes["image_size"] = spec.inputs["image"].shape[1]
     config = dataclasses.replace(config, limit_steps=None, **changes)
-    info = pipelines.load_spec(run.folder / "spec.json").info
     splits = module(app, "data").datasets(config)
-    for name, value in splits.spec.info.items():
-        if value != info.get(name):
-            raise UserError(f"{run.folder.name} was trained with other {name.replace('_', ' ')} than {config.dataset} has")
+    other = next((name for name in _MEANINGS if splits.spec.info.get(name) != info.get(name)), None)
+    if other:
+        raise UserError(f"{run.folder.name} was trained with other {other.replace('_', ' ')} than {config.dataset} has")
+    if splits.spec.inputs != spec.inputs:
+        raise UserError(f"{run.folder.name} was trained on inputs of other shapes than {config.dataset} has")
     evaluation = module(app, "evaluation", optional=True)
     metrics = _evaluate(evaluation, model, splits.test, config, info, resamples=request.resamples)
     if evaluation:
@@ -202,7 +210,11 @@ def evaluate(app, request):
 
 
 def predict(app, request):
-    """Answers for files with the newest export, or with the server that holds it."""
+    """Answers for files with the newest export, or with the server that holds it.
+
+    Raises:
+        UserError: some have no answer; the others' are written.
+    """
     serving = module(app, "serving")
     inputs = serving.request(request.inputs)
     signature = getattr(serving, "PREDICT", "serving_default")
@@ -213,6 +225,10 @@ def predict(app, request):
             export.newest(pathlib.Path(request.saved_models) / _task(app))
         answer = export.answer(version, inputs, signature)
     serving.present(request.inputs, answer, pathlib.Path(request.output))
+    errors = [error.decode() for error in answer["error"]]
+    refused = [error for error in errors if error]
+    if refused:  # the others are answered all the same
+        raise UserError(f"there is no answer for {len(refused)} of {len(errors)}: {refused[0]}")
     return answer
 
 
@@ -259,7 +275,7 @@ def application(task):
 
 def load_weights(model, folder):
     """Gives a model the best weights of a run, or its last ones where the system takes those."""
-    weights = _weights(folder)
+    weights = runs.weights(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
         model.load_weights(weights)
@@ -276,54 +292,16 @@ def module(app, name, optional=False):
     return importlib.import_module(f"{app.__name__}.{name}")
 
 
-def _folder(task, config):
-    if config.name is None and config.strategy == "multi_worker":
-        raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
-    return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)
-
-
-def _unfinished(app, config):
-    """Returns (folder, its own settings) of the run to go on with."""
-    if config.name:
-        found = [runs.find(config.name, config.runs, _task(app))]
-    else:
-        found = [run for run in runs.every(config.runs, _task(app)) if run.config and not run.results]
-    if not found:
-        raise UserError(f"there is no unfinished run of {_task(app)} in {config.runs}")
-    folder = found[0].folder
-    if (folder / "results.json").exists():
-        raise UserError(f"{folder} is finished: there is nothing to go on with")
-    kept = settings.load(type(config), folder / "config.json")
-    return folder, dataclasses.replace(kept, runs=config.runs, resume=True, debug=config.debug)
-
-
-def _finished(app, request):
-    if request.run:
-        return runs.find(request.run, request.runs, _task(app))
-    found = [run for run in runs.every(request.runs, _task(app)) if run.results]
-    if not found:
-        raise UserError(f"there is no finished run of {_task(app)} in {request.runs}: train one with python -m {app.__name__}")
-    return found[0]
-
-
-def _weights(folder):
-    """Returns the file of a run's best weights, or of its last ones where the system takes those."""
-    found = [folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()]
-    if not found:
-        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
-    return found[0]
-
-
-def _initial_weights(app, config):
-    return _weights(runs.find(config.initialize, config.runs, _task(app)).folder)
-
-
 def _initialize(model, weights):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    before = [keras.ops.convert_to_numpy(v) for v in model.weights]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of each layer that does not fit
         model.load_weights(weights, skip_mismatch=True)
-    unfit = [each for each in caught if "optimizer" not in str(each.message)]
-    print(f"starting from {weights}" + (f"; {len(unfit)} layers do not fit and keep random weights" if unfit else ""))
+    taken = sum(not np.array_equal(old, keras.ops.convert_to_numpy(v)) for old, v in zip(before, model.weights))
+    if not taken:
+        raise UserError(f"nothing of {weights} fits this network: it is of another model or of other settings")
+    left = len(before) - taken
+    print(f"starting from {weights}" + (f"; {left} of {len(before)} weights stay as they are" if left else ""))
 
 
 def _evaluate(evaluation, model, batches, config, info, **options):
@@ -383,6 +361,23 @@ def _multiply_adds(layer, inputs, output):
     if not is_convolution and not isinstance(layer, keras.layers.Dense):
         return 0
     return int(np.prod(output.shape[:-1])) * int(np.prod(layer.kernel.shape))
+
+
+@contextlib.contextmanager
+def _terminated():
+    """Ends with a message at SIGTERM wherever `loop.fit`, which saves first, has no handler of its own."""
+    def leave(number, frame):
+        print("stopped; go on with --resume", file=sys.stderr, flush=True)
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

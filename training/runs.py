@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from training import config as settings
 from training.config import UserError
 
 LARGEST_FILE = 10_000_000
@@ -172,6 +173,73 @@ def find(name, runs, app=None):
     near = difflib.get_close_matches(name, [run.folder.name for run in found], 1)
     raise UserError(f"there is no run {name} in {runs}" + (f"; did you mean {near[0]}?" if near else
                                                           "; `python -m apps runs` lists them"))
+
+
+def new(task, config):
+    """Returns the folder of a run that has not begun.
+
+    Raises:
+        UserError: its name is no plain one, or is missing where workers must mean the same run.
+    """
+    if config.name is None and config.strategy == "multi_worker":
+        raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
+    return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)
+
+
+def unfinished(task, config):
+    """Returns (folder, its own settings) of the run to go on with: the one named, or the newest that is not finished.
+
+    Raises:
+        UserError: there is none.
+    """
+    if config.name:
+        found = [find(config.name, config.runs, task)]
+    else:
+        found = [run for run in every(config.runs, task) if run.config and not run.results]
+    if not found:
+        raise UserError(f"there is no unfinished run of {task} in {config.runs}")
+    folder = found[0].folder
+    if (folder / "results.json").exists():
+        raise UserError(f"{folder} is finished: there is nothing to go on with")
+    kept = settings.load(type(config), folder / "config.json")
+    saved_models = config.saved_models if config.saved_models != type(config)().saved_models else kept.saved_models
+    return folder, dataclasses.replace(kept, runs=config.runs, resume=True, debug=config.debug, saved_models=saved_models,
+                                       force=config.force or kept.force)
+
+
+def finished(task, request):
+    """Returns the Run that is named, or the newest finished one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if request.run:
+        return find(request.run, request.runs, task)
+    found = [run for run in every(request.runs, task) if run.results]
+    if not found:
+        raise UserError(f"there is no finished run of {task} in {request.runs}: train one with python -m apps.{task}")
+    return found[0]
+
+
+def weights(folder):
+    """Returns the file of a run's best weights, or of its last ones where the system takes those.
+
+    Raises:
+        UserError: there is none yet.
+    """
+    found = [folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()]
+    if not found:
+        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
+    return found[0]
+
+
+def initial_weights(task, config):
+    """Returns the file of the weights that `--initialize` names.
+
+    Raises:
+        UserError: there is no such run, or it holds none yet.
+    """
+    return weights(find(config.initialize, config.runs, task).folder)
 
 
 def read(folder):

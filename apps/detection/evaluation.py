@@ -81,14 +81,15 @@ def proposal_recall(ground_truth, proposals, at=(50, 100, 300), iou=0.5):
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics of `model.detect` over a validation or test set of batches.
 
-    Keys: those of `coco`, `voc_ap50` (all-point), `recall_50`, `recall_100`, `recall_300` when the model proposes
-    regions and this is no validation, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50": ...}, the
-    95 % percentile interval over so many bootstrap samples of the images.
+    Keys: those of `coco`, `voc_ap50` (all-point), `voc07_ap50` (11-point), `recall_50`, `recall_100`, `recall_300` when the
+    model proposes regions and this is no validation, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50": ...},
+    the 95 % percentile interval over so many bootstrap samples of the images.
     """
     ground_truth, detections, proposed = detect(model, batches, config, proposals=not validating)
     names = info["class_names"]
     metrics = coco(ground_truth, detections, names)
     metrics["voc_ap50"] = voc(ground_truth, detections)
+    metrics["voc07_ap50"] = voc(ground_truth, detections, eleven_point=True)
     if proposed is not None:
         metrics |= proposal_recall(ground_truth, proposed)
     if resamples:

@@ -194,6 +194,10 @@ def test_predict_and_evaluate_answer(finished, tmp_path, capsys):
     answers = json.loads(next((tmp_path / "out").glob("*.json")).read_text())
     assert all(answer["error"] == "" for answer in (answers if isinstance(answers, list) else [answers]))
     assert str(given)[:60] in capsys.readouterr().out
+    kept = folder / "runs" / app / "tiny"
+    cli.main(package(app), ["evaluate", str(kept), "--resamples", "3"])
+    again = json.loads(next(kept.glob("evaluation-*.json")).read_text())["metrics"]
+    assert set(json.loads((kept / "results.json").read_text())["metrics"]) <= set(again)
 
 
 LEARNING = [system for system in SYSTEMS if system.values[0] not in NOTHING_TO_TRAIN]

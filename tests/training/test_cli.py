@@ -21,6 +21,7 @@ def ran(monkeypatch):
         setattr(module, verb, lambda app, *request, verb=verb: calls.append((verb, app, *request)))
     monkeypatch.setitem(sys.modules, "training.run", module)
     monkeypatch.setattr(training, "run", module, raising=False)
+    monkeypatch.setattr(cli, "_check", lambda *_: None)  # no run nor file is there
     return calls
 
 
@@ -136,6 +137,7 @@ def test_exit_codes_of_the_program_are_kept(monkeypatch, ran):
 @pytest.mark.parametrize("arguments, sentence", [
     (["--epochs", "0"], "error: --epochs must be above 0, got 0\n"),
     (["predict"], "error: predict needs the names of one or more files\n"),
+    (["evaluate", "--resamples", "-5"], "error: --resamples must be 0 or more, got -5\n"),
     (["--model", "nothing"], None), (["--epochs", "many"], None), (["--nothing", "1"], None),
 ])
 def test_as_a_program(repository, arguments, sentence):

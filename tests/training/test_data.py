@@ -367,9 +367,14 @@ def test_what_is_trained_chosen_and_judged_on(splits, parts):
     class Prepared:
         name = "own"
         info: object
+        builder_config = None
 
     info = type("Info", (), {"splits": {split: Part() for split in splits}})
     assert tuple(data.parts(Prepared(info)).values()) == parts
+    secret = type("Config", (), {"has_test_annotations": False})  # as voc/2012 has it
+    whole = Prepared(type("Info", (), {"splits": {split: Part() for split in ("train", "validation", "test")}}))
+    whole.builder_config = secret
+    assert data.parts(whole) == {"train": "train[:90%]", "validation": "train[90%:]", "test": "validation"}
     with pytest.raises(training.UserError, match="has no train split, only test"):
         data.parts(Prepared(type("Info", (), {"splits": {"test": Part()}})))
 

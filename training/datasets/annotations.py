@@ -74,7 +74,8 @@ class Picture:
         except UserError:
             raise
         except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
-            raise UserError(f"{source} is no image, or a damaged one: {error}") from None
+            why = "" if isinstance(error, PIL.UnidentifiedImageError) else f": {error}"  # that one tells an address in memory
+            raise UserError(f"{source} is no image, or a damaged one{why}") from None
 
     def _check(self, image, content, source):
         width, height = image.size
