@@ -278,7 +278,7 @@ def test_two_replicas_do_all_that_one_does(system, tmp_path):
     (["--manual-dir", "nowhere", "--dataset", "bccd"], "nowhere"),
     (["--dataset", "voc/2007"], "--download"),
     (["--strategy", "tpu"], "TPU"),
-    (["--strategy", "multi_worker"], "TF_CONFIG"),
+    (["--strategy", "multi_worker", "--name", "both"], "TF_CONFIG"),
     (["--resume"], "no unfinished run"),
     (["--initialize", "nothing"], "no run nothing"),
     (["--epochs", "0"], "--epochs"),
