@@ -87,10 +87,13 @@ _POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpo
 def resolve(app, config, own=()):
     """Returns `config` with every `None` completed by `app.defaults(model, dataset)`, of which a verb may have its `own`.
 
+    What depends on another setting that is given comes from `app.following(config)` -> {name: value} instead.
+
     Raises:
         UserError: a field is given that the chosen model does not read but another one does, or that is not read beside
             another field's value, `app.unread(config)` -> {name: that field's name}; or a value is out of range:
-            `app.POSITIVE` names the fields of its own that must be above 0.
+            `app.POSITIVE` names the fields of its own that must be above 0, `app.RANGES` is {field: (least, what it must be
+            below)}.
     """
     readers = {model: app.defaults(model, config.dataset) for model in app.SYSTEMS}
     defaults = readers[config.model]
@@ -100,6 +103,7 @@ def resolve(app, config, own=()):
         if getattr(config, field.name) != field.default and owners and field.name not in {*defaults, *_SHARED}:
             raise UserError(f"{flag(field.name)} is not read by {config.model}; it belongs to {', '.join(owners)}"
                             + (f" ({flag(field.name)} None leaves it out)" if field.default is None else ""))
+    defaults = defaults | getattr(app, "following", lambda _: {})(config)
     if config.strategy != "default":
         defaults = {name: value for name, value in defaults.items() if name != "xla"}  # it works on one device only
     given, config = config, dataclasses.replace(config, **{n: v for n, v in defaults.items() if getattr(config, n) is None})
@@ -109,12 +113,25 @@ def resolve(app, config, own=()):
                             f" ({flag(name)} None leaves it out)")
         config = dataclasses.replace(config, **{name: None})
     for name in (*_POSITIVE, *getattr(app, "POSITIVE", ())):
-        value = getattr(config, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{flag(name)} must be above 0, got {value}")
+        for value in _values(config, name):
+            if not 0 < value < math.inf:
+                raise UserError(f"{flag(name)} must be above 0, got {value}")
+    for name, (least, below) in getattr(app, "RANGES", {}).items():
+        for value in _values(config, name):
+            if not least <= value < below:
+                raise UserError(f"{flag(name)} must be " + (f"{least} or more" if below == math.inf else
+                                                            f"at least {least} and below {below}") + f", got {value}")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed must be from 0 to {2**32 - 1}, got {config.seed}")
     return config
+
+
+def _values(config, name):
+    """Returns the numbers of a field: one, none where it is left out, or those of a list, which must not be empty."""
+    value = getattr(config, name)
+    if value == ():
+        raise UserError(f"{flag(name)} needs one value or more")
+    return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
 def folder_name(name, what):

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shlex
 import time
+import typing
 
 import keras
 import optuna
@@ -44,8 +45,8 @@ def search(app, config, trials, given=()):
 
     The space is `app.SPACE`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}, of which those count
     that the model reads and that are not `given`. Three trials of five are drawn evenly over it and take a third of the
-    epochs; the others take all epochs and are drawn from a quarter of each range around the best coarse one, whose choices
-    they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
+    epochs, see `shortened`; the others take all epochs and are drawn from a quarter of each range around the best coarse one,
+    whose choices they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
         UserError: nothing to search for, a --name that holds the search of other settings, no network to begin with, or no
@@ -84,7 +85,7 @@ def search(app, config, trials, given=()):
         drawn = (best.params if best else {}) | trial.params
         chosen = dataclasses.replace(config, **drawn)
         if best is None:
-            chosen = dataclasses.replace(chosen, epochs=max(1, config.epochs // _SHORTER))
+            chosen = shortened(app, chosen)
         began = time.perf_counter()
         watcher = _Best(name, mode)
         begun = []
@@ -109,6 +110,13 @@ def search(app, config, trials, given=()):
         print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {math.nan if is_broken else value:.4f}   "
               + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
     return _report(app, config, study, mode, name, folder, coarse)
+
+
+def shortened(app, config):
+    """Returns the settings of a coarse trial: with a third of the epochs, or what `app.shortened(config, 3)` makes of them."""
+    if hasattr(app, "shortened"):
+        return app.shortened(config, _SHORTER)
+    return dataclasses.replace(config, epochs=max(1, config.epochs // _SHORTER))
 
 
 def _distribution(how, middle=None):
@@ -155,12 +163,16 @@ def _flags(app, config):
     """Returns the flags that give these settings, without those that a run of this model and data set has anyway."""
     plain = settings.resolve(app, dataclasses.replace(app.Config(), model=config.model, dataset=config.dataset))
     first = app.Config()
+    hints = typing.get_type_hints(type(config))
     flags = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         usual = getattr(first if field.name in ("model", "dataset") else plain, field.name)
         if value != usual and field.name not in ("name", "resume"):
-            flags += [settings.flag(field.name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+            if hints[field.name] is bool:  # a flag without a value; `bool | None` has one
+                flags.append(settings.flag(field.name if value else f"no_{field.name}"))
+            else:
+                flags += [settings.flag(field.name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     return shlex.join(flags)
 
 

@@ -9,6 +9,7 @@ Systems: resnet, lenet5, alexnet, vgg16, maxout, dense_maxout, softmax.
 Result:  accuracy on the test split; see RESULTS.md.
 """
 import dataclasses
+import math
 from typing import Literal
 
 import training
@@ -29,6 +30,10 @@ VERBS = {"depths": "where training dies: depth, activation, initialisation and n
 POSITIVE = ("image_size", "width", "blocks", "pieces")
 """settings that must be above 0"""
 
+RANGES = {"dropout": (0, 1), "label_smoothing": (0, 1), "erase": (0, 1), "adversarial": (0, 1), "weight_decay": (0, math.inf),
+          "gradient_noise": (0, math.inf)}
+"""the least that settings may be, and what they must be below"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(training.Config):
@@ -39,7 +44,7 @@ class Config(training.Config):
     dataset: str = "digits"
     """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
     image_size: int | None = None
-    """side of the square that images are fitted into, in pixels"""
+    """side of the square that images are fitted into, in pixels (default: what suits the set, or the paper's with full_size)"""
     full_size: bool | None = None
     """the paper's input, widths and layers; else a small network for small images"""
     width: int | None = None
@@ -51,8 +56,8 @@ class Config(training.Config):
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"] | None = None
     """what follows each affine layer"""
     initializer: Literal["small", "large", "uniform", "lecun", "glorot", "he"] | None = None
-    """initial weights: normal with deviation 0.01 or 1, uniform between -0.03 and 0.03, or normal with variance 1/fan_in,
-    2/(fan_in + fan_out), 2/fan_in"""
+    """initial weights of every layer but the last one, whose are each system's own: normal with deviation 0.01 or 1, uniform
+    between -0.03 and 0.03, or normal with variance 1/fan_in, 2/(fan_in + fan_out), 2/fan_in"""
     normalization: Literal["none", "batch", "local_response"] | None = None
     """of activations: by batch, or AlexNet's by neighbouring channels"""
     dropout: float | None = None
@@ -60,7 +65,8 @@ class Config(training.Config):
     dropout_scaling: Literal["inverted", "classic"] | None = None
     """scale what is kept in training, or everything when answering"""
     optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam"] | None = None
-    """how gradients become steps; the rate rises for a tenth of the steps and falls to 0 as a cosine"""
+    """how gradients become steps; the rate rises for a tenth of the steps and falls to 0 as a cosine. Newton's method, which
+    needs products with the Hessian of the whole set, is in `python -m apps.foundations optimizers`"""
     weight_decay: float | None = None
     """share of a weight that is taken off per unit of the rate at each step"""
     gradient_noise: float = 0.0
@@ -98,8 +104,7 @@ class Depths(training.Experiment):
 
 
 SPACE = {"learning_rate": ("log", 1e-4, 0.5), "weight_decay": ("log", 1e-5, 0.1), "dropout": ("linear", 0.0, 0.7),
-         "label_smoothing": ("linear", 0.0, 0.2), "optimizer": ("choice", "nesterov", "adam", "rmsprop"),
-         "batch_size": ("choice", 32, 64, 128)}
+         "label_smoothing": ("linear", 0.0, 0.2), "optimizer": ("choice", "nesterov", "adam", "rmsprop")}
 """what `search` tries"""
 
 
@@ -137,4 +142,10 @@ def defaults(model, dataset):
 
 def unread(config):
     """Returns the settings that are not read beside another one's value: {name: that one's name}."""
-    return {"width": "full_size", "blocks": "full_size"} if config.full_size else {}
+    of_the_paper = {"width": "full_size", "blocks": "full_size"} if config.full_size else {}
+    return of_the_paper | ({"erase": "augment"} if config.erase and not config.augment else {})
+
+
+def following(config):
+    """Returns what follows from another setting that is given: {name: value}, each in place of its default."""
+    return {"image_size": 227 if config.model == "alexnet" else 224} if config.full_size else {}

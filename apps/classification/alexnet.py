@@ -2,8 +2,11 @@
 import keras
 
 from apps.classification import blocks, classifier
+from training import UserError
 
 MONITOR = ("accuracy", "max")
+_SMALLEST, _SMALLEST_FULL = 15, 67
+"""side of an image, in pixels, of which a place is left after the pools, in the small network and in the paper's"""
 
 
 def build_model(config, spec):
@@ -14,8 +17,17 @@ def build_model(config, spec):
     is 5x5 of stride 1, the maps are `width` / 96 of the paper's and the units ten times `width`.
 
     Source: Krizhevsky et al., 2012, "ImageNet Classification with Deep Convolutional Neural Networks", sections 3 and 4.
-    What differs: the groups are on one device; pools keep the last, incomplete place; biases start at 0.
+    What differs: the groups are on one device; He's initial weights, where the paper draws with a deviation of 0.01, and
+    biases that start at 0, not some of them at 1; Adam with a falling rate, not momentum; inverted dropout, which scales in
+    training, where the paper halves the answers in testing.
+
+    Raises:
+        UserError: images of less than 15 pixels, or 67 with `full_size`.
     """
+    smallest = _SMALLEST_FULL if config.full_size else _SMALLEST
+    if config.image_size < smallest:
+        beside = " with --full-size True" if config.full_size else ""
+        raise UserError(f"alexnet takes images of {smallest} pixels or more{beside}, not --image-size {config.image_size}")
     return classifier.build(config, spec, lambda images: network(images, config))
 
 

@@ -18,7 +18,7 @@ def datasets(config):
     found = labelled_images.LabelledImages(config, config.train_on_all)
     batches, sample = found.train(config.batch_size, config.seed)
     if config.augment:
-        batches = found.augmented(batches, config.seed, config.erase)
+        batches = found.augmented(batches, config.seed, config.erase or 0.0)
     validation = None if config.train_on_all else found.judged("validation", config.batch_size)
     info = {"class_names": found.class_names, **labelled_images.statistics(sample)}
     spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)

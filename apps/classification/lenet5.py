@@ -18,8 +18,9 @@ def build_model(config, spec):
     Images of 28 x 28 pixels get a margin of 2.
 
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B.
-    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a falling rate, not
-    the stochastic diagonal Levenberg-Marquardt method; with `--activation maxout` C3 sees all maps of S2.
+    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a falling rate and a
+    weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without decay; initial weights are normal with
+    variance 1 / fan_in, not uniform within 2.4 / fan_in; with `--activation maxout` C3 sees all maps of S2.
 
     Raises:
         UserError: images of another size.

@@ -9,6 +9,7 @@ Systems: faster_rcnn, retinanet, keras_cv_retinanet.
 Result:  COCO average precision on the test split; see RESULTS.md.
 """
 import dataclasses
+import math
 from typing import Literal
 
 import training
@@ -19,11 +20,14 @@ SYSTEMS = {
     "keras_cv_retinanet": "baseline: keras-cv's RetinaNet on our data, metrics and export",
 }
 
-POSITIVE = ("image_size", "max_objects", "pyramid_filters", "finest_anchors", "anchor_scale", "anchor_octaves", "proposals",
-            "samples", "region_levels", "head_units")
+POSITIVE = ("image_size", "max_objects", "pyramid_filters", "finest_anchors", "anchor_scale", "anchor_octaves", "anchor_ratios",
+            "proposals", "samples", "region_levels", "head_units")
 """settings that must be above 0"""
 
-SPACE = {"learning_rate": ("log", 3e-4, 1e-2), "weight_decay": ("log", 1e-3, 0.5), "batch_size": ("choice", 4, 8, 16)}
+RANGES = {"extra_levels": (0, math.inf), "head_layers": (0, math.inf), "weight_decay": (0, math.inf)}
+"""the least that settings may be, and what they must be below"""
+
+SPACE = {"learning_rate": ("log", 3e-4, 1e-2), "weight_decay": ("log", 1e-3, 0.5)}
 """what `search` tries"""
 
 

@@ -6,12 +6,17 @@ from keras import ops
 
 import layers
 from apps.detection import detector, trunk
+from training import UserError
 
 MONITOR = ("ap", "max")
 
 
 def build_model(config, spec):
-    """Returns a compiled FasterRCNN for images of config.image_size."""
+    """Returns a compiled FasterRCNN for images of config.image_size.
+
+    Raises:
+        UserError: the pyramid has no level with the stride `finest_anchors`, or less than `region_levels`.
+    """
     model = FasterRCNN(config, len(spec.info["class_names"]))
     model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
     return model
@@ -43,6 +48,8 @@ class FasterRCNN(detector.Detector):
         size = config.image_size
         self.trunk, strides = trunk.build(config)
         levels = trunk.anchor_levels(config, strides)
+        if config.region_levels > len(strides):
+            raise UserError(f"--region-levels {config.region_levels} must be {len(strides)} or less: the pyramid has no more")
         self.first_level = strides.index(levels[0])
         self.anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels), config.anchor_ratios)
         self.anchors = self.anchor_layer.of(size, size)

@@ -11,7 +11,11 @@ MONITOR = ("ap", "max")
 
 
 def build_model(config, spec):
-    """Returns a compiled RetinaNet for images of config.image_size."""
+    """Returns a compiled RetinaNet for images of config.image_size.
+
+    Raises:
+        UserError: the backbone has no map of the stride `finest_anchors`.
+    """
     model = RetinaNet(config, len(spec.info["class_names"]))
     model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
     return model

@@ -12,6 +12,7 @@ Systems: independent, snapshots, bagging, adaboost, gradient_boosting; a member 
 Result:  accuracy on the test split, of the members and of them together; see RESULTS.md.
 """
 import dataclasses
+import math
 from typing import Literal
 
 import training
@@ -29,6 +30,9 @@ VERBS = {"compare": "every way to put networks together in one table, over sever
 
 POSITIVE = ("members", "image_size", "shrinkage", "depth")
 """settings that must be above 0"""
+
+RANGES = {"weight_decay": (0, math.inf), "hidden": (0, math.inf)}
+"""the least that settings may be, and what they must be below"""
 
 OBJECTIVE = ("accuracy", "max")
 """what validation chooses settings by; of a training the last weights count"""
@@ -94,3 +98,12 @@ def defaults(model, dataset):
     if model == "snapshots":
         return values | dict(epochs=50, learning_rate=0.25, weight_decay=1e-3)
     return values | (dict(members=10) if model == "bagging" else {})
+
+
+def shortened(config, share):
+    """Returns settings with one part in `share` of the epochs: of each member's where each has its own."""
+    stages = 1 if config.model in ("independent", "bagging") else config.members
+    if config.epochs % stages:
+        return config  # is refused where the model is built
+    least = 2 if config.model in ("bagging", "adaboost") else 1  # of which the last one trains nothing
+    return dataclasses.replace(config, epochs=min(config.epochs, stages * max(least, config.epochs // stages // share)))

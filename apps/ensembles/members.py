@@ -146,8 +146,6 @@ class Ensemble(keras.Model):
 
     def __init__(self, config, spec, *, rate=None, still=0, alike=False):
         super().__init__(name=config.model)
-        if config.hidden < 0:
-            raise UserError(f"--hidden must be 0 or more, got {config.hidden}")
         stages = 1 if self.together else config.members
         if config.epochs % stages or config.epochs // stages <= still:
             least = f", {still + 1} of them or more" if still else ""

@@ -13,6 +13,7 @@ Systems: all_layers, higher_layers, classifier_only, scratch, multi_task.
 Result:  accuracy on the target's test split; see RESULTS.md.
 """
 import dataclasses
+import math
 from typing import Literal
 
 import training
@@ -33,6 +34,9 @@ APPLICATIONS = ("mobilenet_v2", "resnet50_v2", "densenet121")
 
 POSITIVE = ("image_size", "width", "blocks", "higher", "examples", "source_epochs", "source_learning_rate")
 """settings that must be above 0"""
+
+RANGES = {"weight_decay": (0, math.inf)}
+"""the least that settings may be, and what they must be below"""
 
 SPACE = {"learning_rate": ("log", 1e-3, 0.5), "higher": ("choice", 1, 2, 4, 8)}
 """what `search` tries"""

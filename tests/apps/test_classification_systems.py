@@ -75,6 +75,31 @@ def test_full_size_networks_have_the_published_numbers_of_weights(module, model,
         assert {name: output(built, name) for name in shapes} == shapes
 
 
+@pytest.mark.parametrize("model, side", [("alexnet", 227), ("vgg16", 224), ("resnet", 224)])
+def test_the_full_size_takes_the_papers_images_unless_told_otherwise(model, side):
+    assert resolved(model, full_size=True).image_size == side and resolved(model).image_size == 28
+    assert resolved(model, full_size=True, image_size=160).image_size == 160
+
+
+def test_alexnet_says_which_images_are_too_small(monkeypatch):
+    assert output(alexnet.build_model(resolved("alexnet", image_size=15), spec(15, 1, 10)), "pool5")[0] == 1
+    with pytest.raises(UserError, match="alexnet takes images of 15 pixels or more, not --image-size 14"):
+        alexnet.build_model(resolved("alexnet", image_size=14), spec(14, 1, 10))
+    monkeypatch.setitem(blocks._INITIALIZERS, "he", keras.initializers.Zeros)  # random ones take seconds
+    full = resolved("alexnet", full_size=True, image_size=67)
+    assert output(alexnet.build_model(full, spec(67, 3, 10)), "pool5")[0] == 1
+    with pytest.raises(UserError, match="67 pixels or more with --full-size True, not --image-size 66"):
+        alexnet.build_model(resolved("alexnet", full_size=True, image_size=66), spec(66, 3, 10))
+
+
+def test_what_is_blanked_in_augmented_images_only_is_refused_without_augmentation():
+    with pytest.raises(UserError, match="--erase is not read with --augment False"):
+        resolved("resnet", erase=0.5)
+    assert resolved("resnet", erase=0.0).erase == 0.0 and resolved("resnet", erase=0.5, augment=True).erase == 0.5
+    assert resolved("resnet", dataset="cifar10_subset").erase == 0.5
+    assert resolved("resnet", dataset="cifar10_subset", augment=False).erase is None
+
+
 def test_resnet20_has_the_papers_weights_and_shortcuts_of_its_own():
     built = resnet.build_model(resolved("resnet", dataset="cifar10"), spec(32, 3, 10))
     shortcuts = 16 * 32 + 32 * 64 + 2 * (32 + 64)  # 1x1 kernels with gamma and beta, where the paper pads with zeros

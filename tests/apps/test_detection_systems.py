@@ -1,4 +1,5 @@
 """Properties of the detectors' own parts."""
+import importlib
 import types
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from apps import detection
 from apps.detection import faster_rcnn
-from training import config
+from training import UserError, config
 
 
 def test_the_proposal_network_on_sampled_anchors_is_the_one_on_all():
@@ -43,3 +44,18 @@ def test_a_compiled_step_reads_regions_without_the_kernel_that_xla_lacks(setting
     resolved = config.resolve(detection, detection.Config(image_size=64, pyramid_filters=8, head_units=8, **settings))
     model = faster_rcnn.build_model(resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
     assert model.align.xla == compiled
+
+
+@pytest.mark.parametrize("model, changes, words", [
+    ("faster_rcnn", dict(region_levels=9), "--region-levels 9 must be 3 or less"),
+    ("faster_rcnn", dict(finest_anchors=128), "--finest-anchors 128 must be a stride of the pyramid: 4, 8, 16"),
+    ("faster_rcnn", dict(finest_anchors=3), "--finest-anchors 3 must be a stride of the pyramid: 4, 8, 16"),
+    ("retinanet", dict(finest_anchors=128), "--finest-anchors 128 must be a stride of the backbone: 4, 8, 16"),
+    ("retinanet", dict(finest_anchors=3), "--finest-anchors 3 must be a stride of the backbone: 4, 8, 16"),
+])
+def test_levels_that_a_pyramid_lacks_are_refused_in_one_sentence(model, changes, words):
+    resolved = config.resolve(detection, detection.Config(model=model, image_size=64, pyramid_filters=8, **changes))
+    with pytest.raises(UserError, match=words) as refused:
+        importlib.import_module(f"apps.detection.{model}").build_model(
+            resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
+    assert "\n" not in str(refused.value)

@@ -10,7 +10,7 @@ from sklearn import datasets, ensemble, tree
 
 from apps import ensembles
 from apps.ensembles import adaboost, bagging, members, snapshots
-from training import UserError, data, run
+from training import UserError, data, run, search
 from training import config as settings
 
 SIDE, CLASSES, EXAMPLES, BATCH = 4, 3, 24, 8
@@ -307,6 +307,14 @@ def test_what_makes_no_ensemble_is_refused_in_one_sentence(model, changes, words
     with pytest.raises(UserError, match=words) as refused:
         ensemble_of(model, **changes)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("model", ensembles.SYSTEMS)
+def test_the_settings_of_a_coarse_trial_of_a_search_make_an_ensemble(model):
+    values = ensembles.defaults(model, "digits")
+    short = search.shortened(ensembles, ensembles.Config(model=model, epochs=values["epochs"], members=values["members"]))
+    assert short.epochs < values["epochs"]
+    assert ensemble_of(model, epochs=short.epochs, members=values["members"]).members == values["members"]
 
 
 def test_summary_counts_all_networks():

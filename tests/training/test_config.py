@@ -22,6 +22,7 @@ class Settings(Config):
     hops: int | None = None
     kind: Literal["soft", "hard"] | None = None
     decay: float | None = None
+    sides: tuple[float, ...] | None = None
     augment: bool = True
 
 
@@ -30,7 +31,8 @@ def defaults(model, dataset):
     return values | (dict(hops=2) if model == "deep" else {})
 
 
-APP = types.SimpleNamespace(SYSTEMS={"wide": "", "deep": ""}, Config=Settings, defaults=defaults, POSITIVE=("units", "hops"))
+APP = types.SimpleNamespace(SYSTEMS={"wide": "", "deep": ""}, Config=Settings, defaults=defaults,
+                            POSITIVE=("units", "hops", "sides"), RANGES={"decay": (0, 1)})
 
 
 @pytest.fixture
@@ -80,6 +82,30 @@ def test_what_must_be_above_zero(name, value):
         config.resolve(APP, Settings(**{name: value}))
 
 
+@pytest.mark.parametrize("below, words", [(1, "at least 0 and below 1"), (math.inf, "0 or more")])
+def test_what_has_a_range(below, words):
+    app = types.SimpleNamespace(**vars(APP) | {"RANGES": {"decay": (0, below)}})
+    for value in (0, 0.999):
+        assert config.resolve(app, Settings(decay=value)).decay == value
+    for value in (-1e-9, below, math.nan):
+        with pytest.raises(UserError, match=f"--decay must be {words}, got {value}"):
+            config.resolve(app, Settings(decay=value))
+
+
+def test_every_number_of_a_list_is_in_its_range_and_there_is_one():
+    assert config.resolve(APP, Settings(sides=(1.0, 2.0))).sides == (1.0, 2.0)
+    with pytest.raises(UserError, match="--sides must be above 0, got -1.0"):
+        config.resolve(APP, Settings(sides=(1.0, -1.0)))
+    with pytest.raises(UserError, match="--sides needs one value or more"):
+        config.resolve(APP, Settings(sides=()))
+
+
+def test_what_follows_from_another_setting_comes_in_place_of_the_default():
+    app = types.SimpleNamespace(**vars(APP), following=lambda settings: {"units": 99} if settings.kind == "hard" else {})
+    assert config.resolve(app, Settings()).units == 4 and config.resolve(app, Settings(kind="hard")).units == 99
+    assert config.resolve(app, Settings(kind="hard", units=5)).units == 5
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_the_generators_cannot_take(seed):
     with pytest.raises(UserError, match="--seed must be from 0"):
@@ -101,7 +127,29 @@ def test_every_system_of_every_application_round_trips(task, tmp_path):
         again = config.load(app.Config, tmp_path / "config.json")
         assert again == kept and config.resolve(app, again) == kept
         fields = {field.name for field in dataclasses.fields(app.Config)}
-        assert set(app.defaults(model, kept.dataset)) <= fields and set(getattr(app, "POSITIVE", ())) <= fields
+        assert set(app.defaults(model, kept.dataset)) <= fields
+        assert {*getattr(app, "POSITIVE", ()), *getattr(app, "RANGES", ())} <= fields
+
+
+@pytest.mark.parametrize("task, changes, words", [
+    ("classification", dict(dropout=1.0), "--dropout must be at least 0 and below 1, got 1.0"),
+    ("classification", dict(label_smoothing=2.0), "--label-smoothing must be at least 0 and below 1, got 2.0"),
+    ("classification", dict(weight_decay=-1.0), "--weight-decay must be 0 or more, got -1.0"),
+    ("classification", dict(erase=-3.0, augment=True), "--erase must be at least 0 and below 1, got -3.0"),
+    ("classification", dict(gradient_noise=-1.0), "--gradient-noise must be 0 or more, got -1.0"),
+    ("classification", dict(adversarial=-1.0), "--adversarial must be at least 0 and below 1, got -1.0"),
+    ("detection", dict(model="retinanet", head_layers=-2), "--head-layers must be 0 or more, got -2"),
+    ("detection", dict(extra_levels=-1), "--extra-levels must be 0 or more, got -1"),
+    ("detection", dict(anchor_ratios=(1.0, -1.0)), "--anchor-ratios must be above 0, got -1.0"),
+    ("detection", dict(anchor_ratios=()), "--anchor-ratios needs one value or more"),
+    ("transfer", dict(weight_decay=-1.0), "--weight-decay must be 0 or more, got -1.0"),
+    ("ensembles", dict(weight_decay=-1.0), "--weight-decay must be 0 or more, got -1.0"),
+])
+def test_applications_refuse_what_is_out_of_range(task, changes, words):
+    app = importlib.import_module(f"apps.{task}")
+    with pytest.raises(UserError) as refused:
+        config.resolve(app, app.Config(**changes))
+    assert str(refused.value) == words
 
 
 def test_an_unknown_setting_is_named_with_its_neighbour(file):

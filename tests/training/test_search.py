@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import training
-from apps import classification
+from apps import classification, ensembles
 from training import cli, run, search
 from training import config as settings
 
@@ -117,4 +117,36 @@ def test_the_space_names_settings_that_a_model_reads():
         app = importlib.import_module(f"apps.{task}")
         known = {name for model in app.SYSTEMS for name in app.defaults(model, app.Config().dataset)}
         assert set(app.SPACE) <= known
+        assert not set(app.SPACE) & {"batch_size", "image_size", "dataset"}  # the data is read once for all trials
         json.dumps(app.SPACE)
+        for model in app.SYSTEMS:
+            whole = settings.resolve(app, app.Config(model=model))
+            short = search.shortened(app, whole)
+            assert 1 <= short.epochs <= whole.epochs / 2 or whole.epochs == short.epochs == 1
+            assert settings.resolve(app, short) == short
+
+
+@pytest.mark.parametrize("model, epochs, members, expected", [
+    ("independent", 30, 5, 10), ("independent", 2, 5, 1), ("bagging", 4, 5, 2), ("snapshots", 50, 5, 15), ("snapshots", 5, 5, 5),
+    ("adaboost", 200, 20, 60), ("adaboost", 4, 2, 4), ("gradient_boosting", 200, 20, 60), ("snapshots", 51, 5, 51)])
+def test_a_coarse_trial_of_an_ensemble_has_whole_epochs_for_every_member(model, epochs, members, expected):
+    whole = settings.resolve(ensembles, ensembles.Config(model=model, epochs=epochs, members=members))
+    assert search.shortened(ensembles, whole).epochs == expected
+
+
+def test_snapshots_can_be_searched(tmp_path, capsys):
+    whole = settings.resolve(ensembles, ensembles.Config(
+        model="snapshots", members=2, epochs=6, hidden=8, runs=str(tmp_path), data_dir=str(tmp_path / "data"), force=True))
+    search.search(ensembles, whole, 2)
+    said = capsys.readouterr().out
+    assert "trial 1 of 2, coarse: accuracy 0." in said and "trial 2 of 2, fine: accuracy 0." in said
+
+
+def test_the_command_gives_a_bare_flag_where_a_setting_takes_no_value():
+    from apps import detection
+
+    for app, changes in ((classification, dict(force=True, train_on_all=True, model="resnet", full_size=True, augment=True)),
+                         (detection, dict(augment=False, download=True, anchor_ratios=(0.5, 3.0)))):
+        wanted = settings.resolve(app, app.Config(**changes))
+        command = search._flags(app, wanted)
+        assert cli._parse(app, "train", "", shlex.split(command)) == wanted, command
