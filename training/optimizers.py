@@ -12,6 +12,9 @@ _KINDS = {
     "adam": (keras.optimizers.Adam, {}),  # with decay this is AdamW
 }
 NAMES = tuple(_KINDS)
+_KEPT = ("gamma", "beta", "bias", "coefficient", "alpha")
+"""names of weights that do not decay: of normalisation, biases, LeNet-5's subsampling, and PReLU, whose slope would be drawn
+towards ReLU (He et al., 2015, section 2.1)"""
 _NOISE_DECAY = 0.55
 
 
@@ -19,7 +22,7 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
     """Returns a Keras optimizer by one of NAMES.
 
     rate:           number or schedule
-    weight_decay:   share of a weight that is taken off per unit of rate at each step; scales and biases keep all of theirs
+    weight_decay:   share of a weight that is taken off per unit of rate at each step; but for `_KEPT`
     gradient_noise: variance of the noise on the first step's gradients, see `noisy`; 0: none
     seed:           of the noise
     """
@@ -28,7 +31,7 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
         kind = noisy(kind, gradient_noise, seed)
     made = kind(rate, weight_decay=weight_decay or None, **settings)
     if weight_decay:
-        made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        made.exclude_from_weight_decay(var_names=list(_KEPT))
     return made
 
 

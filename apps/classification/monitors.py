@@ -19,7 +19,8 @@ def callbacks(model, splits, config, folder):
 
 
 class Monitors(keras.callbacks.Callback):
-    """Writes for TensorBoard, once an epoch and for the first images of the validation split, or of training where it is none:
+    """Writes for TensorBoard, before the first step and after each epoch, for the first images of the validation split, or of
+    training where it is none:
 
         activations/<depth>_<layer>   histogram of what the layer answers
         dead_units/<layer>            share of units, or of maps, that answer the same to every image
@@ -37,8 +38,13 @@ class Monitors(keras.callbacks.Callback):
         inputs, targets = next(iter(self.batches))
         self.images, self.labels = inputs["image"][:_IMAGES], targets["label"][:_IMAGES]
         self.gradients = tf.function(self._gradients)
+        if (self.params or {}).get("position", (0, 0)) == (0, 0):  # a resumed training has written it before
+            self._write(0)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._write(epoch + 1)
+
+    def _write(self, step):
         outputs = pictures.outputs(self.model, self.images)
         scalars = {}
         for name, values in outputs.items():
@@ -53,8 +59,8 @@ class Monitors(keras.callbacks.Callback):
             layer = weight.path.rpartition("/")[0] or weight.path
             squares[layer] = squares.get(layer, 0.0) + float(tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2))
         scalars |= {f"gradient_norm/{layer}": np.sqrt(total) for layer, total in squares.items()}
-        tensorboard.scalars(self.folder / "train", scalars, epoch + 1)
-        tensorboard.activations(self.folder / "train", pictures.by_depth(outputs), epoch + 1)
+        tensorboard.scalars(self.folder / "train", scalars, step)
+        tensorboard.activations(self.folder / "train", pictures.by_depth(outputs), step)
 
     def _gradients(self):
         weights = [weight.value for weight in self.model.trainable_weights]

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import layers
 from training import classifiers
 
 
@@ -29,7 +30,8 @@ def activations(model, splits, config, info):
 def outputs(model, images):
     """Returns {layer: its output as a float32 array} of each activation and of the logits."""
     if "_by_layer" not in model.__dict__:  # for every epoch another one would be work
-        chosen = [layer for layer in model.layers if layer.name.endswith("_activation") or layer.name.startswith("maxout")]
+        chosen = [layer for layer in model.layers
+                  if layer.name.endswith("_activation") or isinstance(layer, (layers.Maxout, layers.MaxoutConv2D))]
         chosen.append(model.get_layer("label"))
         network = keras.Model(model.inputs, [layer.output for layer in chosen])
         model.__dict__["_by_layer"] = [layer.name for layer in chosen], tf.function(lambda batch: network(batch, training=False))

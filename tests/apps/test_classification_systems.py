@@ -14,10 +14,12 @@ from apps.classification import (
     lenet5,
     maxout,
     monitors,
+    pictures,
     resnet,
     softmax,
     vgg16,
 )
+from tests.layers.layer_contract import check_layer
 from training import UserError, classifiers, data, run
 from training import config as settings
 
@@ -52,6 +54,12 @@ def test_lenet5_squashes_as_the_paper_does():
     layer = lenet5.ScaledTanh()
     np.testing.assert_allclose(layer(np.array([[-1.0, 0.0, 1.0]], "float32")), [[-1, 0, 1]], atol=1e-4)  # appendix A: f(1) = 1
     assert float(layer(np.array([[100.0]], "float32"))[0, 0]) == pytest.approx(1.7159)
+
+
+def test_scaled_tanh_keeps_the_contract_of_a_layer(tmp_path):
+    check_layer(lambda **options: lenet5.ScaledTanh(**options),
+                {"inputs": np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")},
+                lambda layer, inputs: 1.7159 * np.tanh(2 / 3 * inputs.astype("float64")), tmp_path, package="apps")
 
 
 @pytest.mark.parametrize("side", [24, 64])
@@ -150,6 +158,31 @@ def test_he_keeps_the_activations_of_a_deep_relu_network_and_small_ones_lose_the
     assert deviations("large") > 1e6
 
 
+def test_glorot_keeps_the_activations_of_a_deep_tanh_network_and_its_gradients():
+    """Glorot and Bengio, 2010, eq. 12: small weights lose what comes in, large ones saturate tanh, which lets no gradient back."""
+    def deviation_and_gradient(scheme):
+        keras.utils.set_random_seed(0)
+        parts = blocks.Blocks(resolved("resnet", initializer=scheme, activation="tanh"))
+        x = keras.Input((200,))
+        y = x
+        for depth in range(12):
+            y = parts.dense(y, 200, f"layer{depth}")
+        model = keras.Model(x, y)
+        inputs = tf.constant(np.random.default_rng(0).normal(size=(100, 200)), tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            answers = model(inputs)
+            total = tf.reduce_sum(answers * tf.random.stateless_normal((100, 200), (0, 1)))
+        saturated = float((np.abs(answers) > 0.99).mean())
+        return float(keras.ops.std(answers)), float(keras.ops.std(tape.gradient(total, inputs))), saturated
+
+    deviation, gradient, saturated = deviation_and_gradient("glorot")
+    assert 0.1 < deviation < 0.6 and 0.1 < gradient < 3 and saturated < 0.05
+    deviation, gradient, _ = deviation_and_gradient("small")
+    assert deviation < 1e-6 and gradient < 1e-6
+    assert deviation_and_gradient("large")[2] > 0.8
+
+
 def test_dropout_and_its_scaling_are_what_was_asked_for():
     for scaling, kind in (("inverted", layers.InvertedDropout), ("classic", layers.ClassicDropout)):
         built = vgg16.build_model(resolved("vgg16", dropout=0.4, dropout_scaling=scaling, width=2), spec(28, 1, 10))
@@ -226,7 +259,7 @@ def test_monitors_write_what_they_say(tmp_path):
     found = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0}).Reload()
     tags = found.Tags()["tensors"]
     for name in ("dead_units/c1_activation", "saturated_units/f6_activation", "gradient_norm/c3", "activations/00_c1_activation"):
-        assert name in tags and [event.step for event in found.Tensors(name)] == [3]
+        assert name in tags and [event.step for event in found.Tensors(name)] == [0, 3]
 
     norm = float(tf.make_ndarray(found.Tensors("gradient_norm/label")[0].tensor_proto))
     inputs, targets = next(iter(batches))
@@ -235,6 +268,30 @@ def test_monitors_write_what_they_say(tmp_path):
     difference = (probabilities - np.eye(10)[targets["label"]]) / 4  # of the mean cross-entropy by the logits
     expected = np.sqrt(((features.T @ difference) ** 2).sum() + (difference.sum(axis=0) ** 2).sum())
     assert norm == pytest.approx(expected, rel=1e-4)
+
+
+def test_monitors_of_a_resumed_training_write_no_beginning_again(tmp_path):
+    model = softmax.build_model(resolved("softmax", image_size=4), spec(4, 1, 3))
+    batches = tf.data.Dataset.from_tensors(({"image": np.zeros((6, 4, 4, 1), np.uint8)}, {"label": np.zeros(6, np.int32)}))
+    for position, count in (((0, 3), 0), ((2, 0), 0), ((0, 0), 1)):
+        folder = tmp_path / str(position)
+        callback = monitors.Monitors(batches, resolved("softmax"), folder)
+        callback.set_model(model)
+        callback.set_params({"position": position})
+        callback.on_train_begin()
+        assert len(list(folder.glob("train/*"))) == 2 * count  # one file of scalars and one of histograms
+
+
+@pytest.mark.parametrize("model, names", [
+    ("lenet5", ["c1", "c3", "c5", "f6"]), ("vgg16", ["stage1_convolution1", "full2"]),
+    ("alexnet", ["convolution1", "convolution2_group2", "full7"]), ("resnet", ["stem", "stage1_block1_convolution1"]),
+    ("maxout", ["maxout1", "maxout3"]), ("dense_maxout", ["maxout1", "maxout2"])])
+def test_maxout_layers_are_among_the_activations_that_are_shown(model, names):
+    module = {"lenet5": lenet5, "resnet": resnet, "alexnet": alexnet, "vgg16": vgg16, "maxout": maxout, "dense_maxout": dense_maxout}
+    changes = ({} if "maxout" in model else dict(activation="maxout")) | ({} if model == "lenet5" else dict(width=4))
+    built = module[model].build_model(resolved(model, **changes), spec(28, 1, 10))
+    shown = pictures.outputs(built, np.zeros((2, 28, 28, 1), np.uint8))
+    assert {*names, "label"} <= set(shown) and all(np.isfinite(values).all() for values in shown.values())
 
 
 def test_summary_counts_multiply_adds_as_the_closed_formulas_do(monkeypatch):

@@ -95,6 +95,33 @@ def test_independent_members_are_networks_trained_alone(hidden, depth):
                                    rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("hidden, depth", [(7, 2), (0, 1)])
+def test_gradients_of_networks_are_the_differences_of_plain_ones_in_float64(hidden, depth):
+    keras.utils.set_random_seed(0)
+    networks = members.Networks(3, hidden, depth, 4)
+    networks.build((None, 5))
+    random = np.random.default_rng(0)
+    inputs, factors = random.normal(size=(2, 5)), random.normal(size=(2, 3, 4))
+    for weight in networks.matrices:
+        weight.assign(random.normal(size=weight.shape) / 2)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(networks(tf.constant(inputs, tf.float32)) * tf.constant(factors, tf.float32))
+    gradients = tape.gradient(total, [weight.value for weight in networks.matrices])
+    values = [np.asarray(weight, "float64") for weight in networks.get_weights()]
+
+    def plain():
+        return sum((outputs([value[member] for value in values], inputs) * factors[:, member]).sum() for member in range(3))
+
+    for value, gradient in zip(values, gradients, strict=True):
+        for place in np.ndindex(value.shape):
+            before, ends = value[place], []
+            for step in (1e-6, -1e-6):
+                value[place] = before + step
+                ends.append(plain())
+            value[place] = before
+            assert float(gradient[place]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-3, abs=1e-4)
+
+
 def test_first_weights_have_each_networks_own_variance():
     keras.utils.set_random_seed(0)
     networks = members.Networks(4, 300, 1, 100)

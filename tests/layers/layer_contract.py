@@ -12,7 +12,7 @@ NAME = "checked"  # not a name that Keras would give by itself
 
 
 def check_layer(make, inputs, reference, folder, *, training=False, masks=None, constant=(), discrete=False,
-                always_float32=False, rows_depend_on_batch=False, draws=False, tolerance=1e-5):
+                always_float32=False, rows_depend_on_batch=False, draws=False, tolerance=1e-5, package="layers"):
     """Checks a layer against the contract and returns its float32 outputs as numpy arrays.
 
     make: function of Keras's own layer arguments (name, dtype) -> a fresh layer, whose other arguments are no defaults
@@ -21,6 +21,7 @@ def check_layer(make, inputs, reference, folder, *, training=False, masks=None, 
     folder: where a model may be saved
     masks: {argument that is a mask: argument whose places it masks}; both are in `inputs`
     tolerance: of float32 results, relative to a value and to the largest one
+    package: that it is registered in
 
     A layer that cannot keep a promise says so, and it is checked that it says the truth:
     constant: arguments that get no gradient by definition
@@ -61,8 +62,8 @@ def check_layer(make, inputs, reference, folder, *, training=False, masks=None, 
         _check_shapes(layer, inputs, outputs)
         _check_symbolic(make(dtype="float32"), inputs, outputs, training)
     with _promise("config"):
-        _check_config(layer)
-        _check_config(make(dtype="mixed_bfloat16", name=NAME))
+        _check_config(layer, package)
+        _check_config(make(dtype="mixed_bfloat16", name=NAME), package)
     with _promise("masks"):
         for mask, masked in (masks or {}).items():
             changed = run(call, inputs | {masked: _noise_where_masked(inputs[masked], inputs[mask])})[0]
@@ -213,9 +214,9 @@ def _check_symbolic(layer, inputs, outputs, training):
     assert symbolic == real, f"symbolic outputs are {symbolic}, real ones {real}"
 
 
-def _check_config(layer):
+def _check_config(layer, package):
     registered = keras.saving.get_registered_name(type(layer))
-    assert registered == f"layers>{type(layer).__name__}", f"registered as {registered}"
+    assert registered == f"{package}>{type(layer).__name__}", f"registered as {registered}"
     config = layer.get_config()
     for name, argument in inspect.signature(type(layer).__init__).parameters.items():
         if name != "self" and argument.kind is not argument.VAR_KEYWORD:

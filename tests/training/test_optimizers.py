@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import layers
 from training import optimizers
 
 
@@ -39,10 +40,15 @@ def test_adam_corrects_the_bias_of_its_first_step():
 
 
 def test_weights_decay_but_no_biases_and_scales():
-    kept = [weight(name=name) for name in ("gamma", "beta", "bias")]
+    slopes, subsampling = keras.layers.PReLU(), layers.Subsampling(2)
+    slopes.build((None, 3))
+    subsampling.build((None, 4, 4, 3))
+    subsampling.coefficient.assign(np.ones(3))
+    slopes.alpha.assign(np.ones(3))
+    kept = [*(weight(name=name) for name in ("gamma", "beta", "bias")), slopes.alpha, subsampling.coefficient]
     kernel = weight()
     made = optimizers.make("sgd", 0.1, weight_decay=0.5)
-    made.apply([tf.zeros(3)] * 4, [kernel, *kept])
+    made.apply([tf.zeros(3)] * 6, [kernel, *kept])
     np.testing.assert_allclose(kernel.numpy(), [0.95] * 3, rtol=1e-6)
     assert all(np.array_equal(x.numpy(), np.ones(3)) for x in kept)
 
