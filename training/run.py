@@ -330,15 +330,21 @@ def _draw(pictures, model, splits, config, info, folder):
 
 
 def layer_rows(model, spec):
-    """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls."""
-    rows = []
+    """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls.
+
+    A layer of several affine ones says its `rows(outputs)` itself. Weights that the answer is computed from and no such layer
+    holds are in a row of their own.
+    """
+    rows, called = [], {}
 
     def recording(layer, call):
         def recorded(*args, **kwargs):
             outputs = call(*args, **kwargs)
             output = keras.tree.flatten(outputs)[0]
-            rows.append((layer.path or layer.name, str(tuple(output.shape)), layer.count_params(),
-                         _multiply_adds(layer, args[0], output)))
+            name = layer.path or layer.name
+            called[id(layer)] = layer.count_params()
+            rows.extend([(f"{name}/{part}", *row) for part, *row in layer.rows(output)] if hasattr(layer, "rows") else
+                        [(name, str(tuple(output.shape)), called[id(layer)], _multiply_adds(layer, args[0], output))])
             return outputs
         return recorded
 
@@ -347,7 +353,8 @@ def layer_rows(model, spec):
         layer.call = recording(layer, layer.call)
     one = {name: tf.TensorSpec([1, *part.shape[1:]], part.dtype) for name, part in spec.inputs.items()}
     tf.function(model).get_concrete_function(one)
-    return rows
+    others = model.count_params() - sum(called.values())
+    return rows + ([("other weights", "", others, 0)] if others > 0 else [])
 
 
 def _multiply_adds(layer, inputs, output):

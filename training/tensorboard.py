@@ -8,6 +8,7 @@ A run's folder holds these event files, so that `tensorboard --logdir runs` sees
 
 A step is the number of finished epochs.
 """
+import collections
 import contextlib
 import pathlib
 import re
@@ -25,6 +26,7 @@ from tensorboard.plugins.hparams import summary as hparams_summary
 
 _SAMPLE = 65_536
 """values of a weight that its histogram is made of, at most"""
+_HEALTHY_RATIO = 1e-3
 _SPRITE_SIDE = 8192
 """pixels: the largest sprite that the projector takes"""
 
@@ -38,7 +40,8 @@ class TensorBoard(keras.callbacks.Callback):
 
     Scalars are `epoch/<name of the log>`, `epoch/learning_rate`, `speed/examples_per_second` and
     `update_ratio/<layer>`: the norm of a layer's change in one step over the norm of its weights, for weights of two
-    dimensions and more. About 1e-3 is healthy. When a call runs several steps, the change over the call is divided by
+    dimensions and more; a layer with several of these has one figure for each. About 1e-3 is healthy: `update_ratio/_1e-3`
+    marks it. When a call runs several steps, the change over the call is divided by
     their number, which is a little less than the mean of the single changes. It is measured on the epoch's first call
     and again on the first one after half of the epoch, which is the figure that stays.
 
@@ -93,6 +96,8 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar("speed/examples_per_second", steps * batch_size / seconds)
             for name, ratio in self._ratios.items():
                 tf.summary.scalar(f"update_ratio/{name}", ratio)
+            if self._ratios:
+                tf.summary.scalar("update_ratio/_1e-3", _HEALTHY_RATIO, description="about what the others should be")
             if self.histograms_every and step % self.histograms_every == 0:
                 for weight in self.model.trainable_weights:
                     _histogram(f"weights/{weight.path}", weight.numpy())
@@ -262,24 +267,27 @@ def _histogram(name, values):
 
 
 def _matrices(model):
-    """Returns {layer: its trained weights of two dimensions and more, as one vector}.
+    """Returns {layer, or weight where a layer has several: trained weights of two dimensions and more}.
 
     Biases and scales are left out: they start at 0 or are few, and their ratio says little.
     """
-    layers = {}
-    for weight in model.trainable_weights:
-        if len(weight.shape) > 1:
-            values = weight.numpy().astype(np.float32, copy=True)
-            layers.setdefault(weight.path.rpartition("/")[0] or weight.path, []).append(values.reshape(-1))
-    return {name: np.concatenate(values) for name, values in layers.items()}
+    matrices = [(weight.path, weight) for weight in model.trainable_weights if len(weight.shape) > 1]
+    counts = collections.Counter(path.rpartition("/")[0] for path, _ in matrices)
+    return {layer if (layer := path.rpartition("/")[0]) and counts[layer] == 1 else path:
+            weight.numpy().astype(np.float32, copy=True) for path, weight in matrices}
 
 
 def _update_ratios(before, after, steps):
+    """Returns {name: norm of a step's change over the norm of the weights}; of networks side by side those that moved count."""
     ratios = {}
     for name, weights in before.items():
+        change = after[name] - weights
+        if weights.ndim == 3 and change.any():  # (networks, rows, columns)
+            moved = change.any(axis=(1, 2))
+            weights, change = weights[moved], change[moved]
         norm = np.linalg.norm(weights)
         if norm > 0:
-            ratios[name] = np.linalg.norm(after[name] - weights) / norm / steps
+            ratios[name] = np.linalg.norm(change) / norm / steps
     return ratios
 
 

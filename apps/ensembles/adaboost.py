@@ -40,6 +40,9 @@ class AdaBoost(members.Ensemble):
         self.right = self.state("right", (self.examples,), 0.0)  # what the member in judgement has right
         self.alphas = self.state("alphas", (self.members,), 0.0)
 
+    def count_params(self):
+        return super().count_params() + self.members  # their alphas
+
     def losses(self, outputs, pixels, targets, step):
         return ops.take(self.example_weights, targets["index"]) * super().losses(outputs, pixels, targets, step)
 

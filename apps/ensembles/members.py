@@ -61,9 +61,11 @@ class Networks(keras.layers.Layer):
     def call(self, inputs):
         return ops.transpose(self.apply(inputs, self.tensors()), (1, 0, 2))
 
-    def multiply_adds(self):
-        """Returns the multiply-adds of all networks for one example."""
-        return sum(int(np.prod(kernel.shape)) for kernel in self.matrices[::2])
+    def rows(self, outputs):
+        """Returns (name, output shape, parameters, multiply-adds) of each affine layer of all networks for `outputs`."""
+        return [(f"layer{number}", str((outputs.shape[0], *bias.shape)), int(np.prod(kernel.shape)) + int(np.prod(bias.shape)),
+                 outputs.shape[0] * int(np.prod(kernel.shape)))
+                for number, (kernel, bias) in enumerate(zip(self.matrices[::2], self.matrices[1::2]), 1)]
 
     def averaged(self, inputs):
         """Returns (batch, members, classes) of networks whose weights are the means of those of the first 1, 2, … members."""
@@ -179,6 +181,10 @@ class Ensemble(keras.Model):
     @property
     def metrics(self):
         return [self.loss_mean]
+
+    def count_params(self):
+        """Returns how many numbers the answer is computed from: no `state` that only training reads is among them."""
+        return self.networks.count_params()
 
     def pixels(self, images):
         """Returns uint8 images (batch, side, side, channels) as standardised (batch, features)."""

@@ -45,12 +45,13 @@ class Counter(keras.Model):
 
     Sums of several replicas are kept as their mean: only shares of them matter.
 
-    log_joint: function of (Statistics, x (batch, columns)) that returns (batch, classes)
+    log_joint:   function of (Statistics, x (batch, columns)) that returns (batch, classes)
+    is_diagonal: whether it reads only the squares among the products
     """
 
-    def __init__(self, config, spec, log_joint):
+    def __init__(self, config, spec, log_joint, is_diagonal=False):
         super().__init__(name=config.model, dtype="float64")
-        self.log_joint = log_joint
+        self.log_joint, self.is_diagonal = log_joint, is_diagonal
         self.standardise = regression.standardise(spec.info)
         classes, columns = len(spec.info["class_names"]), len(spec.info["columns"])
         shapes = dict(counts=(classes,), sums=(classes, columns), products=(classes, columns, columns))
@@ -65,6 +66,11 @@ class Counter(keras.Model):
     @property
     def metrics(self):
         return [self.counted]
+
+    def count_params(self):
+        """Returns how many numbers the answer is computed from."""
+        classes, columns = self.sums.sums.shape
+        return classes * (1 + columns + (columns if self.is_diagonal else columns ** 2))
 
     def statistics(self):
         """Returns the Statistics so far."""

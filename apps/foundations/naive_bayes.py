@@ -13,7 +13,7 @@ SMOOTHING = 1e-9
 
 def build_model(config, spec):
     """Returns a naive Bayes classifier; its weights are counted."""
-    return counting.Counter(config, spec, functools.partial(log_joint, is_shared=config.shared_variances))
+    return counting.Counter(config, spec, functools.partial(log_joint, is_shared=config.shared_variances), is_diagonal=True)
 
 
 def log_joint(statistics, x, is_shared=False):

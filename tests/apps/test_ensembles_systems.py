@@ -344,8 +344,13 @@ def test_the_settings_of_a_coarse_trial_of_a_search_make_an_ensemble(model):
     assert ensemble_of(model, epochs=short.epochs, members=values["members"]).members == values["members"]
 
 
-def test_summary_counts_all_networks():
-    model = ensemble_of("independent")
+@pytest.mark.parametrize("model", ensembles.SYSTEMS)
+def test_summary_has_a_row_for_each_affine_layer_and_its_rows_sum_to_what_the_answer_is_computed_from(model):
+    made = ensemble_of(model)
     spec = data.Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {}, {})
-    products = {name.rpartition("/")[2]: count for name, _, _, count in run.layer_rows(model, spec)}
-    assert products["networks"] == 3 * (SIDE * SIDE * 5 + 5 * CLASSES)
+    rows = {name.rpartition("/")[2]: row for name, *row in run.layer_rows(made, spec)}
+    inputs = SIDE * SIDE
+    assert rows["layer1"] == ["(1, 3, 5)", 3 * (inputs * 5 + 5), 3 * inputs * 5]
+    assert rows["layer2"] == [f"(1, 3, {CLASSES})", 3 * (5 * CLASSES + CLASSES), 3 * 5 * CLASSES]
+    total = 3 * (inputs * 5 + 5 + 5 * CLASSES + CLASSES) + (3 if model == "adaboost" else 0)  # its alphas
+    assert sum(row[1] for row in rows.values()) == made.count_params() == total

@@ -14,7 +14,7 @@ import training
 from apps import foundations
 from apps.foundations import counting, discriminant, evaluation, naive_bayes, pictures, reference
 from apps.foundations import data as tables
-from training import cli, data, loop
+from training import cli, data, loop, run
 from training import config as settings
 
 ALONE = tf.distribute.InputContext()
@@ -233,3 +233,12 @@ def test_a_run_says_how_far_it_is_from_scikit_learn(data_dir, tmp_path, capsys):
     assert "largest difference from scikit-learn's LogisticRegression" in capsys.readouterr().out
     cli.main(foundations, ["evaluate", "one", "--runs", str(tmp_path / "runs")])
     assert "difference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model, count", [("softmax", 13 * 3 + 3), ("logistic", 30 + 1), ("linear", 10 + 1),
+                                          ("naive_bayes", 3 * (1 + 13 + 13)), ("discriminant", 3 * (1 + 13 + 13 * 13))])
+def test_the_rows_of_a_summary_sum_to_what_the_answer_is_computed_from(model, count, data_dir):
+    config = resolved(data_dir, model=model)
+    spec = tables.datasets(config).spec
+    made = importlib.import_module(f"apps.foundations.{model}").build_model(config, spec)
+    assert sum(row[2] for row in run.layer_rows(made, spec)) == made.count_params() == count

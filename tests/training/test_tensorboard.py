@@ -1,6 +1,7 @@
 """What `training.tensorboard` writes is read back from the event files and the projector's files."""
 import pathlib
 import time
+import types
 
 import keras
 import numpy as np
@@ -98,10 +99,29 @@ def test_update_ratio_is_the_change_of_one_step_over_the_weights(tmp_path):
     callback.on_epoch_end(0, {})
     callback.close()
     written = events(tmp_path / "train")
+    assert float(written.pop("update_ratio/_1e-3")[0][1]) == pytest.approx(1e-3)
     tags = [tag for tag in written if tag.startswith("update_ratio/")]
     assert len(tags) == 2 and all("/bias" not in tag for tag in tags)
     ratio = {tag.rpartition("/")[2]: float(written[tag][0][1]) for tag in tags}
     assert ratio == {"hidden": pytest.approx(expected, rel=1e-4), "out": 0}
+
+
+def test_update_ratio_of_each_matrix_of_a_layer_and_of_the_networks_that_moved():
+    class Side(keras.layers.Layer):
+        def build(self, shape):
+            self.kernels = [self.add_weight(name=f"kernel{n}", shape=(3, 4, 2), initializer="ones") for n in (1, 2)]
+
+    side, dense = Side(name="side"), keras.layers.Dense(2, name="dense")
+    side.build((None, 4))
+    dense.build((None, 3))
+    model = types.SimpleNamespace(trainable_weights=side.trainable_weights + dense.trainable_weights)
+    before = tensorboard._matrices(model)
+    assert set(before) == {"side/kernel1", "side/kernel2", "dense"}
+    change = np.zeros((3, 4, 2))
+    change[1] = 0.5
+    side.kernels[0].assign_add(change)
+    ratios = tensorboard._update_ratios(before, tensorboard._matrices(model), 1)
+    assert ratios["side/kernel1"] == pytest.approx(0.5) and ratios["side/kernel2"] == ratios["dense"] == 0
 
 
 def test_update_ratio_of_gradient_descent(tmp_path):
