@@ -91,6 +91,8 @@ class Depths(training.Experiment):
     """a small set; all its training images are kept in memory"""
     data_dir: str | None = None
     """folder of prepared TFDS data sets"""
+    manual_dir: str | None = None
+    """folder of data sets that are fetched by hand"""
     depths: tuple[int, ...] = (2, 8, 32)
     """hidden layers"""
     units: int = 64

@@ -31,14 +31,17 @@ def run(app, request):
     those of all images judged.
 
     Raises:
-        UserError: a depth, units, epochs or seeds below 1, or the folder holds something already.
+        UserError: no depth, or a depth, units, epochs or seeds below 1, or the folder holds something already.
     """
+    if not request.depths:
+        raise UserError("--depths needs one number or more")
     if min(*request.depths, request.units, request.epochs, request.seeds) < 1:
         raise UserError("--depths, --units, --epochs and --seeds must be 1 or more")
     folder = reports.folder_of(app, "depths", request)
     began = time.perf_counter()
     config = settings.resolve(app, app.Config(
-        model="softmax", dataset=request.dataset, data_dir=request.data_dir, image_size=_SIDE, batch_size=_BATCH))
+        model="softmax", dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, image_size=_SIDE,
+        batch_size=_BATCH))
     splits = data.datasets(config)
     train, validation = (_standardised(part, splits.spec.info) for part in (
         splits.train(0, 0, tf.distribute.InputContext()), splits.validation))

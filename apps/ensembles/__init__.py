@@ -26,6 +26,12 @@ SYSTEMS = {
     "gradient_boosting": "C11: each network on the residuals of the ones before it (Friedman, 2001)",
 }
 
+STAGED = ("snapshots", "adaboost", "gradient_boosting")
+"""systems whose members are trained one after the other, each in epochs of its own"""
+
+JUDGING = ("bagging", "adaboost")
+"""systems whose last epoch, of each member in STAGED, trains nothing: it judges the examples"""
+
 VERBS = {"compare": "every way to put networks together in one table, over several seeds, and drawn against their number"}
 
 POSITIVE = ("members", "image_size", "shrinkage", "depth")
@@ -76,10 +82,12 @@ class Compare(training.Experiment):
     """a set of labelled images; its training images are kept in memory"""
     data_dir: str | None = None
     """folder of prepared TFDS data sets"""
+    manual_dir: str | None = None
+    """folder of data sets that are fetched by hand"""
     epochs: int | None = None
     """passes over the training split for every system (default: each system's own)"""
     seeds: int = 3
-    """ensembles of each kind, of which the mean counts"""
+    """ensembles of each kind, of which the median counts"""
     name: str | None = "compare"
     """name of the report's folder"""
 
@@ -102,8 +110,8 @@ def defaults(model, dataset):
 
 def shortened(config, share):
     """Returns settings with one part in `share` of the epochs: of each member's where each has its own."""
-    stages = 1 if config.model in ("independent", "bagging") else config.members
+    stages = config.members if config.model in STAGED else 1
     if config.epochs % stages:
         return config  # is refused where the model is built
-    least = 2 if config.model in ("bagging", "adaboost") else 1  # of which the last one trains nothing
+    least = 1 + (config.model in JUDGING)
     return dataclasses.replace(config, epochs=min(config.epochs, stages * max(least, config.epochs // stages // share)))

@@ -32,10 +32,9 @@ class AdaBoost(members.Ensemble):
     """
 
     combinations = ("boosting",)
-    together = False
 
     def __init__(self, config, spec):
-        super().__init__(config, spec, still=1)
+        super().__init__(config, spec)
         self.example_weights = self.state("example_weights", (self.examples,), 1.0)
         self.right = self.state("right", (self.examples,), 0.0)  # what the member in judgement has right
         self.alphas = self.state("alphas", (self.members,), 0.0)

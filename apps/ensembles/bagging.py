@@ -28,7 +28,7 @@ class Bagging(members.Ensemble):
     combinations = ("probabilities", "vote")
 
     def __init__(self, config, spec):
-        super().__init__(config, spec, still=1)
+        super().__init__(config, spec)
         self.counts = self.state("counts", (self.examples, self.members),
                                  bootstrap_counts(self.examples, self.members, config.seed).astype("float32"))
         # 0: not judged yet, or in the sample of every member; 1: wrong; 2: right

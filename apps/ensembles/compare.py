@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from apps.ensembles import data, evaluation, pictures
+from apps.ensembles import data, evaluation, members, pictures
 from training import config as settings
 from training import reports
 from training import run as runner
@@ -37,26 +37,30 @@ def run(app, request):
     Nothing is chosen here: the settings are the app's defaults, and test is judged once, when all are trained.
 
     Raises:
-        UserError: seeds below 1, or the folder holds something already.
+        UserError: seeds below 1, epochs that do not suit every ensemble, or the folder holds something already.
     """
     if request.seeds < 1:
         raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
+    seeds = range(request.seed, request.seed + request.seeds)
+    configs = {kind: [settings.resolve(app, app.Config(
+        model=model, dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, epochs=request.epochs,
+        seed=seed, **own)) for seed in seeds] for kind, (model, own) in KINDS.items()}
+    for config, *_ in configs.values():
+        members.check_epochs(config)  # before the first training, not at the last one
     folder = reports.folder_of(app, "compare", request)
     began = time.perf_counter()
     tf.get_logger().setLevel("ERROR")  # each ensemble is traced once, which TensorFlow takes for one function traced often
     ensembles = {}
-    for kind, (model, own) in KINDS.items():
-        for seed in range(request.seed, request.seed + request.seeds):
+    for kind, of_seeds in configs.items():
+        for config in of_seeds:
             started = time.perf_counter()
-            config = settings.resolve(app, app.Config(
-                model=model, dataset=request.dataset, data_dir=request.data_dir, epochs=request.epochs, seed=seed, **own))
             ensembles.setdefault(kind, []).append((config, *trained(app, config)))
-            print(f"{kind:18}  seed {seed}  {time.perf_counter() - started:5.1f} s", flush=True)
+            print(f"{kind:18}  seed {config.seed}  {time.perf_counter() - started:5.1f} s", flush=True)
     rows = {kind: _row([evaluation.evaluate(model, splits.test, config, splits.spec.info) for config, model, splits in found])
             for kind, found in ensembles.items()}
-    configs = {kind: dataclasses.asdict(found[0][0]) for kind, found in ensembles.items()}
-    text = f"{markdown(rows)}\n\nTest accuracy in %, mean over {request.seeds} seed{'s' if request.seeds > 1 else ''} on " \
-           f"{request.dataset}, ± the standard deviation.\n{NOTE}"
+    configs = {kind: dataclasses.asdict(of_seeds[0]) for kind, of_seeds in configs.items()}
+    text = f"{markdown(rows)}\n\nTest accuracy in %, median of {request.seeds} seed{'s' if request.seeds > 1 else ''} on " \
+           f"{request.dataset} (least to most).\n{_differences(rows)}\n{NOTE}"
     print(f"\n{text}")
     reports.keep(folder, "compare", request, {"seconds": round(time.perf_counter() - began, 1), "rows": rows, "configs": configs},
                  {"compare": pictures.comparison(rows)}, {"compare": text})
@@ -93,18 +97,18 @@ def _differences(rows):
     """Returns what the table is judged by, in words."""
     def above(kind, name):
         accuracy = rows[kind]["accuracy"]
-        return f"{np.mean(accuracy[name]) - np.mean(accuracy['members']):+.4f}"
+        return f"{kind} {100 * np.median(np.subtract(accuracy[name], accuracy['members'])):+.2f}"
 
-    parameters = ", ".join(f"{kind} {above(kind, 'parameters')}" for kind in rows if "parameters" in rows[kind]["accuracy"])
-    return ("Accuracy less that of the members alone: of the mean of parameters " + parameters +
-            f"; of the mean of probabilities snapshots {above('snapshots', 'probabilities')}.")
+    parameters = ", ".join(above(kind, "parameters") for kind in rows if "parameters" in rows[kind]["accuracy"])
+    return ("Points of accuracy above the members alone, median of the seeds' differences: mean of parameters of " + parameters +
+            f"; mean of probabilities of {above('snapshots', 'probabilities')}.")
 
 
 def markdown(rows):
     """Returns the accuracies as a table with a row for each kind of ensemble and a column for each way to combine."""
     lines = ["| ensemble | members | " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     for kind, row in rows.items():
-        cells = [f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f}" if (values := row["accuracy"].get(name)) else ""
-                 for name in COLUMNS]
+        cells = [f"{100 * np.median(values):.2f} ({100 * min(values):.2f} to {100 * max(values):.2f})"
+                 if (values := row["accuracy"].get(name)) else "" for name in COLUMNS]
         lines.append(f"| {kind} | {row['members']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

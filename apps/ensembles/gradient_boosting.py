@@ -26,7 +26,6 @@ class GradientBoosting(members.Ensemble):
     """
 
     combinations = ("boosting",)
-    together = False
 
     def __init__(self, config, spec):
         super().__init__(config, spec)

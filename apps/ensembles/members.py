@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from apps import ensembles
 from training import optimizers
 from training.config import UserError
 
@@ -137,30 +138,24 @@ class Ensemble(keras.Model):
         parameters:     p = softmax(network with weights 1/M sum_m w[m])
 
     Other systems change what is trained when (`stage`, `trained`), by which loss (`losses`), what is kept of each step
-    (`note`), and `combinations`.
-
-    still: epochs without training at the end of each stage
+    (`note`), and `combinations`. The app's STAGED and JUDGING name those whose members have stages of their own, and those
+    that train nothing in the last epoch of a stage.
     """
 
     combinations = ("probabilities", "vote", "parameters")
-    together = True
-    """all members are trained at once; else each has its stage"""
 
-    def __init__(self, config, spec, *, rate=None, still=0, alike=False):
+    def __init__(self, config, spec, *, rate=None, alike=False):
         super().__init__(name=config.model)
+        check_epochs(config)
+        self.together = config.model not in ensembles.STAGED
         stages = 1 if self.together else config.members
-        if config.epochs % stages or config.epochs // stages <= still:
-            least = f", {still + 1} of them or more" if still else ""
-            raise UserError(f"--epochs {config.epochs} must be a multiple of --members {config.members} for {config.model}: each "
-                            f"member has its own epochs{least}" if stages > 1 else
-                            f"--epochs {config.epochs} must be above {still} for {config.model}, whose last one trains nothing")
         self.combine = config.combine or self.combinations[0]
         if self.combine not in self.combinations:
             raise UserError(f"--combine {self.combine} is not for {config.model}; it has {', '.join(self.combinations)}")
         self.members, self.classes = config.members, len(spec.info["class_names"])
         self.examples, self.channels = spec.info["train_examples"], spec.inputs["image"].shape[-1]
         self.stage_steps = max(1, spec.info["steps"] // stages)
-        self.still_steps = still * spec.info["steps"] // config.epochs
+        self.still_steps = spec.info["steps"] // config.epochs if config.model in ensembles.JUDGING else 0
         self.standardise = keras.layers.Normalization(
             mean=spec.info["mean"], variance=[value ** 2 for value in spec.info["deviation"]], dtype="float32",
             name="standardise")
@@ -240,6 +235,16 @@ class Ensemble(keras.Model):
         self.optimizer.apply([ops.broadcast_to(g, v.shape) for g, v in zip(gradients, variables)], variables)
         self.loss_mean.update_state(ops.mean(losses))
         return {"loss": self.loss_mean.result()}
+
+
+def check_epochs(config):
+    """Raises UserError where the epochs do not go round the members."""
+    stages, still = config.members if config.model in ensembles.STAGED else 1, int(config.model in ensembles.JUDGING)
+    if config.epochs % stages or config.epochs // stages <= still:
+        least = f", {still + 1} of them or more" if still else ""
+        raise UserError(f"--epochs {config.epochs} must be a multiple of --members {config.members} for {config.model}: each "
+                        f"member has its own epochs{least}" if stages > 1 else
+                        f"--epochs {config.epochs} must be above {still} for {config.model}, whose last one trains nothing")
 
 
 def read(variable):

@@ -28,8 +28,6 @@ class Snapshots(members.Ensemble):
     What differs: the mean is over the ensemble's own snapshots, from the first cycle on.
     """
 
-    together = False
-
     def __init__(self, config, spec):
         steps = max(1, spec.info["steps"])
         super().__init__(config, spec, rate=Cyclic(config.learning_rate, steps, config.members), alike=True)

@@ -30,7 +30,7 @@ VERBS = {
     "generative": "F3: learning curves of generative and discriminative classifiers, and where they cross",
     "bias_variance": "F4: bias, variance and noise against capacity, and whether they add up to the error",
     "folds": "F5: C by cross-validation, coarse to fine, judged once on test",
-    "optimizers": "F6: paths of nine optimisers and Newton's method over a bowl, a valley and a saddle",
+    "optimizers": "F6: paths of eight optimisers and Newton's method over a bowl, a valley and a saddle",
 }
 
 OBJECTIVE = ("loss", "min")

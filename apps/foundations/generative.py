@@ -141,8 +141,13 @@ def _print(name, numbers):
         print(f"{size:5}" + "".join(f"{values['mean'][place]:12.1%} ± {values['interval'][place]:5.1%}"
                                     for values in numbers["errors"].values()))
     for kind, size in numbers["crossings"].items():
-        print(f"logistic regression errs less than {kind} from {size} examples on, and more before" if size else
-              f"logistic regression and {kind} do not cross here")
+        if not size:
+            print(f"logistic regression and {kind} do not cross here")
+            continue
+        means = (numbers["errors"][each]["mean"] for each in ("logistic", kind))
+        others = [str(each) for each, ours, theirs in zip(numbers["sizes"], *means) if each < size and ours <= theirs]
+        print(f"logistic regression and {kind} cross last at {size} examples: from there on logistic regression errs less, "
+              "before more" + (f", but for {', '.join(others)} examples" if others else ""))
 
 
 def _drawn(numbers):

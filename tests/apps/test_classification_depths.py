@@ -98,3 +98,15 @@ def test_the_study_is_drawn_and_kept(tmp_path, monkeypatch, capsys):
 def test_what_makes_no_network_is_refused(changes):
     with pytest.raises(UserError, match="must be 1 or more"):
         depths.run(classification, dataclasses.replace(REQUEST, **changes))
+
+
+def test_no_depth_at_all_is_refused():
+    with pytest.raises(UserError, match="--depths needs one number or more"):
+        depths.run(classification, dataclasses.replace(REQUEST, depths=()))
+
+
+def test_the_study_takes_sets_that_are_fetched_by_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="elsewhere"):
+        depths.run(classification, dataclasses.replace(
+            REQUEST, dataset="image_folder", manual_dir=str(tmp_path / "elsewhere"), data_dir=str(tmp_path / "data")))

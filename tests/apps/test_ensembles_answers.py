@@ -142,9 +142,30 @@ def test_the_comparison_is_printed_kept_and_drawn(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr().out
     assert said.count("\n| ") == len(rows) + 1 and "convex" in said
     accuracy = rows["softmax regression"]["accuracy"]["parameters"][0]
-    assert f"{100 * accuracy:.2f} ± 0.00" in said
+    assert f"{100 * accuracy:.2f} ({100 * accuracy:.2f} to {100 * accuracy:.2f})" in said
+    above = accuracy - rows["softmax regression"]["accuracy"]["members"][0]
+    assert f"softmax regression {100 * above:+.2f}" in said
     assert tf.io.decode_png((folder / "pictures" / "compare.png").read_bytes()).shape[1] > 900
     assert list(folder.glob("events*"))
+
+
+def test_a_cell_of_the_table_is_the_median_of_the_seeds_and_their_range():
+    rows = {"bagging": {"members": 7, "accuracy": {"members": [0.5, 0.9, 0.6], "vote": [0.8, 0.9, 0.7, 0.95]}}}
+    assert compare.markdown(rows).splitlines()[-1] == (
+        "| bagging | 7 | 60.00 (50.00 to 90.00) |  | 85.00 (70.00 to 95.00) |  |  |")
+
+
+def test_epochs_that_do_not_suit_every_ensemble_are_refused_before_the_first_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "trained", lambda *_: pytest.fail("has trained"))
+    with pytest.raises(UserError, match="--epochs 10 must be a multiple of --members 20 for adaboost"):
+        compare.run(ensembles, ensembles.Compare(epochs=10, runs=str(tmp_path / "runs")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_comparison_takes_sets_that_are_fetched_by_hand(tmp_path):
+    with pytest.raises(UserError, match="elsewhere"):
+        compare.run(ensembles, ensembles.Compare(dataset="image_folder", manual_dir=str(tmp_path / "elsewhere"),
+                                                 data_dir=str(tmp_path / "data"), runs=str(tmp_path / "runs")))
 
 
 @pytest.mark.parametrize("changes, words", [(dict(seeds=0), "--seeds must be 1 or more"), (dict(name="a/b"), "plain name")])

@@ -77,7 +77,9 @@ def test_the_learning_curves_cross(data_dir, tmp_path, capsys):
     assert all(values[-1] < values[0] for values in errors.values())
     assert errors["shared naive_bayes"][0] < errors["logistic"][0]  # few examples: the generative one
     assert errors["shared naive_bayes"][-1] > errors["logistic"][-1] - 0.005
-    assert "errs less" in capsys.readouterr().out or found["crossings"]["shared naive_bayes"] is None
+    crossing = found["crossings"]["shared naive_bayes"]
+    assert crossing in found["sizes"][1:]
+    assert f"logistic regression and shared naive_bayes cross last at {crossing} examples: from there" in capsys.readouterr().out
     assert (tmp_path / "foundations" / "one" / "pictures" / "curves.png").is_file()
     again = generative.run(foundations, dataclasses.replace(request, name="two"))["datasets"]["tabular/iris"]
     assert again == found
@@ -90,6 +92,16 @@ def test_a_crossing_is_one_only_if_both_sides_are_sure():
     assert generative.crossing(sizes, np.array([-0.05, -0.05, 0.05, 0.3]), half) is None
     assert generative.crossing(sizes, np.array([-0.3, -0.05, 0.05, 0.05]), half) is None
     assert generative.crossing(sizes, np.full(4, 0.3), half) is None and generative.crossing(sizes, np.full(4, -0.3), half) is None
+
+
+def test_sizes_below_the_last_crossing_where_logistic_regression_errs_less_too_are_said(capsys):
+    errors = {kind: {"mean": [0.3, 0.2, 0.2, 0.2], "interval": [0.01] * 4} for kind in generative.KINDS}
+    errors["logistic"]["mean"] = [0.2, 0.3, 0.3, 0.1]
+    crossings = {"naive_bayes": None, "shared naive_bayes": 32, "discriminant": 32}
+    generative._print("a set", {"sizes": [4, 8, 16, 32], "errors": errors, "crossings": crossings})
+    said = capsys.readouterr().out
+    assert "logistic regression and naive_bayes do not cross here" in said
+    assert "cross last at 32 examples: from there on logistic regression errs less, before more, but for 4 examples\n" in said
 
 
 def test_training_sets_hold_every_class_and_each_other(data_dir):
