@@ -271,7 +271,8 @@ def _matrices(model):
 
     Biases and scales are left out: they start at 0 or are few, and their ratio says little.
     """
-    matrices = [(weight.path, weight) for weight in model.trainable_weights if len(weight.shape) > 1]
+    matrices = [(weight.path, weight) for weight in model.trainable_weights
+                if len(weight.shape) > 1 and not weight.name.startswith("bias")]  # of networks side by side they are matrices
     counts = collections.Counter(path.rpartition("/")[0] for path, _ in matrices)
     return {layer if (layer := path.rpartition("/")[0]) and counts[layer] == 1 else path:
             weight.numpy().astype(np.float32, copy=True) for path, weight in matrices}

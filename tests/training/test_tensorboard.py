@@ -110,6 +110,7 @@ def test_update_ratio_of_each_matrix_of_a_layer_and_of_the_networks_that_moved()
     class Side(keras.layers.Layer):
         def build(self, shape):
             self.kernels = [self.add_weight(name=f"kernel{n}", shape=(3, 4, 2), initializer="ones") for n in (1, 2)]
+            self.add_weight(name="bias1", shape=(3, 2), initializer="ones")
 
     side, dense = Side(name="side"), keras.layers.Dense(2, name="dense")
     side.build((None, 4))
