@@ -358,12 +358,10 @@ def layer_rows(model, spec):
 
 
 def _multiply_adds(layer, inputs, output):
-    """Returns a convolution's or dense layer's multiply-adds for one example, what a layer says itself, 0 for other layers.
+    """Returns a convolution's or dense layer's multiply-adds for one example, and 0 for other layers.
 
     Each weight of a kernel is used once at each place of the output: (N - F + 2 P) / S + 1 places along a side.
     """
-    if hasattr(layer, "multiply_adds"):
-        return layer.multiply_adds()
     is_convolution = hasattr(layer, "kernel") and hasattr(layer, "kernel_size") and len(output.shape) == 4
     if not is_convolution and not isinstance(layer, keras.layers.Dense):
         return 0
