@@ -45,22 +45,25 @@ class KerasCVRetinaNet(detector.Detector):
             bounding_box_format="yxyx", sizes=[config.anchor_scale * stride for stride in strides],
             scales=[2 ** (step / 3) for step in range(3)], aspect_ratios=[0.5, 1.0, 2.0], strides=strides, clip_boxes=True)
         self.network = keras_cv.models.RetinaNet(
-            backbone, classes, "yxyx", anchor_generator=anchors, prediction_decoder=_Candidates(name="candidates"))
+            backbone, classes, "yxyx", anchor_generator=anchors,
+            prediction_decoder=_Candidates(name="candidates", dtype="float32"))
         self.network.compile(optimizer=None, box_loss="smoothl1", classification_loss="focal")
         for layer in self._flatten_layers():  # what has no weights is not built before its first call
             layer.built = True
 
     def losses(self, images, targets, training):
-        images = ops.cast(images, "float32")
         truth = {"boxes": targets["boxes_yxyx"],
                  "classes": ops.cast(ops.where(targets["ignore"], -1, targets["class_ids"]), "float32")}
-        predicted = self.network(images, training=training)
-        return {"detection": self.network.compute_loss(images, truth, predicted, None)}
+        return {"detection": self.network.compute_loss(images, truth, self._predicted(images, training), None)}
 
     def class_scores(self, images):
-        images = ops.cast(images, "float32")
-        decoded = self.network.decode_predictions(self.network(images, training=False), images)
-        return ops.sigmoid(ops.cast(decoded["logits"], "float32")), decoded["boxes"][:, :, None]
+        decoded = self.network.decode_predictions(self._predicted(images, training=False), images)
+        return ops.sigmoid(decoded["logits"]), decoded["boxes"][:, :, None]
+
+    def _predicted(self, images, training):
+        """Returns keras-cv's dictionary of predictions in float32: its decoder fails on those in bfloat16."""
+        predicted = self.network(ops.cast(images, "float32"), training=training)
+        return {name: ops.cast(value, "float32") for name, value in predicted.items()}
 
     def pyramid_features(self, images):
         """Returns the feature maps, fine to coarse, each (batch, height, width, 256)."""

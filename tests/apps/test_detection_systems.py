@@ -2,6 +2,7 @@
 import importlib
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,3 +60,28 @@ def test_levels_that_a_pyramid_lacks_are_refused_in_one_sentence(model, changes,
         importlib.import_module(f"apps.detection.{model}").build_model(
             resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def in_bfloat16():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("model", detection.SYSTEMS)
+def test_each_system_learns_and_detects_in_bfloat16(model, in_bfloat16):
+    smaller = {} if model == "keras_cv_retinanet" else dict(pyramid_filters=16)
+    settings = config.resolve(detection, detection.Config(model=model, image_size=64, **smaller))
+    spec = types.SimpleNamespace(info={"class_names": ["a", "b"], "steps": 100})
+    made = importlib.import_module(f"apps.detection.{model}").build_model(settings, spec)
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)), tf.float32)
+    boxes = tf.constant([[[8, 8, 40, 40]]] * 2, tf.float32)
+    targets = {"boxes_yxyx": boxes, "class_ids": tf.constant([[0], [1]]), "ignore": tf.constant([[False]] * 2),
+               "is_crowd": tf.constant([[False]] * 2), "is_difficult": tf.constant([[False]] * 2)}
+    losses = tf.function(made.losses)(images, targets, training=True)
+    assert all(loss.dtype == tf.float32 and np.isfinite(loss) for loss in losses.values())
+    found = tf.function(made.detect)(images)
+    assert found["boxes_yxyx"].dtype == found["scores"].dtype == tf.float32
+    assert all(np.isfinite(found[name]).all() for name in ("boxes_yxyx", "scores"))
