@@ -106,11 +106,11 @@ def augment(pixels, seed, mirror, erase):
     is_mirrored = tf.random.stateless_uniform((count, 1), seeds[1], 0, 2, tf.int32) == 1
     columns = starts[:, 1:] + (tf.where(is_mirrored, side - 1 - places, places) if mirror else places)
     padded = tf.pad(pixels, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
-    moved = tf.gather(tf.gather(padded, starts[:, :1] + places, batch_dims=1), columns, axis=2, batch_dims=1)
+    rows = tf.range(count)[:, None] * padded.shape[1] + starts[:, :1] + places  # of all images, one below the other
+    moved = tf.gather(tf.reshape(padded, (-1, pixels.shape[-1])), rows[:, :, None] * padded.shape[2] + columns[:, None])
     if erase:
         half = erase * side / 2
         centres = tf.random.stateless_uniform((count, 2, 1), seeds[2], 0.0, float(side))
-        near = tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - centres) < half  # (batch, yx, side)
-        hidden = near[:, 0, :, None] & near[:, 1, None]
-        moved = tf.where(hidden[..., None], tf.zeros_like(moved), moved)
+        far = tf.cast(tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - centres) >= half, pixels.dtype)  # (batch, yx, side)
+        moved *= tf.maximum(far[:, 0, :, None], far[:, 1, None])[..., None]
     return tf.ensure_shape(moved, pixels.shape)
