@@ -35,6 +35,14 @@ def _same_precision():
     keras.config.set_dtype_policy("float32")  # a run of an earlier module has set its own
 
 
+@pytest.fixture
+def precision(request):
+    """A test that is parametrized by it, indirectly, runs under that policy."""
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(autouse=True)
 def _same_seed():
     with mock.patch.object(tf.random, "set_seed"):  # nothing draws by it, and every function would be instantiated again

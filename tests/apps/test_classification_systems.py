@@ -142,16 +142,22 @@ def test_initial_weights_have_the_variance_of_their_scheme(scheme, variance):
     assert float(keras.ops.var(drawn)) == pytest.approx(variance, rel=0.03)
 
 
+def deep(scheme, activation):
+    """Returns a plain network of twelve layers of 200 units, and 100 rows of noise for it."""
+    keras.utils.set_random_seed(0)
+    parts = blocks.Blocks(resolved("resnet", initializer=scheme, activation=activation))
+    x = keras.Input((200,))
+    y = x
+    for depth in range(12):
+        y = parts.dense(y, 200, f"layer{depth}")
+    return keras.Model(x, y), tf.constant(np.random.default_rng(0).normal(size=(100, 200)), tf.float32)
+
+
 def test_he_keeps_the_activations_of_a_deep_relu_network_and_small_ones_lose_them():
     """He et al., 2015, eq. 10: each layer halves the energy of what comes in, which twice the variance makes up for."""
     def deviations(scheme):
-        keras.utils.set_random_seed(0)
-        parts = blocks.Blocks(resolved("resnet", initializer=scheme, activation="relu"))
-        x = keras.Input((200,))
-        y = x
-        for depth in range(12):
-            y = parts.dense(y, 200, f"layer{depth}")
-        return float(keras.ops.std(keras.Model(x, y)(np.random.default_rng(0).normal(size=(100, 200)).astype("float32"))))
+        model, inputs = deep(scheme, "relu")
+        return float(keras.ops.std(model(inputs)))
 
     assert 0.3 < deviations("he") < 3
     assert deviations("small") < 1e-6
@@ -161,14 +167,7 @@ def test_he_keeps_the_activations_of_a_deep_relu_network_and_small_ones_lose_the
 def test_glorot_keeps_the_activations_of_a_deep_tanh_network_and_its_gradients():
     """Glorot and Bengio, 2010, eq. 12: small weights lose what comes in, large ones saturate tanh, which lets no gradient back."""
     def deviation_and_gradient(scheme):
-        keras.utils.set_random_seed(0)
-        parts = blocks.Blocks(resolved("resnet", initializer=scheme, activation="tanh"))
-        x = keras.Input((200,))
-        y = x
-        for depth in range(12):
-            y = parts.dense(y, 200, f"layer{depth}")
-        model = keras.Model(x, y)
-        inputs = tf.constant(np.random.default_rng(0).normal(size=(100, 200)), tf.float32)
+        model, inputs = deep(scheme, "tanh")
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             answers = model(inputs)

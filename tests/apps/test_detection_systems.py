@@ -2,7 +2,6 @@
 import importlib
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,16 +61,9 @@ def test_levels_that_a_pyramid_lacks_are_refused_in_one_sentence(model, changes,
     assert "\n" not in str(refused.value)
 
 
-@pytest.fixture
-def in_bfloat16():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
-
-
+@pytest.mark.parametrize("precision", ["mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("model", detection.SYSTEMS)
-def test_each_system_learns_and_detects_in_bfloat16(model, in_bfloat16):
+def test_each_system_learns_and_detects_in_bfloat16(model, precision):
     smaller = {} if model == "keras_cv_retinanet" else dict(pyramid_filters=16)
     settings = config.resolve(detection, detection.Config(model=model, image_size=64, **smaller))
     spec = types.SimpleNamespace(info={"class_names": ["a", "b"], "steps": 100})

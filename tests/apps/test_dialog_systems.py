@@ -1,5 +1,4 @@
 """The networks against plain numpy, on a few words."""
-import keras
 import numpy as np
 import pytest
 
@@ -63,14 +62,10 @@ def test_the_margin_loss_is_that_of_the_drawn_responses():
     assert float(model.loss_of(logits, responses)) == pytest.approx(np.mean(expected), rel=0.2)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("match_type", [False, True])
 def test_tfidf_is_a_cosine_under_every_precision(match_type, precision):
-    keras.config.set_dtype_policy(precision)
-    try:
-        model, _ = small_dialogs.build("tfidf", match_type=match_type)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model, _ = small_dialogs.build("tfidf", match_type=match_type)
     scores = np.asarray(model.scores(model(INPUTS)))
     texts = [model.encoder.words([text])[0].numpy().tolist() for text in small_dialogs.INFO["candidates"]]
     named = [set(row) for row in model.encoder.entities(small_dialogs.INFO["candidates"]).to_list()]

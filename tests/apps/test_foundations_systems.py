@@ -2,7 +2,6 @@
 import importlib
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -109,13 +108,10 @@ def test_without_a_penalty_classes_that_can_be_told_apart_have_no_minimum(data_d
 
 @pytest.mark.parametrize("model, dataset, batch_size, precision", [
     ("naive_bayes", "tabular/wine", None, "float32"), ("naive_bayes", "tabular/breast_cancer", 11, "mixed_bfloat16"),
-    ("discriminant", "tabular/iris", None, "mixed_bfloat16"), ("discriminant", "tabular/breast_cancer", None, "float32")])
+    ("discriminant", "tabular/iris", None, "mixed_bfloat16"), ("discriminant", "tabular/breast_cancer", None, "float32")],
+    indirect=["precision"])
 def test_counted_classifiers_equal_scikit_learn_under_every_precision(model, dataset, batch_size, precision, data_dir):
-    keras.config.set_dtype_policy(precision)
-    try:
-        config, splits, found, x, labels = trained(data_dir, model=model, dataset=dataset, batch_size=batch_size)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    config, splits, found, x, labels = trained(data_dir, model=model, dataset=dataset, batch_size=batch_size)
     other = GaussianNB() if model == "naive_bayes" else LinearDiscriminantAnalysis(solver="lsqr")
     assert len(x) % (batch_size or 1) == 0  # every example is counted
     test, _ = next(iter(splits.test))
