@@ -200,6 +200,20 @@ def write(path, state, arrays):
     sync_folder(path.parent)
 
 
+def write_text(path, text):
+    """Writes a text so that `path` holds all of it or what it held before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def read(path):
     """Returns (state, arrays) of a file that `write` made; reads all of it, and so checks every CRC.
 

@@ -169,10 +169,10 @@ def configure(folder):
         if folder.name not in [model.name for model in config.model_config_list.config]:
             config.model_config_list.config.add(
                 name=folder.name, base_path=f"/models/{folder.name}", model_platform="tensorflow")
-            _replace(path, text_format.MessageToString(config))
+            checkpoint.write_text(path, text_format.MessageToString(config))
         for name, text in (("batching.config", _BATCHING), ("monitoring.config", _MONITORING)):
             if not (folder.parent / name).exists():
-                _replace(folder.parent / name, text)
+                checkpoint.write_text(folder.parent / name, text)
 
 
 def check_tensorflow():
@@ -333,15 +333,6 @@ def _flush(folder):
             with open(os.path.join(path, name), "rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
         checkpoint.sync_folder(path)
-
-
-def _replace(path, text):
-    partial = path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 @contextlib.contextmanager

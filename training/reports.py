@@ -5,8 +5,8 @@ import pathlib
 
 import tensorflow as tf
 
+from training import checkpoint, tensorboard
 from training import config as settings
-from training import tensorboard
 from training.config import UserError
 from training.figures import drawn
 
@@ -43,9 +43,7 @@ class Rows(dict):
     def __setitem__(self, key, numbers):
         super().__setitem__(key, numbers)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": self.settings, "rows": self}, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.path)
+        checkpoint.write_text(self.path, json.dumps({"settings": self.settings, "rows": self}, indent=2) + "\n")
 
 
 def rows_of(folder, request):
@@ -60,7 +58,7 @@ def folder_of(app, verb, request):
         UserError: it holds something else already, or its name is no plain one.
     """
     folder = pathlib.Path(request.runs) / app.__name__.rpartition(".")[2] / settings.folder_name(request.name, verb)
-    if folder.exists() and any(path.stem != pathlib.Path(_ROWS).stem for path in folder.iterdir()):
+    if folder.exists() and any(_ROWS not in path.name for path in folder.iterdir()):
         raise UserError(f"{folder} holds something already: choose another --name")
     return folder
 

@@ -173,9 +173,7 @@ def _train(app, config, strategy, folder, chief):
             "total": round(time.perf_counter() - began, 2)},
         "examples_per_second": progress.examples_per_second(), "parameters": model.count_params(), "dtype": policy,
         "replicas": strategy.num_replicas_in_sync, "export": str(version), "versions": _versions()}
-    path = folder / ".results.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    path.replace(folder / "results.json")
+    checkpoint.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     _farewell(app, folder, version, results)
     return results
 

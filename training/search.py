@@ -3,7 +3,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import shlex
 import time
@@ -13,8 +12,8 @@ import keras
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from training import checkpoint, run, runs, strategies, tensorboard
 from training import config as settings
-from training import run, runs, strategies, tensorboard
 from training.config import UserError
 
 _COARSE = 0.6
@@ -186,9 +185,7 @@ def _check_settings(path, wanted):
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept | {"trials": 0} != wanted | {"trials": 0}:
             raise UserError(f"{path.parent} holds a search with other settings: choose another --name")
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    checkpoint.write_text(path, json.dumps(wanted, indent=2) + "\n")
 
 
 @contextlib.contextmanager
