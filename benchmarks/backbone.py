@@ -18,7 +18,7 @@ def ours():
     import keras
 
     import training  # noqa: F401  sets oneDNN on before TensorFlow is imported
-    from training import strategies
+    from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision("auto"))

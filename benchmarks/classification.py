@@ -21,7 +21,7 @@ def ours(name):
     import keras
 
     import training  # noqa: F401  sets oneDNN on before TensorFlow is imported
-    from training import strategies
+    from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision("auto"))
@@ -55,14 +55,14 @@ def _keras_steps(name, calls=1):
 
     from apps import classification
     from training import config as settings
-    from training import data
+    from training.data.spec import Spec
 
     shape = SHAPES[name]
     config = settings.resolve(classification, classification.Config(
         model=name, dataset="mnist" if shape[-1] == 1 else "cifar10", optimizer="momentum", dropout=0.0))
     info = {"class_names": list(map(str, range(CLASSES))), "steps": 1000,
             "mean": [120.0] * shape[-1], "deviation": [60.0] * shape[-1]}
-    spec = data.Spec({"image": tf.TensorSpec([None, *shape], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
+    spec = Spec({"image": tf.TensorSpec([None, *shape], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
     keras.utils.set_random_seed(0)
     model = importlib.import_module(f"apps.classification.{name}").build_model(config, spec)
     random = np.random.default_rng(0)

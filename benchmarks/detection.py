@@ -41,7 +41,7 @@ def network_of(model, dtype="auto"):
         model=model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS))
     import keras
 
-    from training import strategies
+    from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision(dtype))

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `training` does, but b
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from training import loop  # noqa: E402
+from training.engine import loop  # noqa: E402
 
 BATCH, ROUNDS = 128, 25
 LARGE, SMALL = (512, 8, 100), (32, 1, 1000)

@@ -16,7 +16,7 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from training import config as settings  # noqa: E402
-from training import loop, strategies  # noqa: E402
+from training.engine import loop, strategies  # noqa: E402
 
 STEPS, ROUNDS = 50, 7
 FLAGS = {"detection": {}, "classification": {"augment": True, "erase": 0.25}}

@@ -12,7 +12,7 @@ from google.protobuf import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from training import export
+from training.serving import export
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with kubernetes-validate, in the extra `test`")
 
@@ -137,7 +137,8 @@ def test_kserve(deploy):
 def test_tfjob(deploy, monkeypatch):
     """No schema of TFJob is at hand: this checks the fields that it requires, and that our flags and TF_CONFIG fit."""
     from apps import detection
-    from training import cli, strategies
+    from training import cli
+    from training.engine import strategies
 
     job, = documents(deploy / "kubeflow" / "tfjob.yaml")
     assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from training import answers, runs
 from training import config as settings
+from training import runs
+from training.serving import requests
 
 VERBS = {
     "train": "train, test, draw and export (the default)",
@@ -144,7 +145,7 @@ def _check(task, verb, request):
             raise settings.UserError(f"--resamples must be 0 or more, got {request.resamples}")
         runs.finished(task, request)
     if verb == "predict":
-        answers.check(request.inputs, request.server)
+        requests.check(request.inputs, request.server)
 
 
 def _search_request(app, program, arguments, description, default, flags):

@@ -5,10 +5,10 @@ import pathlib
 
 import tensorflow as tf
 
-from training import checkpoint, tensorboard
 from training import config as settings
 from training.config import UserError
-from training.figures import drawn
+from training.engine import checkpoint, tensorboard
+from training.engine.figures import drawn
 
 _NO_SETTINGS = ("data_dir", "runs", "name", "debug")
 """what changes no number"""

@@ -19,10 +19,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import callbacks, checkpoint, client, export, loop, runs, strategies, tensorboard
 from training import config as settings
-from training import data as pipelines
+from training import runs
 from training.config import UserError
+from training.data.spec import load_spec, save_spec
+from training.engine import callbacks, checkpoint, loop, strategies, tensorboard
+from training.serving import client, export
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
                "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
@@ -130,7 +132,7 @@ def _train(app, config, strategy, folder, chief):
     if system.MONITOR and splits.validation is not None:
         watching.append(callbacks.BestWeights(best, *system.MONITOR))
     if chief:
-        pipelines.save_spec(spec, folder / "spec.json")
+        save_spec(spec, folder / "spec.json")
         watching.append(tensorboard.TensorBoard(folder, batch_size=config.batch_size))
         monitors = module(app, "monitors", optional=True)
         watching += monitors.callbacks(model, splits, config, folder) if monitors else []
@@ -183,7 +185,7 @@ def evaluate(app, request):
     run = runs.finished(_task(app), request)
     model, config = load(run.folder)
     changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
-    spec = pipelines.load_spec(run.folder / "spec.json")
+    spec = load_spec(run.folder / "spec.json")
     info = spec.info
     if "image" in spec.inputs and config.image_size is None:  # it was what suited the run's own data set
         changes["image_size"] = spec.inputs["image"].shape[1]
@@ -261,7 +263,7 @@ def described(folder):
     app = application(folder.resolve().parent.name)
     if app is None:
         raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>")
-    return app, settings.load(app.Config, folder / "config.json"), pipelines.load_spec(folder / "spec.json")
+    return app, settings.load(app.Config, folder / "config.json"), load_spec(folder / "spec.json")
 
 
 def application(task):

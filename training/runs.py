@@ -360,7 +360,7 @@ def _size(size):
 
 @contextlib.contextmanager
 def _unless_in_use(folder):
-    """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.checkpoint."""
+    """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.engine.checkpoint."""
     with contextlib.ExitStack() as stack:
         free = True
         try:

@@ -12,9 +12,10 @@ import keras
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from training import checkpoint, run, runs, strategies, tensorboard
 from training import config as settings
+from training import run, runs
 from training.config import UserError
+from training.engine import checkpoint, strategies, tensorboard
 
 _COARSE = 0.6
 """share of the trials that are drawn over the whole space"""

@@ -3,14 +3,14 @@ import keras
 from keras import ops
 
 from apps.classification import adversarial
-from training import optimizers
+from training.engine import optimizers
 
 
 def build(config, spec, network, scale=None, **logits):
     """Returns a compiled classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
 
     network: Keras tensor of scaled images -> Keras tensor (batch, features), which the logits are an affine function of;
-             `training.classifiers.features` finds it again
+             `training.vision.classifiers.features` finds it again
     scale:   layer from pixels to what the network gets; None: standardised by the training images' mean and deviation
     logits:  settings of the last `keras.layers.Dense`
     """

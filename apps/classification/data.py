@@ -1,7 +1,8 @@
 """Images with one class each, from any such set of TFDS or of ours, augmented."""
 import tensorflow as tf
 
-from training import data, labelled_images
+from training.data.spec import Splits, spec_of
+from training.vision import labelled_images
 
 
 def datasets(config):
@@ -21,5 +22,5 @@ def datasets(config):
         batches = found.augmented(batches, config.seed, config.erase or 0.0)
     validation = None if config.train_on_all else found.judged("validation", config.batch_size)
     info = {"class_names": found.class_names, **labelled_images.statistics(sample)}
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, validation, found.judged("test", config.batch_size), spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return Splits(batches, validation, found.judged("test", config.batch_size), spec)

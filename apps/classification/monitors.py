@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from apps.classification import lenet5, pictures
-from training import tensorboard
+from training.engine import tensorboard
 
 _IMAGES = 64
 _LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}

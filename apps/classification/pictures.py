@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import layers
-from training import classifiers
+from training.vision import classifiers
 
 
 def pictures(model, splits, config, info):

@@ -3,8 +3,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from apps.detection import augmentation
-from training import data, images
 from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Splits, spec_of
+from training.vision import images
 
 _LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
 _BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
@@ -24,9 +26,9 @@ def datasets(config):
     Raises:
         UserError: the data set is unknown, not there, empty, or no detection set.
     """
-    prepared = data.builder(config.dataset, config)
+    prepared = sources.builder(config.dataset, config)
     class_names = _class_names(prepared)
-    parts = data.parts(prepared)
+    parts = sources.parts(prepared)
     train = _examples(prepared, parts["train"])
     fits = _fits_in_memory(train, prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
@@ -36,9 +38,9 @@ def datasets(config):
     def for_training(example, seed):
         return _train_element(_decode(prepared, example), seed, config.image_size, config.max_objects, recipe)
 
-    batches = data.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), {"class_names": class_names})
-    return data.Splits(batches, _judged(prepared, parts["validation"], config),
+    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), {"class_names": class_names})
+    return Splits(batches, _judged(prepared, parts["validation"], config),
                        _judged(prepared, parts["test"], config), spec)
 
 
@@ -50,8 +52,8 @@ def _judged(prepared, split, config):
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
         fitted = examples.map(lambda example: _judged_element(_decode(prepared, example), config.image_size, most),
                               num_parallel_calls=tf.data.AUTOTUNE)
-        return data.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
-    return data.batched(
+        return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
+    return pipelines.batched(
         examples, lambda example, seed: _judged_element(_decode(prepared, example), config.image_size, most),
         config.batch_size)
 
@@ -65,7 +67,7 @@ def _class_names(prepared):
 
 def _examples(prepared, split):
     """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
-    examples = data.read(prepared, split, decoders={"image": tfds.decode.SkipDecoding()})
+    examples = sources.read(prepared, split, decoders={"image": tfds.decode.SkipDecoding()})
     return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -99,7 +101,7 @@ def _fits_in_memory(examples, prepared):
 
 def _most_objects(prepared, split):
     """Returns the greatest number of objects in an example, at least 1."""
-    labels = data.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"label"}}))
+    labels = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"label"}}))
     counts = labels.map(lambda example: tf.size(example["objects"]["label"]))
     return int(counts.reduce(1, tf.maximum))
 

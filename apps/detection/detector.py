@@ -5,7 +5,7 @@ from keras import ops
 
 import layers
 from layers import boxes
-from training import optimizers, strategies
+from training.engine import optimizers, strategies
 
 DETECTIONS = 100
 """detections per image that an answer has room for"""

@@ -13,15 +13,16 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import answers, image_serving, images
-from training.image_serving import request  # noqa: F401  a part of this module's contract
+from training.serving import requests
+from training.vision import image_signatures, images
+from training.vision.image_signatures import request  # noqa: F401  a part of this module's contract
 
 DETECTIONS = 100
 _DRAWN_SCORE = 0.3
 
 
 def signatures(model, config, info):
-    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+    """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
     Arguments:
         model: has detect(images) and, for `embed`, pyramid_features(images); images (batch, S, S, 3) float32.
@@ -33,8 +34,8 @@ def signatures(model, config, info):
     names = tf.constant([*info["class_names"], ""])
 
     def serving_default(image_bytes):
-        fitted, sides, scales, errors = image_serving.fitted(image_bytes, size)
-        found = image_serving.at_least_one(model.detect, fitted)
+        fitted, sides, scales, errors = image_signatures.fitted(image_bytes, size)
+        found = image_signatures.at_least_one(model.detect, fitted)
         failed = tf.strings.length(errors) > 0
         count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
         is_detection = tf.range(DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
@@ -53,8 +54,8 @@ def signatures(model, config, info):
         }
 
     def embed(image_bytes):
-        fitted, _, _, errors = image_serving.fitted(image_bytes, size)
-        features = image_serving.at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
+        fitted, _, _, errors = image_signatures.fitted(image_bytes, size)
+        features = image_signatures.at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
         features = tf.where(tf.strings.length(errors)[:, tf.newaxis] > 0, 0.0, features["features"])
         # the width belongs to the system, and one system may replace another: the signature leaves it open
         features = tf.raw_ops.PlaceholderWithDefault(input=features, shape=(None, None))
@@ -66,7 +67,7 @@ def signatures(model, config, info):
 
 def warmup(config):
     """Returns {signature: {input name: value}}."""
-    return {name: image_serving.warmup(config.image_size) for name in ("serving_default", "embed")}
+    return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}
 
 
 def present(paths, answer, folder):
@@ -76,7 +77,7 @@ def present(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
+    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
         found = _row(answer, row)
         document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
         text = json.dumps(document, indent=2, ensure_ascii=False)

@@ -6,7 +6,8 @@ import tensorflow as tf
 import training
 from apps.dialog import serving
 from apps.dialog.knowledge import Knowledge, is_call
-from training import UserError, data, runs
+from training import UserError, runs
+from training.data.spec import load_spec
 
 SILENCE = "<SILENCE>"
 
@@ -15,7 +16,7 @@ def run(app, request):
     """Talks with the system of a run until the input ends."""
     folder = _folder(app, request)
     model, config = training.load(folder)
-    info = data.load_spec(folder / "spec.json").info
+    info = load_spec(folder / "spec.json").info
     print(f"{config.model} of {folder}, trained on {config.dataset}. An empty line lets the bot go on; Ctrl-D ends.", flush=True)
     talk = Talk(responder(model, config, info), Knowledge(info["knowledge"], info["candidates"]))
     for line in _said():

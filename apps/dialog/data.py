@@ -3,8 +3,10 @@ import numpy as np
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKER_WORDS, Encoder, type_words
-from training import data, text
 from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Splits, spec_of
+from training.text.vocabulary import Vocabulary, tokens
 
 _OTHER_PARTS = {("dialog_babi", "task6"): "6"}
 """ending of the names of the parts that hold candidates and knowledge base, where there are several"""
@@ -28,7 +30,7 @@ def datasets(config):
     Raises:
         UserError: no such set, or no set of dialogues.
     """
-    prepared = data.builder(config.dataset, config)
+    prepared = sources.builder(config.dataset, config)
     if not {"history", "response", "dialog_id", "turn"} <= set(prepared.info.features):
         raise UserError(f"{config.dataset} holds no dialogues with responses")
     splits = {name: _Turns(prepared, name, config.memory_size) for name in prepared.info.splits}
@@ -36,7 +38,7 @@ def datasets(config):
     knowledge = _part(prepared, "kb", config, lambda example: tf.strings.join(
         [example["subject"], example["relation"], example["object"]], " "))
     train = splits["train"]
-    vocabulary = text.Vocabulary.of([_words(train.all_texts()), SPEAKER_WORDS, type_words(knowledge)]).words
+    vocabulary = Vocabulary.of([_words(train.all_texts()), SPEAKER_WORDS, type_words(knowledge)]).words
     info = {"words": vocabulary, "trained_words": len(vocabulary), "candidates": candidates, "knowledge": knowledge}
     if config.tied:
         info["words"] = [*vocabulary, *sorted(_words(candidates + knowledge) - set(vocabulary))]
@@ -46,7 +48,7 @@ def datasets(config):
     parts = {name: _arrays(turns, lines, numbers, memories, name) for name, turns in splits.items()}
 
     inputs, targets = parts["train"]
-    places = data.in_memory((inputs, {"response": targets["response"]}), config.batch_size, config.seed)
+    places = pipelines.in_memory((inputs, {"response": targets["response"]}), config.batch_size, config.seed)
 
     def batches(epoch, skip, context):
         return places(epoch, skip, context).map(lines.expand, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -54,12 +56,12 @@ def datasets(config):
     test = parts["test"]
     if "test_oov" in parts:
         test = tf.nest.map_structure(lambda *each: np.concatenate(each), test, parts["test_oov"])
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, _judged(parts["validation"], lines), _judged(test, lines), spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return Splits(batches, _judged(parts["validation"], lines), _judged(test, lines), spec)
 
 
 def _words(texts):
-    return {word.decode() for word in text.tokens(tf.constant(texts)).flat_values.numpy()}
+    return {word.decode() for word in tokens(tf.constant(texts)).flat_values.numpy()}
 
 
 def _judged(arrays, lines):
@@ -70,8 +72,8 @@ def _judged(arrays, lines):
 def _part(prepared, name, config, text_of):
     """Returns the texts of the candidates or of the knowledge base that belong to a set of dialogues."""
     name += _OTHER_PARTS.get((prepared.name, prepared.info.config_name), "")
-    part = data.builder(f"{prepared.name}/{name}", config)
-    return [value.decode() for value in data.read(part, name).map(text_of).as_numpy_iterator()]
+    part = sources.builder(f"{prepared.name}/{name}", config)
+    return [value.decode() for value in sources.read(part, name).map(text_of).as_numpy_iterator()]
 
 
 class _Turns:
@@ -81,7 +83,7 @@ class _Turns:
         self.lines = {}
         """(speaker, text) -> its place"""
         self.rows, lengths, self.responses, dialog_ids = [], [], [], []
-        examples = data.read(prepared, split)
+        examples = sources.read(prepared, split)
         examples = examples.map(lambda example: example | {  # the query and what is kept before it
             "history": {name: part[-memory_size - 1:] for name, part in example["history"].items()}})
         for batch in examples.ragged_batch(1000):

@@ -1,11 +1,11 @@
 """Lines of a dialogue as numbers: the same for training, exports and the terminal."""
 import tensorflow as tf
 
-from training import text
+from training.text.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 
 SPEAKERS = ("user", "bot", "kb")
 SPEAKER_WORDS = tuple(f"#{speaker}" for speaker in SPEAKERS)
-"""words that no text can hold, because `training.text.tokens` takes # for a gap"""
+"""words that no text can hold, because `training.text.vocabulary.tokens` takes # for a gap"""
 
 
 def type_words(knowledge):
@@ -24,7 +24,7 @@ class Encoder:
 
     def __init__(self, info, typed):
         self.typed = typed
-        self.vocabulary = text.Vocabulary(info["words"])
+        self.vocabulary = Vocabulary(info["words"])
         self.trained_words = info["trained_words"]
         self.type_words = type_words(info["knowledge"])
         kinds = {}
@@ -33,20 +33,20 @@ class Encoder:
             kinds.setdefault(value, f"##{relation}")  # a word of several types belongs to the first
         self.types = [self.type_words.index(kind) for kind in kinds.values()]
         """type of the entities 1, 2, …, as a place in `type_words`"""
-        self.known_entities = text.Vocabulary([text.PADDING, text.UNKNOWN, *kinds])
+        self.known_entities = Vocabulary([PADDING, UNKNOWN, *kinds])
 
     def words(self, texts):
         """Returns the words that are known, ragged int32 (texts, words)."""
-        return _without(self.vocabulary.ids(text.tokens(texts)), 1)
+        return _without(self.vocabulary.ids(tokens(texts)), 1)
 
     def are_known(self, texts):
         """Returns whether training shows all words of each text: bool (texts,)."""
-        ids = self.vocabulary.ids(text.tokens(texts))
+        ids = self.vocabulary.ids(tokens(texts))
         return tf.reduce_all((ids > 1) & (ids < self.trained_words), axis=1)
 
     def entities(self, texts):
         """Returns the entities named in each text, 1, 2, …: ragged int32 (texts, entities)."""
-        return _without(self.known_entities.ids(text.tokens(texts)), 1) - 1
+        return _without(self.known_entities.ids(tokens(texts)), 1) - 1
 
     def utterances(self, texts):
         """Returns the words that are known, and where `typed` the types' words: ragged int32 (texts, words)."""

@@ -19,7 +19,8 @@ import pathlib
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
-from training import UserError, answers, export
+from training import UserError
+from training.serving import export, requests
 
 PREDICT = "explain"
 """the signature that answers `predict`"""
@@ -37,7 +38,7 @@ _ERRORS = {
 
 
 def signatures(model, config, info):
-    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+    """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
     Arguments:
         model: a `selector.Selector`.
@@ -104,7 +105,7 @@ def present(paths, answer, folder):
     """Writes <name>.json for every file into `folder`, and prints response, score and the lines that were read most."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
+    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
         error = answer["error"][row].decode()
         document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
                     "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}

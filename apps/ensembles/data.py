@@ -2,8 +2,10 @@
 import numpy as np
 import tensorflow as tf
 
-from training import data, labelled_images
 from training.config import UserError
+from training.data import pipelines
+from training.data.spec import Splits, spec_of
+from training.vision import labelled_images
 
 
 def datasets(config):
@@ -24,12 +26,12 @@ def datasets(config):
     count = len(targets["label"])
     batches = covering((inputs, targets | {"index": np.arange(count, dtype=np.int32)}), config.batch_size, config.seed)
     info = {"class_names": found.class_names, "train_examples": count, **labelled_images.statistics(inputs["image"])}
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
 
 
 def covering(arrays, batch_size, seed):
-    """Returns `batches(epoch, skip, context)` as `training.data.in_memory` does, but each epoch has every example.
+    """Returns `batches(epoch, skip, context)` as `training.data.pipelines.in_memory` does, but each epoch has every example.
 
     The last batch is filled up with the examples that the epoch began with. Whoever judges each example once an epoch needs this.
     """
@@ -40,4 +42,4 @@ def covering(arrays, batch_size, seed):
         order = np.random.default_rng([seed, epoch]).permutation(count)
         return np.resize(order, steps * batch_size).reshape(steps, batch_size)
 
-    return data.gathered(arrays, rows)
+    return pipelines.gathered(arrays, rows)

@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import class_metrics
-from training.class_metrics import table  # noqa: F401  a part of this module's contract
+from training.vision import classification_metrics
+from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 
 WATCHED = ("accuracy", "loss")
 _LEAST = 1e-7
@@ -14,7 +14,7 @@ _LEAST = 1e-7
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
-    """Returns the metrics over a validation or test set: those of `training.class_metrics` of all members together, and
+    """Returns the metrics over a validation or test set: those of `classification_metrics` of all members together, and
 
     member_accuracy:  mean over the members, with _lowest and _highest
     disagreement:     share of the images that two members answer differently; a mean over all pairs
@@ -25,7 +25,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """
     outputs, labels = answers(model, itertools.islice(batches, config.limit_steps))
     chosen = outputs[model.combine][:, -1]
-    metrics = class_metrics.summary(
+    metrics = classification_metrics.summary(
         np.log(np.maximum(chosen, _LEAST)), labels, info["class_names"], resamples=resamples, seed=config.seed)
     found = {name: values.argmax(axis=-1) for name, values in outputs.items()}  # (images, members)
     each = (found["members"] == labels[:, None]).mean(axis=0)

@@ -5,8 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from apps import ensembles
-from training import optimizers
 from training.config import UserError
+from training.engine import optimizers
 
 _MOMENTUM = 0.9
 
@@ -108,7 +108,7 @@ class Momentum(keras.optimizers.SGD):
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that in each stage rises and falls to 0, see `training.optimizers.falling`, and is 0 for its last steps.
+    """A rate that in each stage rises and falls to 0, see `training.engine.optimizers.falling`, and is 0 for its last steps.
 
     steps: of a stage
     still: of these, the last ones without a rate

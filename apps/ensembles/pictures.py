@@ -5,7 +5,8 @@ import matplotlib.figure
 import numpy as np
 
 from apps.ensembles import evaluation
-from training import class_pictures, figures
+from training.engine import figures
+from training.vision import classification_pictures
 
 
 def pictures(model, splits, config, info):
@@ -24,8 +25,8 @@ def pictures(model, splits, config, info):
     errors = {name: (values != labels[:, None]).mean(axis=0) for name, values in found.items()}
     made = {"members": by_members({_WORDS[name]: errors[name] for name in model.combinations}, errors["members"]),
             "disagreement": _disagreement(evaluation.disagreement(found["members"])),
-            "wrong": class_pictures.wrong(images, chosen, labels, info["class_names"]),
-            "confusion": class_pictures.confusion(chosen, labels, info["class_names"])}
+            "wrong": classification_pictures.wrong(images, chosen, labels, info["class_names"]),
+            "confusion": classification_pictures.confusion(chosen, labels, info["class_names"])}
     return {name: picture[None] for name, picture in made.items()}
 
 

@@ -13,20 +13,21 @@
 import tensorflow as tf
 
 from apps.ensembles import members
-from training import export, image_serving
-from training.image_serving import present_classes as present  # noqa: F401  a part of this module's contract
-from training.image_serving import request  # noqa: F401
+from training.serving import export
+from training.vision import image_signatures
+from training.vision.image_signatures import present_classes as present  # noqa: F401  a part of this module's contract
+from training.vision.image_signatures import request  # noqa: F401
 
 
 def signatures(model, config, info):
-    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`."""
+    """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
     def outputs(image_bytes):
-        images, failed, errors = image_serving.pixels(image_bytes, config.image_size, model.channels)
+        images, failed, errors = image_signatures.pixels(image_bytes, config.image_size, model.channels)
         return model({"image": images}, training=False), failed, errors
 
     def serving_default(image_bytes):
         answer, failed, errors = outputs(image_bytes)
-        return image_serving.classes(model.answer(answer), failed, errors, info["class_names"])
+        return image_signatures.classes(model.answer(answer), failed, errors, info["class_names"])
 
     def explain(image_bytes):
         answer, failed, errors = outputs(image_bytes)
@@ -39,4 +40,4 @@ def signatures(model, config, info):
 
 def warmup(config):
     """Returns {signature: {input name: value}}."""
-    return {name: image_serving.warmup(config.image_size) for name in ("serving_default", "explain")}
+    return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "explain")}

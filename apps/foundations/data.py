@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import data
 from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Splits, spec_of
 
 
 class Table(NamedTuple):
@@ -49,8 +50,8 @@ def datasets(config):
 
     batches = _passes(arrays("train"), config.batch_size, config.seed, config.passes or 1)
     judged = {part: tf.data.Dataset.from_tensor_slices(arrays(part)).batch(128) for part in ("validation", "test")}
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, judged["validation"], judged["test"], spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return Splits(batches, judged["validation"], judged["test"], spec)
 
 
 def read(dataset, config, columns=()):
@@ -59,7 +60,7 @@ def read(dataset, config, columns=()):
     Raises:
         UserError: the set is unknown, not there, no table, has no such column, or holds what is no number.
     """
-    prepared = data.builder(dataset, config)
+    prepared = sources.builder(dataset, config)
     features, keys = prepared.info.features, prepared.info.supervised_keys or ()
     numbers = len(keys) == 2 and all(isinstance(key, str) for key in keys) and isinstance(features[keys[0]], tfds.features.Tensor)
     if not numbers or len(features[keys[0]].shape) != 1 or features[keys[1]].shape != ():
@@ -72,8 +73,8 @@ def read(dataset, config, columns=()):
     chosen = [names.index(name) for name in columns or names]
     is_class = isinstance(features[keys[1]], tfds.features.ClassLabel)
     parts = {}
-    for part, split in data.parts(prepared).items():
-        examples = list(data.read(prepared, split).as_numpy_iterator())
+    for part, split in sources.parts(prepared).items():
+        examples = list(sources.read(prepared, split).as_numpy_iterator())
         rows = np.array([example[keys[0]] for example in examples], np.float64)[:, chosen]
         answers = np.array([example[keys[1]] for example in examples], np.int32 if is_class else np.float64)
         if not (np.isfinite(rows).all() and np.isfinite(answers).all()):
@@ -111,10 +112,10 @@ def curvature(standardised, whole=True):
 
 
 def _passes(arrays, batch_size, seed, passes):
-    """Returns `batches(epoch, skip, context)`, as `training.data.in_memory` does, with several passes in an epoch."""
+    """Returns `batches(epoch, skip, context)`, as `training.data.pipelines.in_memory` does, with several passes in an epoch."""
     count = len(tf.nest.flatten(arrays)[0])
     size = batch_size or count
-    steps = data.full_batches(count, size)
+    steps = pipelines.full_batches(count, size)
 
     def order(number):
         if batch_size is None:
@@ -124,4 +125,4 @@ def _passes(arrays, batch_size, seed, passes):
     def rows(epoch):
         return np.concatenate([order(epoch * passes + number) for number in range(passes)]).reshape(-1, size)
 
-    return data.gathered(arrays, rows)
+    return pipelines.gathered(arrays, rows)

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 
 from apps.foundations import reference
-from training import class_metrics
+from training.vision import classification_metrics
 
 WATCHED = ("loss",)
 
@@ -12,7 +12,7 @@ WATCHED = ("loss",)
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics over a validation or test set.
 
-    of classes: see `training.class_metrics`; of a number:
+    of classes: see `training.vision.classification_metrics`; of a number:
     loss:       half the mean squared error
     rmse, mae:  root of the mean squared error and mean absolute error of a number; r2: 1 - its mean squared error / variance
     difference: unless `validating`, the largest one from what numpy or scikit-learn finds, see `reference`; "reference"
@@ -21,7 +21,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """
     outputs, answers = told(model, itertools.islice(batches, config.limit_steps))
     if "class_names" in info:
-        metrics = class_metrics.summary(
+        metrics = classification_metrics.summary(
             _log_softmax(outputs), answers, info["class_names"], resamples=resamples, seed=config.seed)
     else:
         metrics = _numbers(outputs, answers, resamples, config.seed)
@@ -42,7 +42,7 @@ def told(model, batches):
 def table(metrics):
     """Prints the share of right answers by class, and the difference from the exact model."""
     if "per_class" in metrics:
-        class_metrics.table(metrics)
+        classification_metrics.table(metrics)
     if "difference" in metrics:
         print(f"largest difference from {metrics['reference']}: {metrics['difference']:.1e}")
     else:

@@ -6,7 +6,8 @@ import tensorflow as tf
 import training
 from apps import foundations
 from apps.foundations import data, evaluation, linear, logistic, newton, regression
-from training import UserError, reports, tensorboard
+from training import UserError, reports
+from training.engine import tensorboard
 
 _COARSE = (-4.0, 4.0)
 """powers of 10 of the coarse grid's ends"""

@@ -10,7 +10,8 @@ from keras import ops
 import training
 from apps.foundations import data, logistic, newton, regression
 from apps.foundations.pictures import COLOURS
-from training import UserError, optimizers, reports
+from training import UserError, reports
+from training.engine import optimizers
 
 RATES = tuple(float(10 ** power) for power in np.arange(-4, 0.6, 0.5))
 """that every optimiser tries"""

@@ -3,7 +3,8 @@ import matplotlib.figure
 import numpy as np
 
 from apps.foundations import counting, data, discriminant, evaluation
-from training import class_pictures, figures
+from training.engine import figures
+from training.vision import classification_pictures
 
 COLOURS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
 
@@ -26,7 +27,7 @@ def pictures(model, splits, config, info):
         if len(info["columns"]) == 1:
             made["line"] = figures.drawn(_line(features[:, 0], outputs[:, 0], answers, info["columns"][0]))
     else:
-        made["confusion"] = class_pictures.confusion(outputs, answers, info["class_names"])
+        made["confusion"] = classification_pictures.confusion(outputs, answers, info["class_names"])
         if len(info["columns"]) > 1:
             made["boundary"] = figures.drawn(_boundary(model, config, info, features, answers))
     return {name: picture[None] for name, picture in made.items()}

@@ -14,13 +14,15 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import UserError, answers, data, export
+from training import UserError
+from training.data import sources
+from training.serving import export, requests
 
 MOST_BYTES = 50_000_000
 
 
 def signatures(model, config, info):
-    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`."""
+    """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
     names = tf.constant(info.get("class_names", []), tf.string)
     columns = len(info["columns"])
 
@@ -48,7 +50,7 @@ def signatures(model, config, info):
 
 def warmup(config):
     """Returns {signature: {input name: value}}: two rows of as many numbers as the system takes."""
-    prepared = data.builder(config.dataset, config)
+    prepared = sources.builder(config.dataset, config)
     columns = len(config.columns) or prepared.info.features[prepared.info.supervised_keys[0]].shape[0]
     return {"serving_default": {"features": np.arange(2 * columns, dtype=np.float32).reshape(2, columns)}}
 
@@ -76,7 +78,7 @@ def present(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place = 0
-    for path, file_name in zip(paths, answers.file_names(paths)):
+    for path, file_name in zip(paths, requests.file_names(paths)):
         document = []
         for line, _ in _rows(path):
             name, error = (answer[key][place].decode() for key in ("class_names", "error"))

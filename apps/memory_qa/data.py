@@ -3,8 +3,10 @@ import numpy as np
 import tensorflow as tf
 
 from apps import memory_qa
-from training import data, text
 from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Splits, spec_of
+from training.text.vocabulary import Vocabulary, tokens
 
 _VALIDATION = 0.1  # of the training stories, as in the paper
 
@@ -32,7 +34,7 @@ def datasets(config):
 
 def stories(config):
     """Returns the questions of the training and of the test split, and the names of all tasks of the set."""
-    prepared = data.builder(config.dataset, config)
+    prepared = sources.builder(config.dataset, config)
     if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
         raise UserError(f"{config.dataset} holds no stories with questions")
     names = prepared.info.features["task"].names
@@ -46,16 +48,16 @@ def splits(train, test, names, config):
     """Returns the Splits of what `stories` returned."""
     tasks = sorted(set(train.tasks))
     is_validation = _validation_stories(train, config.seed)
-    vocabulary = text.Vocabulary.of(train.words())
+    vocabulary = Vocabulary.of(train.words())
     memories = min(config.memory_size, train.longest)
     width = max(train.width, test.width)
     train, test = (part.arrays(vocabulary, memories, width, tasks) for part in (train, test))
     fitting, validation = (tf.nest.map_structure(lambda array: array[keep], train) for keep in (~is_validation, is_validation))
     lengths = fitting[0]["story"].any(axis=-1).sum(axis=-1)
-    batches = data.in_memory(fitting, config.batch_size, config.seed, lengths)
+    batches = pipelines.in_memory(fitting, config.batch_size, config.seed, lengths)
     info = {"words": vocabulary.words, "tasks": [names[task] for task in tasks]}
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return data.Splits(batches, _judged(validation), _judged(test), spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
+    return Splits(batches, _judged(validation), _judged(test), spec)
 
 
 def _judged(arrays):
@@ -85,15 +87,15 @@ class Stories:
         self.sentences = [sentences[row] for row in used]
         self.lengths, self.questions, self.answers, self.tasks, self.story_ids = lengths, questions, answers, tasks, story_ids
         self.longest = max(1, int(lengths.max()))
-        self.sentence_words = text.tokens(tf.constant(self.sentences or [b""]))
-        self.question_words = text.tokens(tf.constant(self.questions))
+        self.sentence_words = tokens(tf.constant(self.sentences or [b""]))
+        self.question_words = tokens(tf.constant(self.questions))
         self.width = int(max(tf.reduce_max(part.row_lengths()) for part in (self.sentence_words, self.question_words)))
 
     @classmethod
     def read(cls, prepared, split, config):
         """Returns those of the tasks that are wanted, with the latest `memory_size` sentences of each story."""
         wanted = [task - 1 for task in config.tasks]
-        examples = data.read(prepared, split)
+        examples = sources.read(prepared, split)
         if wanted:
             examples = examples.filter(lambda example: tf.reduce_any(example["task"] == wanted))
         places, rows, columns = {}, [], []

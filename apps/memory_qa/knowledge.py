@@ -2,8 +2,11 @@
 import numpy as np
 import tensorflow as tf
 
-from training import data, export, text
 from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Splits, spec_of
+from training.serving import export
+from training.text.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 
 TOPIC = "<topic>"
 MOST_SHARED = 1000
@@ -32,7 +35,7 @@ def datasets(config):
     Raises:
         UserError: the data set holds no such questions.
     """
-    prepared = data.builder(config.dataset, config)
+    prepared = sources.builder(config.dataset, config)
     if not {"question", "answers", "path"} <= set(prepared.info.features):
         raise UserError(f"{config.dataset} holds no questions to a knowledge base")
     questions = {split: _Questions(prepared, split) for split in prepared.info.splits}
@@ -49,10 +52,10 @@ def datasets(config):
             tf.nest.map_structure(lambda array: array[rows], read["train"]) for rows in (order[:held_out], order[held_out:]))
     is_answered = read["train"][1]["answers"].any(axis=1)
     train = tf.nest.map_structure(lambda array: array[is_answered], read["train"])
-    batches = data.in_memory(_with_other_markers(train, reader, random), config.batch_size, config.seed)
-    spec = data.spec_of(batches(0, 0, tf.distribute.InputContext()), {"words": words, "tasks": [config.dataset]})
+    batches = pipelines.in_memory(_with_other_markers(train, reader, random), config.batch_size, config.seed)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), {"words": words, "tasks": [config.dataset]})
     validation, test = (tf.data.Dataset.from_tensor_slices(read[split]).batch(250) for split in ("validation", "test"))
-    return data.Splits(batches, validation, test, spec)
+    return Splits(batches, validation, test, spec)
 
 
 def rings(dataset):
@@ -64,9 +67,9 @@ def rings(dataset):
 def facts(config):
     """Returns the facts of a data set's knowledge base: (subject, relation, object) each."""
     name, _, part = config.dataset.partition("/")
-    prepared = data.builder(f"{name}/kb" if name == "metaqa" else f"{name}/{part}-kb", config)
+    prepared = sources.builder(f"{name}/kb" if name == "metaqa" else f"{name}/{part}-kb", config)
     found = []
-    for batch in data.read(prepared, "kb").batch(10_000).as_numpy_iterator():
+    for batch in sources.read(prepared, "kb").batch(10_000).as_numpy_iterator():
         found += zip(*(batch[place].tolist() for place in ("subject", "relation", "object")))
     return [tuple(part.decode() for part in fact) for fact in found]
 
@@ -78,10 +81,10 @@ def vocabulary(facts, questions, memories):
     questions: texts with the topic in [brackets]
     memories:  most facts that are read for a question
     """
-    asked = {word.decode() for word in text.tokens(_without_topic(tf.constant(questions))).flat_values.numpy()}
+    asked = {word.decode() for word in tokens(_without_topic(tf.constant(questions))).flat_values.numpy()}
     relations = sorted({relation for _, relation, _ in facts})
-    first = sorted(asked - {TOPIC, text.UNKNOWN} | {*relations, *("!" + relation for relation in relations)})
-    return [text.PADDING, text.UNKNOWN, *first, TOPIC, *(f"<{number}>" for number in range(1, memories + 1))]
+    first = sorted(asked - {TOPIC, UNKNOWN} | {*relations, *("!" + relation for relation in relations)})
+    return [PADDING, UNKNOWN, *first, TOPIC, *(f"<{number}>" for number in range(1, memories + 1))]
 
 
 def _without_topic(questions):
@@ -115,7 +118,7 @@ class Reader(tf.Module):
     def __init__(self, facts, words, memories, rings):
         super().__init__()
         self.memories, self.rings = memories, rings
-        self.vocabulary = text.Vocabulary(words)
+        self.vocabulary = Vocabulary(words)
         self.vocabulary_table = self.vocabulary.table  # as a part of this module it comes into an export
         self.first_marker = len(words) - memories - 1  # of the topic; the others follow
         self.words = tf.constant(words)
@@ -132,7 +135,7 @@ class Reader(tf.Module):
         self.relation, self.value = (tf.constant(doubled[:, column], tf.int32) for column in (1, 2))
         self.names = tf.constant(names)
         self.exact = _table(names[1:], range(1, len(names)))
-        spelt = tf.strings.reduce_join(text.tokens(self.names), axis=-1, separator=" ").numpy()
+        spelt = tf.strings.reduce_join(tokens(self.names), axis=-1, separator=" ").numpy()
         by_spelling = {}
         for number in np.argsort(frequency, kind="stable"):  # of several that are written alike, the most frequent one
             by_spelling[spelt[number]] = number
@@ -144,10 +147,10 @@ class Reader(tf.Module):
         """Returns the entity that each question is about, 0 for none, (batch,); and its words, "" padded (batch, 32)."""
         marked = tf.strings.regex_full_match(questions, r"(?s)[^\[]*\[.+\].*")
         inside = tf.strings.strip(tf.strings.regex_replace(questions, r"(?s)^[^\[]*\[(.*)\][^\]]*$", r"\1"))
-        spelt = tf.strings.reduce_join(text.tokens(inside), axis=-1, separator=" ")
+        spelt = tf.strings.reduce_join(tokens(inside), axis=-1, separator=" ")
         exact = self.exact.lookup(inside)
         named = tf.where(exact > 0, exact, self.spelt.lookup(spelt))
-        words = text.tokens(_without_topic(questions)).to_tensor(shape=[None, _MOST_QUESTION_WORDS])
+        words = tokens(_without_topic(questions)).to_tensor(shape=[None, _MOST_QUESTION_WORDS])
         run, first, length = self._longest_name(words)
         place = tf.range(_MOST_QUESTION_WORDS)[None]
         source = tf.where(place <= first, place, place + length - 1)
@@ -265,7 +268,7 @@ def signatures(model, config, info):
         is_read = tf.reduce_any(read["story"][:, :, -1:] == reader.first_marker + places, axis=1)
         logits = tf.where(is_read, tf.cast(logits[:, member, reader.first_marker:], tf.float32), -1e9)
         best = tf.argmax(logits, axis=1, output_type=tf.int32)
-        words = text.tokens(_without_topic(question))
+        words = tokens(_without_topic(question))
         error = tf.where(words.row_lengths() == 0, "the question has no words", tf.where(
             words.row_lengths() > _MOST_QUESTION_WORDS, f"the question has more than {_MOST_QUESTION_WORDS} words", tf.where(
                 read["entities"][:, 0] == 0,
@@ -295,10 +298,10 @@ class _Questions:
 
     def __init__(self, prepared, split):
         self.texts, self.answers = [], []
-        for example in data.read(prepared, split).as_numpy_iterator():
+        for example in sources.read(prepared, split).as_numpy_iterator():
             self.texts.append(example["question"])
             self.answers.append(example["answers"].tolist())
-        self.width = int(tf.reduce_max(text.tokens(_without_topic(tf.constant(self.texts))).row_lengths()))
+        self.width = int(tf.reduce_max(tokens(_without_topic(tf.constant(self.texts))).row_lengths()))
 
 
 def _arrays(questions, reader, width):

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from apps import memory_qa
 from apps.memory_qa import knowledge
-from training import export, text
 from training.config import UserError
+from training.serving import export
+from training.text.vocabulary import Vocabulary, tokens
 
 PREDICT = "explain"
 """the signature that `predict` asks, since it shows which sentences were read"""
@@ -32,14 +33,14 @@ def signatures(model, config, info):
     """
     if config.dataset.partition("/")[0] in memory_qa.KNOWLEDGE_BASES:
         return knowledge.signatures(model, config, info)
-    vocabulary = text.Vocabulary(info["words"])
+    vocabulary = Vocabulary(info["words"])
     model.vocabulary_table = vocabulary.table  # a part of the export
     memories = config.memory_size
     words = tf.constant(info["words"])
 
     def explain(story, question):
         sentences = _sentences(story)[:, -memories:]
-        question_words, sentence_words = text.tokens(question), sentences.with_flat_values(text.tokens(sentences.flat_values))
+        question_words, sentence_words = tokens(question), sentences.with_flat_values(tokens(sentences.flat_values))
         story_ids = vocabulary.ids(sentence_words).to_tensor(shape=[None, memories, _MOST_WORDS])
         question_ids = vocabulary.ids(question_words).to_tensor(shape=[None, _MOST_WORDS])
         logits, attention = model({"story": story_ids, "question": question_ids}, training=False)

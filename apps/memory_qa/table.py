@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from apps.memory_qa import data, evaluation, memn2n
-from training import callbacks, loop, reports
+from training import reports
 from training.config import UserError
+from training.engine import callbacks, loop
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
 """percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""

@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from apps.transfer import trunks
-from training import data, labelled_images
 from training import datasets as sets
 from training.config import UserError
+from training.data import pipelines
+from training.data.spec import Splits, spec_of
+from training.vision import labelled_images
 
 _LEAST = 1000
 """images in an epoch: a smaller set is passed over several times"""
@@ -36,14 +38,14 @@ def datasets(config):
     if is_both:
         return _both(config, target, other)
     arrays = target.arrays("train", config.examples)
-    return _splits(config, target, data.gathered(arrays, _repeated(len(arrays[1]["label"]), config)), target.arrays)
+    return _splits(config, target, pipelines.gathered(arrays, _repeated(len(arrays[1]["label"]), config)), target.arrays)
 
 
 def source(config):
     """Returns the Splits of the source's task, for pretraining; "mean" and "deviation" are as in `datasets`."""
     task = _Task(config, True, {})
     task.facts = task.statistics()
-    return _splits(config, task, data.in_memory(task.arrays("train"), config.batch_size, config.seed), task.arrays)
+    return _splits(config, task, pipelines.in_memory(task.arrays("train"), config.batch_size, config.seed), task.arrays)
 
 
 def _both(config, target, source):
@@ -67,7 +69,7 @@ def _both(config, target, source):
         return pairs.reshape(len(pairs), -1)
 
     careful = source if source.found.prepared.name in sets.UPRIGHT else target  # in which task images must not be mirrored
-    return _splits(config, target, data.gathered(arrays, in_turn), together, careful, source_class_names=source.class_names)
+    return _splits(config, target, pipelines.gathered(arrays, in_turn), together, careful, source_class_names=source.class_names)
 
 
 def _splits(config, task, batches, arrays, augmented_as=None, **info):
@@ -75,7 +77,7 @@ def _splits(config, task, batches, arrays, augmented_as=None, **info):
         batches = (augmented_as or task).found.augmented(batches, config.seed)
     judged = (tf.data.Dataset.from_tensor_slices(arrays(part)).batch(config.batch_size) for part in ("validation", "test"))
     info = {"class_names": task.class_names, **task.facts, **info}
-    return data.Splits(batches, *judged, data.spec_of(batches(0, 0, tf.distribute.InputContext()), info))
+    return Splits(batches, *judged, spec_of(batches(0, 0, tf.distribute.InputContext()), info))
 
 
 def _repeated(count, config, length=0):
@@ -83,7 +85,7 @@ def _repeated(count, config, length=0):
 
     length: places in an epoch, of which what is no full batch falls away; at least as many as images, and 1,000
     """
-    steps = data.full_batches(max(count, length, _LEAST), config.batch_size)
+    steps = pipelines.full_batches(max(count, length, _LEAST), config.batch_size)
     needed = steps * config.batch_size
 
     def rows(epoch):

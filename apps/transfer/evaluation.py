@@ -1,12 +1,12 @@
 """How often the class is the right one, over the target's images and by class; for multi_task over the source's too."""
-from training import classifiers
-from training.class_metrics import table  # noqa: F401  a part of this module's contract
+from training.vision import classifiers
+from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 
 WATCHED = ("accuracy", "loss")
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
-    """Returns the metrics over a validation or test set, see `training.class_metrics`; for multi_task "source_accuracy" too."""
+    """Returns the metrics over a validation or test set, see `classification_metrics`; for multi_task "source_accuracy" too."""
     metrics = classifiers.evaluate(model, batches, config, info, resamples=resamples)
     if "source_class_names" in info and not validating:
         logits, labels = classifiers.answers(model, batches, "source_label")

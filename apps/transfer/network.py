@@ -2,7 +2,7 @@
 import keras
 
 from apps.transfer import trunks
-from training import optimizers
+from training.engine import optimizers
 
 
 def build(config, spec, learning=None):

@@ -1,9 +1,9 @@
 """What a person looks at: wrong answers, which classes are confused, and the features of test images."""
-from training import classifiers
+from training.vision import classifiers
 
 
 def pictures(model, splits, config, info):
-    """Returns {name: uint8 (1, height, width, 3)}, see `training.classifiers.pictures`."""
+    """Returns {name: uint8 (1, height, width, 3)}, see `training.vision.classifiers.pictures`."""
     return classifiers.pictures(model, splits.test, config, info)
 
 

@@ -5,7 +5,8 @@ import keras
 
 from apps import transfer
 from apps.transfer import data, trunks
-from training import callbacks, run, strategies
+from training import run
+from training.engine import callbacks, strategies
 
 WEIGHTS = "trunk.weights.h5"
 """in the run's folder: what the small trunk has learnt from the source"""

@@ -9,8 +9,9 @@ from keras import ops
 
 from layers import backbones
 from training import config as settings
-from training import data, run, runs
+from training import run, runs
 from training.config import UserError
+from training.data.spec import plain_spec, spec_of_plain
 
 _APPLICATIONS = {
     "mobilenet_v2": (keras.applications.mobilenet_v2, "MobileNetV2",
@@ -46,7 +47,7 @@ def facts(config):
         raise UserError(f"--image-size must be {side}, the size of {config.trunk}, or left out; got {config.image_size}")
     return {"image_size": side, "channels": channels, "trunk": {
         "app": app.__name__.rpartition(".")[2], "config": json.loads(json.dumps(dataclasses.asdict(kept))),
-        "spec": data.plain_spec(spec)}}
+        "spec": plain_spec(spec)}}
 
 
 def run_folder(config):
@@ -65,7 +66,7 @@ def build(config, spec):
         if app is None:
             raise UserError(f"there is no application {described['app']!r}, whose network the trunk is")
         kept = settings.of_plain(app.Config, described["config"], "the trunk")
-        return cut(run.module(app, kept.model).build_model(kept, data.spec_of_plain(described["spec"])), config)
+        return cut(run.module(app, kept.model).build_model(kept, spec_of_plain(described["spec"])), config)
     image = keras.Input(spec.inputs["image"].shape[1:], dtype="uint8", name="image")
     if config.trunk == "small":
         variance = [value ** 2 for value in spec.info["deviation"]]

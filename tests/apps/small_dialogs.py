@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from apps import dialog
 from apps.dialog import memn2n, supervised_embeddings, tfidf
-from training import config, data
+from training import config
+from training.data.spec import Spec
 
 INFO = {
     "words": ["", "<unknown>", "##food", "##phone", "##place", "#bot", "#kb", "#user", "<silence>", "api_call", "bell", "call",
@@ -27,4 +28,4 @@ def build(model="memn2n", seed=0, **changes):
     inputs = {"history": tf.TensorSpec((None, MEMORIES, 9), tf.int32), "query": tf.TensorSpec((None, 8), tf.int32),
               "entities": tf.TensorSpec((None, 10), tf.int32)}
     keras.utils.set_random_seed(seed)
-    return SYSTEMS[model].build_model(settings, data.Spec(inputs, {}, info)), settings
+    return SYSTEMS[model].build_model(settings, Spec(inputs, {}, info)), settings

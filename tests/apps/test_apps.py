@@ -13,7 +13,9 @@ import pytest
 import tensorflow as tf
 
 import training
-from training import cli, config, export, loop, run
+from training import cli, config, run
+from training.engine import loop
+from training.serving import export
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = {

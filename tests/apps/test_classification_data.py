@@ -9,8 +9,9 @@ import tensorflow_datasets as tfds
 import training
 from apps import classification
 from apps.classification import data as classification_data
-from training import cli, labelled_images
+from training import cli
 from training import config as settings
+from training.vision import labelled_images
 
 ALONE = tf.distribute.InputContext()
 

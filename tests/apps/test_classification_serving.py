@@ -10,7 +10,7 @@ import tensorflow as tf
 from apps import classification
 from apps.classification import evaluation, resnet, serving
 from training import config as settings
-from training import data
+from training.data.spec import Spec
 
 CLASSES = 7
 
@@ -22,7 +22,7 @@ def resolved(**changes):
 def model_of(channels=3, classes=CLASSES):
     info = {"class_names": [f"kind {k}" for k in range(classes)], "mean": [100.0] * channels, "deviation": [50.0] * channels,
             "steps": 10}
-    spec = data.Spec({"image": tf.TensorSpec([None, 16, 16, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
+    spec = Spec({"image": tf.TensorSpec([None, 16, 16, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
     return resnet.build_model(resolved(), spec), info
 
 

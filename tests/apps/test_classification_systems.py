@@ -20,8 +20,10 @@ from apps.classification import (
     vgg16,
 )
 from tests.layers.layer_contract import check_layer
-from training import UserError, classifiers, data, run
+from training import UserError, run
 from training import config as settings
+from training.data.spec import Spec, Splits
+from training.vision import classifiers
 
 
 def resolved(model, **changes):
@@ -30,7 +32,7 @@ def resolved(model, **changes):
 
 def spec(side, channels, classes):
     info = {"class_names": [str(k) for k in range(classes)], "mean": [0.0] * channels, "deviation": [255.0] * channels, "steps": 10}
-    return data.Spec({"image": tf.TensorSpec([None, side, side, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
+    return Spec({"image": tf.TensorSpec([None, side, side, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
 
 
 def output(model, layer):
@@ -249,7 +251,7 @@ def test_monitors_write_what_they_say(tmp_path):
     random = np.random.default_rng(0)
     batches = tf.data.Dataset.from_tensor_slices(({"image": random.integers(0, 256, (6, 28, 28, 1), np.uint8)},
                                                   {"label": np.arange(6, dtype=np.int32)})).batch(4)
-    callback = monitors.callbacks(model, data.Splits(None, batches, None, None), resolved("lenet5", activation="sigmoid"), tmp_path)[0]
+    callback = monitors.callbacks(model, Splits(None, batches, None, None), resolved("lenet5", activation="sigmoid"), tmp_path)[0]
     callback.set_model(model)
     callback.on_train_begin()
     before = [np.array(weight) for weight in model.get_weights()]

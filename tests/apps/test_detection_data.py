@@ -9,7 +9,7 @@ from apps import detection
 from apps.detection import augmentation
 from apps.detection import data as detection_data
 from training import config as settings
-from training import data
+from training.data import sources
 from training.datasets import digit_scenes
 
 ALONE = tf.distribute.InputContext()
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("prepared"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digit_scenes, "EXAMPLES", COUNTS)
-        data.builder("digit_scenes", training.Config(data_dir=folder))
+        sources.builder("digit_scenes", training.Config(data_dir=folder))
     return folder
 
 
@@ -56,10 +56,10 @@ def test_elements_are_what_the_contract_says(folder):
 
 
 def test_without_augmentation_the_stored_scenes_come_back(folder):
-    prepared = data.builder("digit_scenes", training.Config(data_dir=folder))
+    prepared = sources.builder("digit_scenes", training.Config(data_dir=folder))
     splits = detection_data.datasets(resolved(folder, augment=False))
     for split, batches in (("train", splits.train(0, 0, ALONE)), ("test", splits.test)):
-        stored = {example["image"].tobytes(): example for example in data.read(prepared, split).as_numpy_iterator()}
+        stored = {example["image"].tobytes(): example for example in sources.read(prepared, split).as_numpy_iterator()}
         found = rows(batches)
         assert len(found) == COUNTS[split]
         for inputs, targets in found:
@@ -207,7 +207,7 @@ def test_colours_change_and_the_fill_stays_black():
 
 
 def test_an_unchanged_picture_is_the_fitted_one():
-    from training import images
+    from training.vision import images
 
     recipe = augmentation.Recipe(flip_horizontal=False, scale=(1.0, 1.0), **PLAIN_COLOURS)
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))

@@ -12,7 +12,9 @@ from PIL import Image
 
 from apps.detection import serving
 from tests.apps import small_detector
-from training import UserError, export, images
+from training import UserError
+from training.serving import export
+from training.vision import images
 
 
 def photo(height, width, seed=0, red_at=None):

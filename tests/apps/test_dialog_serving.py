@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from apps.dialog import serving
 from tests.apps import small_dialogs
-from training import UserError, export
+from training import UserError
+from training.serving import export
 
 GOOD = "user: hello\nbot: what food\nuser: greek in oslo please"
 

@@ -12,10 +12,11 @@ import tensorflow as tf
 from apps import ensembles
 from apps.ensembles import compare, evaluation, pictures, serving
 from apps.ensembles import data as ensemble_data
-from training import UserError, config, data
+from training import UserError, config
+from training.data.spec import Spec
 
 INFO = {"class_names": ["a", "b", "c"], "mean": [100.0], "deviation": [50.0], "train_examples": 30, "steps": 12}
-SPEC = data.Spec({"image": tf.TensorSpec([None, 8, 8, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, INFO)
+SPEC = Spec({"image": tf.TensorSpec([None, 8, 8, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, INFO)
 
 
 def resolved(model="independent", **changes):

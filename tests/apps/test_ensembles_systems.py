@@ -10,8 +10,9 @@ from sklearn import datasets, ensemble, tree
 
 from apps import ensembles
 from apps.ensembles import adaboost, bagging, members, snapshots
-from training import UserError, data, run, search
+from training import UserError, run, search
 from training import config as settings
+from training.data.spec import Spec
 
 SIDE, CLASSES, EXAMPLES, BATCH = 4, 3, 24, 8
 STEPS = EXAMPLES // BATCH  # of an epoch
@@ -27,7 +28,7 @@ def ensemble_of(model, **changes):
         members=3, hidden=5, depth=1, epochs=6, batch_size=BATCH, weight_decay=0.0, learning_rate=0.1) | changes)))
     info = {"class_names": [str(k) for k in range(CLASSES)], "mean": [100.0], "deviation": [50.0], "train_examples": EXAMPLES,
             "steps": config.epochs * STEPS}
-    spec = data.Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
+    spec = Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
     made = importlib.import_module(f"apps.ensembles.{model}").build_model(config, spec)
     made.optimizer.build(made.trainable_variables)
     return made
@@ -347,7 +348,7 @@ def test_the_settings_of_a_coarse_trial_of_a_search_make_an_ensemble(model):
 @pytest.mark.parametrize("model", ensembles.SYSTEMS)
 def test_summary_has_a_row_for_each_affine_layer_and_its_rows_sum_to_what_the_answer_is_computed_from(model):
     made = ensemble_of(model)
-    spec = data.Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {}, {})
+    spec = Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {}, {})
     rows = {name.rpartition("/")[2]: row for name, *row in run.layer_rows(made, spec)}
     inputs = SIDE * SIDE
     assert rows["layer1"] == ["(1, 3, 5)", 3 * (inputs * 5 + 5), 3 * inputs * 5]

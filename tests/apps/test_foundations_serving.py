@@ -10,7 +10,7 @@ from apps import foundations
 from apps.foundations import data as tables
 from apps.foundations import linear, naive_bayes, serving, softmax
 from training import config as settings
-from training import export
+from training.serving import export
 
 SYSTEMS = {"softmax": softmax, "naive_bayes": naive_bayes, "linear": linear}
 

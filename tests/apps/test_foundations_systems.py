@@ -13,8 +13,10 @@ import training
 from apps import foundations
 from apps.foundations import counting, discriminant, evaluation, naive_bayes, pictures, reference
 from apps.foundations import data as tables
-from training import cli, data, loop, run
+from training import cli, run
 from training import config as settings
+from training.data.spec import Spec
+from training.engine import loop
 
 ALONE = tf.distribute.InputContext()
 
@@ -56,7 +58,7 @@ def test_linear_regression_of_several_targets_equals_least_squares():
     x, targets = random.normal(size=(50, 4)), random.normal(size=(50, 3))
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     largest, smallest = tables.curvature(x)
-    spec = data.Spec({"features": tf.TensorSpec([None, 4], tf.float64)}, {"target": tf.TensorSpec([None, 3], tf.float64)},
+    spec = Spec({"features": tf.TensorSpec([None, 4], tf.float64)}, {"target": tf.TensorSpec([None, 3], tf.float64)},
                      {"mean": [0.0] * 4, "deviation": [1.0] * 4, "examples": 50, "largest_curvature": largest,
                       "smallest_curvature": smallest})
     model = importlib.import_module("apps.foundations.linear").build_model(resolved(None, model="linear"), spec)

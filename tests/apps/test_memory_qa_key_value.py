@@ -6,7 +6,7 @@ import tensorflow as tf
 import training
 from apps import memory_qa
 from apps.memory_qa import key_value, knowledge
-from training import data
+from training.data.spec import Spec
 
 WORDS = ["", "<unknown>", *"abcdefgh", "r", "s"]
 FACT_WORDS = [*WORDS, knowledge.TOPIC, "<1>", "<2>", "<3>"]
@@ -14,7 +14,7 @@ TOPIC = FACT_WORDS.index(knowledge.TOPIC)
 
 
 def spec(words, memories=4, width=3, question=2):
-    return data.Spec({"story": tf.TensorSpec([None, memories, width], tf.int32), "question": tf.TensorSpec([None, question], tf.int32)},
+    return Spec({"story": tf.TensorSpec([None, memories, width], tf.int32), "question": tf.TensorSpec([None, question], tf.int32)},
                      {"answer": tf.TensorSpec([None], tf.int32)}, {"words": words, "tasks": ["t"], "steps": 200})
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import training
 from apps import memory_qa
 from apps.memory_qa import key_value, knowledge
-from training import export
+from training.serving import export
 
 FACTS = [("Up", "directed_by", "Pete Docter"), ("Up", "release_year", "2009"), ("Inside Out", "directed_by", "Pete Docter"),
          ("Inside Out", "release_year", "2015"), ("Coco", "release_year", "2017"), ("Coco", "directed_by", "Lee Unkrich"),

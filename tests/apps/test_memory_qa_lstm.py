@@ -4,14 +4,14 @@ import tensorflow as tf
 
 from apps import memory_qa
 from apps.memory_qa import lstm
-from training import data
+from training.data.spec import Spec
 
 WORDS = ["", "<unknown>", *"abcdefgh"]
 
 
 def model(memory_size=6):
     config = memory_qa.Config(model="lstm", units=16, memory_size=memory_size, learning_rate=0.02)
-    spec = data.Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32), "question": tf.TensorSpec([None, 2], tf.int32)}, {},
+    spec = Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32), "question": tf.TensorSpec([None, 2], tf.int32)}, {},
                      {"words": WORDS})
     return lstm.build_model(config, spec)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from apps import memory_qa
 from apps.memory_qa import data, evaluation, memn2n, serving, table
 from training import UserError, cli, config
-from training.data import Spec
+from training.data.spec import Spec
 
 NAMES = ["where", "who"]
 SENTENCES = [b"Mary went to the kitchen.", b"John went to the garden.", b"John took the milk."]

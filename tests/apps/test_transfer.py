@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from apps import classification, detection, ensembles, memory_qa, transfer
 from apps.transfer import data, evaluation, network, pretraining, regimes, trunks
-from training import UserError, cli, loop, reports, run
+from training import UserError, cli, reports, run
 from training import config as settings
-from training import data as datasets
+from training.data.spec import save_spec
+from training.engine import loop
 
 
 def resolved(model="all_layers", **changes):
@@ -134,7 +135,7 @@ def kept(app, folder, **changes):
     splits = run.module(app, "data").datasets(config)
     spec = splits.spec._replace(info=splits.spec.info | {"steps": 1})
     settings.save(config, folder / "config.json")
-    datasets.save_spec(spec, folder / "spec.json")
+    save_spec(spec, folder / "spec.json")
     run.module(app, config.model).build_model(config, spec).save_weights(folder / "last.weights.h5")
 
 

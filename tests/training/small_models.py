@@ -73,7 +73,7 @@ class CountedLoss(keras.Model):
         return self.dense(inputs["x"])
 
     def train_step(self, data):
-        from training import strategies
+        from training.engine import strategies
 
         inputs, targets = data
         chosen = tf.cast(targets["label"] < 2, tf.float32)

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import babi
 
 TRAIN = """1 Mary moved to the bathroom.
@@ -53,11 +53,11 @@ def examples(prepared, split):
     return sorted((int(example["story_id"]), [sentence.decode() for sentence in example["story"]],
                    example["question"].decode(), [answer.decode() for answer in example["answers"]],
                    example["supporting"].tolist(), names[example["task"]])
-                  for example in data.read(prepared, split).as_numpy_iterator())
+                  for example in sources.read(prepared, split).as_numpy_iterator())
 
 
 def test_questions_hold_the_story_told_before_them(tmp_path, capsys):
-    prepared = data.builder("babi", archive(tmp_path, every_task("en")))
+    prepared = sources.builder("babi", archive(tmp_path, every_task("en")))
     assert capsys.readouterr().err == ""  # nothing is left out
     assert prepared.builder_config.name == "en"
     found = [example for example in examples(prepared, "train") if example[-1] == "two-supporting-facts"]
@@ -82,8 +82,8 @@ def test_task_names_are_in_the_order_of_their_numbers():
 
 def test_the_stored_order_does_not_change(tmp_path):
     config = archive(tmp_path, every_task("en"))
-    found = [[example["story_id"] for example in data.read(
-        data.builder("babi", training.Config(data_dir=str(tmp_path / name), manual_dir=config.manual_dir)),
+    found = [[example["story_id"] for example in sources.read(
+        sources.builder("babi", training.Config(data_dir=str(tmp_path / name), manual_dir=config.manual_dir)),
         "train").as_numpy_iterator()] for name in ("one", "two")]
     assert found[0] == found[1]
 
@@ -91,7 +91,7 @@ def test_the_stored_order_does_not_change(tmp_path):
 @pytest.mark.parametrize("name", ["en-10k", "hn", "hn-10k", "shuffled", "shuffled-10k"])
 def test_each_config_reads_the_folder_of_its_name(tmp_path, name):
     story = f"1 {name} मैरी.\n2 कहाँ?\tघर\t1\n"
-    prepared = data.builder(f"babi/{name}", archive(tmp_path, every_task("en") | every_task("en-valid-10k") | both(name, 4, story)))
+    prepared = sources.builder(f"babi/{name}", archive(tmp_path, every_task("en") | every_task("en-valid-10k") | both(name, 4, story)))
     assert [example[1:] for example in examples(prepared, "train")] == [
         ([f"{name} मैरी."], "कहाँ?", ["घर"], [0], "two-arg-relations")]
     assert prepared.info.splits["test"].num_examples == 1
@@ -101,7 +101,7 @@ def test_the_larger_set_may_stand_in_the_folder_with_validation_held_out(tmp_pat
     members = every_task("en")
     for task in (1, 2, 20):
         members[f"en-valid-10k/qa{task}_train.txt"] = TRAIN * 2
-    prepared = data.builder("babi/en-10k", archive(tmp_path, members))
+    prepared = sources.builder("babi/en-10k", archive(tmp_path, members))
     assert [prepared.info.splits[split].num_examples for split in ("train", "test")] == [3 * 6, 3]
     assert {example[-1] for example in examples(prepared, "test")} == {babi.TASKS[0], babi.TASKS[1], babi.TASKS[19]}
     said = capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_the_larger_set_may_stand_in_the_folder_with_validation_held_out(tmp_pat
 def test_a_missing_task_is_left_out_and_said_once(tmp_path, capsys):
     members = every_task("en")
     del members["en/qa3_three-supporting-facts_test.txt"]
-    prepared = data.builder("babi/en", archive(tmp_path, members))
+    prepared = sources.builder("babi/en", archive(tmp_path, members))
     assert [prepared.info.splits[split].num_examples for split in ("train", "test")] == [19 * 3, 19]
     assert capsys.readouterr().err == (
         "babi/en: task 3 (three-supporting-facts) is not in the archive and left out\n")
@@ -123,7 +123,7 @@ def test_other_members_are_passed_over(tmp_path):
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     members = both("en") | both("en/../../elsewhere", 3) | {
         "link": link, "en/qa21_more_train.txt": TRAIN, "en/notes.txt": b"\xff", "en-valid/qa1_train.txt": b"\xff"}
-    prepared = data.builder("babi", archive(tmp_path, members))
+    prepared = sources.builder("babi", archive(tmp_path, members))
     assert {example[-1] for example in examples(prepared, "train")} == {"single-supporting-fact"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manual", "prepared"]
 
@@ -144,7 +144,7 @@ def test_other_members_are_passed_over(tmp_path):
 ])
 def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, text, sentence):
     with pytest.raises(training.UserError, match=f"qa1_single-supporting-fact_test.txt.*{sentence}") as error:
-        data.builder("babi", archive(tmp_path, both("en", test=text)))
+        sources.builder("babi", archive(tmp_path, both("en", test=text)))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "prepared").rglob("dataset_info.json"))
 
@@ -153,16 +153,16 @@ def test_a_config_whose_folder_is_not_there_is_refused(tmp_path):
     config = archive(tmp_path, every_task("en"))
     for name in ("hn", "hn-10k", "en-10k", "shuffled-10k"):
         with pytest.raises(training.UserError, match=f"holds no folder tasks_1-20_v1-2/{name}: take .* as it was published"):
-            data.builder(f"babi/{name}", config)
+            sources.builder(f"babi/{name}", config)
     with pytest.raises(training.UserError, match="babi has no 'en10k'; did you mean babi/en-10k"):
-        data.builder("babi/en10k", config)
+        sources.builder("babi/en10k", config)
 
 
 def test_a_folder_without_a_whole_task_is_refused(tmp_path):
     members = every_task("en")
     config = archive(tmp_path, {name: text for name, text in members.items() if name.endswith("_train.txt")})
     with pytest.raises(training.UserError, match="no task of en with a training file and a test file"):
-        data.builder("babi", config)
+        sources.builder("babi", config)
 
 
 def test_an_archive_that_is_none_is_refused(tmp_path):
@@ -172,23 +172,23 @@ def test_an_archive_that_is_none_is_refused(tmp_path):
     for content in (b"no archive", gzip.compress(b"no archive" * 100), whole[:len(whole) // 2], b""):
         path.write_bytes(content)
         with pytest.raises(training.UserError, match="cannot be read as a tar.gz file"):
-            data.builder("babi", config)
+            sources.builder("babi", config)
     path.unlink()
     with pytest.raises(training.UserError, match="tasks_1-20_v1-2.tar.gz is not there: name the folder"):
-        data.builder("babi", config)
+        sources.builder("babi", config)
     with pytest.raises(training.UserError, match="babi needs --manual-dir: name the folder that holds babi/tasks_1-20"):
-        data.builder("babi", training.Config(data_dir=config.data_dir))
+        sources.builder("babi", training.Config(data_dir=config.data_dir))
 
 
 def test_sizes_are_bounded(tmp_path, monkeypatch):
     config = archive(tmp_path, both("en", train=TRAIN * 500) | {"README.txt": "text " * 40_000})
     monkeypatch.setattr(babi, "MAX_FILE_BYTES", 50_000)
     with pytest.raises(training.UserError, match=f"qa1_single-supporting-fact_train.txt unpacks to {len(TRAIN) * 500:,} bytes"):
-        data.builder("babi", config)
+        sources.builder("babi", config)
     monkeypatch.setattr(babi, "MAX_FILE_BYTES", 2 ** 26)
     monkeypatch.setattr(babi, "MAX_ARCHIVE_BYTES", 150_000)  # what nobody asked for counts too
     with pytest.raises(training.UserError, match="unpacks to more than 150,000 bytes"):
-        data.builder("babi", config)
+        sources.builder("babi", config)
 
 
 def test_a_header_of_many_bytes_is_not_read(tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ def test_a_header_of_many_bytes_is_not_read(tmp_path, monkeypatch):
     header.pax_headers = {"comment": "x" * 100_000}
     config = archive(tmp_path, {"header": header} | both("en"))
     with pytest.raises(training.UserError, match="holds a part of"):
-        data.builder("babi", config)
+        sources.builder("babi", config)
 
 
 # the real archive

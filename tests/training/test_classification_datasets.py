@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import training
 from tests.training.small_images import image_bytes
-from training import data
+from training.data import sources
 from training.datasets import annotations, cifar10_subset, digit_scenes, image_folder
 
 SPLITS = ("train", "validation", "test")
@@ -28,21 +28,21 @@ def stored(prepared):
     """Returns [(split, file of the image, label)] in the order in which they are stored."""
     encoded = {"image": tfds.decode.SkipDecoding()}
     return [(split, example["image"], int(example["label"])) for split in prepared.info.splits
-            for example in data.read(prepared, split, decoders=encoded).as_numpy_iterator()]
+            for example in sources.read(prepared, split, decoders=encoded).as_numpy_iterator()]
 
 
 def check_refused(tmp_path, name, manual, sentence):
     """Checks that a data set is refused in one sentence, and that nothing half made is taken for it afterwards."""
     for _ in range(2):
         with pytest.raises(training.UserError, match=sentence) as error:
-            data.builder(name, config(tmp_path, manual))
+            sources.builder(name, config(tmp_path, manual))
         assert "\n" not in str(error.value) and "could not be prepared" not in str(error.value)
 
 
 def test_all_have_the_keys_of_mnist(tmp_path):
     mnist = tfds.builder("mnist", data_dir=str(tmp_path)).info
     for name in ("digits", "cifar10_subset"):
-        info = data._builder_class(name)(data_dir=str(tmp_path)).info
+        info = sources._builder_class(name)(data_dir=str(tmp_path)).info
         assert set(info.features) == set(mnist.features) == {"image", "label"}
         assert info.supervised_keys == mnist.supervised_keys == ("image", "label")
 
@@ -51,7 +51,7 @@ def test_all_have_the_keys_of_mnist(tmp_path):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return data.builder("digits", config(tmp_path_factory.mktemp("digits")))
+    return sources.builder("digits", config(tmp_path_factory.mktemp("digits")))
 
 
 def test_digits_are_those_of_scikit_learn_in_the_splits_of_the_scenes(digits):
@@ -65,7 +65,7 @@ def test_digits_are_those_of_scikit_learn_in_the_splits_of_the_scenes(digits):
         _, labels, indices = digit_scenes.digits_of(split)
         wanted = sorted((images[index].tobytes(), label) for index, label in zip(indices, labels))
         found = []
-        for example in data.read(digits, split).as_numpy_iterator():
+        for example in sources.read(digits, split).as_numpy_iterator():
             assert example["image"].shape == (8, 8, 1) and example["image"].dtype == np.uint8
             levels = np.ceil(example["image"][..., 0] / 16.0)  # 255 is the level 16, 240 the level 15
             found.append((levels.tobytes(), example["label"]))
@@ -81,7 +81,7 @@ def test_digits_are_disjoint_and_stratified(digits):
 
 
 def test_the_same_digits_twice(digits, tmp_path):
-    again = data.builder("digits", config(tmp_path))
+    again = sources.builder("digits", config(tmp_path))
     assert again.data_dir != digits.data_dir
     assert stored(again) == stored(digits)
 
@@ -108,7 +108,7 @@ def packed(tmp_path, members):
 def test_cifar10_subset_keeps_the_files_of_its_zip(tmp_path):
     members = photographs()
     manual = packed(tmp_path, members | {"train/": b"", "README.txt": b"ignored"})
-    prepared = data.builder("cifar10_subset", config(tmp_path, manual))
+    prepared = sources.builder("cifar10_subset", config(tmp_path, manual))
     assert counts(prepared) == {"train": 30, "test": 20}
     names = prepared.info.features["label"].names
     assert names == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -116,8 +116,8 @@ def test_cifar10_subset_keeps_the_files_of_its_zip(tmp_path):
     assert sorted(found) == sorted(  # byte by byte, so the splits are as disjoint as the members
         (name.split("/")[0], content, names.index(name.split("/")[1])) for name, content in members.items())
     for split in ("train", "test"):
-        assert {example["image"].shape for example in data.read(prepared, split).as_numpy_iterator()} == {(32, 32, 3)}
-    again = data.builder("cifar10_subset", training.Config(data_dir=str(tmp_path / "again"), manual_dir=str(manual)))
+        assert {example["image"].shape for example in sources.read(prepared, split).as_numpy_iterator()} == {(32, 32, 3)}
+    again = sources.builder("cifar10_subset", training.Config(data_dir=str(tmp_path / "again"), manual_dir=str(manual)))
     assert stored(again) == found
     assert [path.name for path in manual.rglob("*")] == ["cifar10", "cifar10_10k_2k.zip"]  # nothing was unpacked
 
@@ -211,7 +211,7 @@ def test_image_folder_by_class(tmp_path, flat):
     for name in ("._a.jpg", ".checkpoints/a.jpg"):  # what systems leave behind
         (flat / "cat" / name).parent.mkdir(exist_ok=True)
         (flat / "cat" / name).write_bytes(b"no image")
-    prepared = data.builder("image_folder", config(tmp_path, flat))
+    prepared = sources.builder("image_folder", config(tmp_path, flat))
     assert isinstance(prepared, tfds.builder_cls("image_folder"))
     assert tfds.builder_cls("image_folder") is not tfds.ImageFolder  # TFDS's reader of that name is not registered
     assert counts(prepared) == {"train": 4}
@@ -220,7 +220,7 @@ def test_image_folder_by_class(tmp_path, flat):
     files = {path.relative_to(flat).as_posix(): path.read_bytes() for path in flat.glob("[cd]*/[!.]*")}
     assert sorted(stored(prepared)) == sorted(("train", files[name], label) for name, label in (
         ("cat/a.jpg", 0), ("dog/a.jpg", 1), ("dog/b.JPEG", 1), ("dog/c.png", 1)))
-    shapes = [example["image"].shape for example in data.read(prepared, "train").as_numpy_iterator()]
+    shapes = [example["image"].shape for example in sources.read(prepared, "train").as_numpy_iterator()]
     assert sorted(shapes) == [(12, 17, 3), (20, 30, 3), (20, 30, 3), (20, 30, 3)]
 
 
@@ -228,7 +228,7 @@ def test_image_folder_by_class(tmp_path, flat):
 def test_image_folder_with_splits(tmp_path, split, names):
     for before, after in zip(("train", "val", "test"), names):
         (split / before).rename(split / after)
-    prepared = data.builder("image_folder", config(tmp_path, split))
+    prepared = sources.builder("image_folder", config(tmp_path, split))
     assert list(counts(prepared).items()) == [("train", 4), ("validation", 2), ("test", 1)]
     assert prepared.info.features["label"].names == ["bird", "cat", "dog"]
     found = stored(prepared)
@@ -239,20 +239,20 @@ def test_image_folder_with_splits(tmp_path, split, names):
 
 
 def test_the_same_image_folder_twice_and_a_changed_one(tmp_path, split):
-    first = data.builder("image_folder", config(tmp_path, split))
-    assert data.builder("image_folder", config(tmp_path, split)).data_dir == first.data_dir
-    again = data.builder("image_folder", training.Config(data_dir=str(tmp_path / "again"), manual_dir=str(split)))
+    first = sources.builder("image_folder", config(tmp_path, split))
+    assert sources.builder("image_folder", config(tmp_path, split)).data_dir == first.data_dir
+    again = sources.builder("image_folder", training.Config(data_dir=str(tmp_path / "again"), manual_dir=str(split)))
     assert again.data_dir != first.data_dir and stored(again) == stored(first)
     fill(split, ["train/ant/a.jpg"])
-    changed = data.builder("image_folder", config(tmp_path, split))
+    changed = sources.builder("image_folder", config(tmp_path, split))
     assert changed.info.features["label"].names == ["ant", "bird", "cat", "dog"]
     assert counts(changed)["train"] == 5
 
 
 def test_image_folder_turns_images_upright(tmp_path, flat):
     (flat / "cat" / "a.jpg").write_bytes(image_bytes(20, 30, orientation=6))
-    prepared = data.builder("image_folder", config(tmp_path, flat))
-    shapes = {int(example["label"]): example["image"].shape for example in data.read(prepared, "train").as_numpy_iterator()}
+    prepared = sources.builder("image_folder", config(tmp_path, flat))
+    shapes = {int(example["label"]): example["image"].shape for example in sources.read(prepared, "train").as_numpy_iterator()}
     assert shapes == {0: (30, 20, 3), 1: (20, 30, 3)}
 
 
@@ -260,7 +260,7 @@ def test_image_folder_follows_links_that_stay_inside(tmp_path, flat):
     (flat / "cat" / "b.jpg").symlink_to("../dog/a.jpg")
     linked = tmp_path / "linked"
     linked.symlink_to(flat)  # what is named by hand may be a link
-    assert counts(data.builder("image_folder", config(tmp_path, linked))) == {"train": 4}
+    assert counts(sources.builder("image_folder", config(tmp_path, linked))) == {"train": 4}
 
 
 @pytest.mark.parametrize("link, target, sentence", [

@@ -20,7 +20,8 @@ from tensorflow_serving.apis import (
 from apps.detection import serving
 from tests.apps import small_detector
 from tests.training.serving_stand_in import StandIn
-from training import UserError, client, export
+from training import UserError
+from training.serving import client, export
 
 # no proxy of this machine between us and the loopback interface
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -9,8 +9,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import training
-from training import checkpoint, data
+from training.data import pipelines, sources
+from training.data.spec import load_spec, save_spec, spec_of
 from training.datasets import digit_scenes
+from training.engine import checkpoint
 
 COUNT, BATCH = 23, 5
 ALONE = tf.distribute.InputContext()
@@ -31,9 +33,9 @@ def values(batches):
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    batches = data.shuffled(numbers(), with_draw, BATCH, seed=7)
-    again = data.shuffled(numbers(), with_draw, BATCH, seed=7)
-    other_seed = data.shuffled(numbers(), with_draw, BATCH, seed=8)
+    batches = pipelines.shuffled(numbers(), with_draw, BATCH, seed=7)
+    again = pipelines.shuffled(numbers(), with_draw, BATCH, seed=7)
+    other_seed = pipelines.shuffled(numbers(), with_draw, BATCH, seed=8)
     first = values(batches(3, 0, ALONE))
     assert values(batches(3, 0, ALONE)) == first  # the second time from the same object
     assert values(again(3, 0, ALONE)) == first
@@ -42,7 +44,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 
 def test_an_epoch_has_full_batches_of_different_examples():
-    order, draws = values(data.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE))
+    order, draws = values(pipelines.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE))
     assert [len(batch) for batch in order] == [BATCH] * (COUNT // BATCH)
     flat = np.concatenate(order)
     assert len(set(flat)) == len(flat)
@@ -51,7 +53,7 @@ def test_an_epoch_has_full_batches_of_different_examples():
 
 
 def test_an_example_is_augmented_differently_in_the_next_epoch():
-    batches = data.shuffled(numbers(), with_draw, BATCH, seed=0)
+    batches = pipelines.shuffled(numbers(), with_draw, BATCH, seed=0)
     epochs = [dict(zip(np.concatenate(x), np.concatenate(draw))) for x, draw in
               (values(batches(epoch, 0, ALONE)) for epoch in (0, 1))]
     shared = set(epochs[0]) & set(epochs[1])
@@ -61,14 +63,14 @@ def test_an_example_is_augmented_differently_in_the_next_epoch():
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize("buffer", [4, 100])
 def test_skipping_equals_continuing(cache, buffer):
-    batches = data.shuffled(numbers(), with_draw, BATCH, seed=1, buffer=buffer, cache=cache)
+    batches = pipelines.shuffled(numbers(), with_draw, BATCH, seed=1, buffer=buffer, cache=cache)
     order, draws = values(batches(2, 0, ALONE))
     for skip in (1, 3, 4):
         assert values(batches(2, skip, ALONE)) == (order[skip:], draws[skip:])
 
 
 def test_workers_share_each_global_batch():
-    batches = data.shuffled(numbers(), with_draw, 6, seed=1)
+    batches = pipelines.shuffled(numbers(), with_draw, 6, seed=1)
     order, draws = values(batches(0, 0, ALONE))
     workers = [values(batches(0, 0, tf.distribute.InputContext(2, index, 2))) for index in (0, 1)]
     assert [len(worker[0]) for worker in workers] == [len(order)] * 2
@@ -88,7 +90,7 @@ def test_the_cache_is_filled_once_although_a_remainder_is_dropped():
 
     examples = tf.data.Dataset.from_generator(read, output_signature=tf.TensorSpec([], tf.int64))
     examples = examples.apply(tf.data.experimental.assert_cardinality(COUNT))
-    batches = data.shuffled(examples, with_draw, BATCH, seed=0, buffer=3, cache=True)
+    batches = pipelines.shuffled(examples, with_draw, BATCH, seed=0, buffer=3, cache=True)
     orders = [values(batches(epoch, 0, ALONE))[0] for epoch in range(3)]
     assert len(reads) == COUNT
     assert orders[0] != orders[1] != orders[2]
@@ -96,9 +98,9 @@ def test_the_cache_is_filled_once_although_a_remainder_is_dropped():
 
 def test_too_few_examples_are_refused():
     with pytest.raises(training.UserError, match="23 examples, fewer than one batch of 24.*--batch-size"):
-        data.shuffled(numbers(), with_draw, 24, seed=0)
+        pipelines.shuffled(numbers(), with_draw, 24, seed=0)
     with pytest.raises(ValueError, match="cardinality"):
-        data.shuffled(numbers().filter(lambda x: x > 3), with_draw, 2, seed=0)
+        pipelines.shuffled(numbers().filter(lambda x: x > 3), with_draw, 2, seed=0)
 
 
 def table(count=COUNT):
@@ -112,7 +114,7 @@ LENGTHS = np.append(1000, np.random.default_rng(0).integers(1, 40, 49))
 
 
 def in_memory(lengths, batch_size=BATCH, seed=0, count=COUNT):
-    return data.in_memory(table(count), batch_size, seed, None if lengths is None else lengths[:count])
+    return pipelines.in_memory(table(count), batch_size, seed, None if lengths is None else lengths[:count])
 
 
 def rows(batches):
@@ -181,7 +183,7 @@ def test_in_memory_shapes_are_static(lengths):
     assert inputs == {"x": tf.TensorSpec([BATCH], tf.int64), "pair": tf.TensorSpec([BATCH, 2], tf.float32)}
     assert targets == {"text": tf.TensorSpec([BATCH], tf.string)}
     assert batches(0, 0, tf.distribute.InputContext(1, 0, 5)).element_spec[0]["pair"].shape == [1, 2]
-    assert data.spec_of(batches(0, 0, ALONE), {}).inputs["pair"] == tf.TensorSpec([None, 2], tf.float32)
+    assert spec_of(batches(0, 0, ALONE), {}).inputs["pair"] == tf.TensorSpec([None, 2], tf.float32)
 
 
 def test_in_memory_like_lengths_share_a_batch():
@@ -198,12 +200,12 @@ def test_in_memory_like_lengths_share_a_batch():
 
 def test_in_memory_too_few_examples_are_refused():
     with pytest.raises(training.UserError, match="23 examples, fewer than one batch of 24.*--batch-size"):
-        data.in_memory(table(), 24, seed=0)
+        pipelines.in_memory(table(), 24, seed=0)
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_batched_keeps_the_order_and_the_remainder(cache):
-    batches = data.batched(numbers(), with_draw, BATCH, cache=cache)
+    batches = pipelines.batched(numbers(), with_draw, BATCH, cache=cache)
     assert int(batches.cardinality()) == 5
     order, draws = values(batches)
     assert np.concatenate(order).tolist() == list(range(COUNT))
@@ -212,18 +214,18 @@ def test_batched_keeps_the_order_and_the_remainder(cache):
 
 
 def test_a_spec_survives_its_file(tmp_path):
-    batches = data.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE)
-    spec = data.spec_of(batches, {"class_names": ["a", "ä"]})
+    batches = pipelines.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE)
+    spec = spec_of(batches, {"class_names": ["a", "ä"]})
     assert spec.inputs == {"x": tf.TensorSpec([None], tf.int64)}
-    data.save_spec(spec, tmp_path / "spec.json")
-    assert data.load_spec(tmp_path / "spec.json") == spec
+    save_spec(spec, tmp_path / "spec.json")
+    assert load_spec(tmp_path / "spec.json") == spec
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"inputs": {"x": 3}, "targets": {}, "info": {}}'])
 def test_a_broken_spec_file_is_refused(tmp_path, content):
     (tmp_path / "spec.json").write_text(content)
     with pytest.raises(training.UserError, match="spec.json"):
-        data.load_spec(tmp_path / "spec.json")
+        load_spec(tmp_path / "spec.json")
 
 
 @pytest.fixture
@@ -242,12 +244,12 @@ def no_network(monkeypatch):
 
 def test_our_own_set_is_prepared_once_quietly_and_without_network(tmp_path, small_scenes, no_network, capfd):
     config = training.Config(data_dir=str(tmp_path))
-    prepared = data.builder("digit_scenes", config)
+    prepared = sources.builder("digit_scenes", config)
     out, err = capfd.readouterr()
     assert out == "preparing digit_scenes (once, about 10 s)\n"
     assert err == ""
-    assert len(list(data.read(prepared, "train"))) == 12
-    again = data.builder("digit_scenes", config)
+    assert len(list(sources.read(prepared, "train"))) == 12
+    again = sources.builder("digit_scenes", config)
     assert capfd.readouterr().out == ""
     assert again.data_dir == prepared.data_dir
 
@@ -261,7 +263,7 @@ def test_a_process_that_was_slower_takes_what_the_other_one_made(tmp_path, small
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare", late)
-    prepared = data.builder("digit_scenes", config)
+    prepared = sources.builder("digit_scenes", config)
     assert prepared.info.splits["train"].num_examples == 12
 
 
@@ -270,7 +272,7 @@ def test_a_set_that_another_process_prepares_is_waited_for(tmp_path, small_scene
     monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare",
                         lambda self, **options: prepared.append(prepare(self, **options)))
     waiting = threading.Thread(
-        target=lambda: found.append(data.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))))
+        target=lambda: found.append(sources.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))))
     (tmp_path / "digit_scenes").mkdir()
     with checkpoint.lock(tmp_path / "digit_scenes"):
         waiting.start()
@@ -290,12 +292,12 @@ def test_a_full_disk_is_not_called_something_else(tmp_path, small_scenes, monkey
 
     monkeypatch.setattr(digit_scenes.DigitScenes, "download_and_prepare", full)
     with pytest.raises(OSError, match="No space left"):
-        data.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))
+        sources.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))
 
 
 def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
-    assert data.builder("digit_scenes", training.Config()).data_dir.startswith(str(tmp_path / "elsewhere"))
+    assert sources.builder("digit_scenes", training.Config()).data_dir.startswith(str(tmp_path / "elsewhere"))
 
 
 @pytest.mark.parametrize("name, sentence", [
@@ -312,18 +314,18 @@ def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
 ])
 def test_what_is_not_there_is_said_in_one_sentence(tmp_path, no_network, name, sentence):
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder(name, training.Config(data_dir=str(tmp_path)))
+        sources.builder(name, training.Config(data_dir=str(tmp_path)))
     assert "\n" not in str(error.value)
 
 
 def test_a_manual_folder_that_is_not_there_is_named(tmp_path):
     for name in ("bccd", "voc_folder"):
         with pytest.raises(training.UserError, match="nowhere is no folder"):
-            data.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
+            sources.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
     (tmp_path / "some" / "folder").mkdir(parents=True)
     for folder, sentence in (("some", "BCCD.zip is not there"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
         with pytest.raises(training.UserError, match=sentence):
-            data.builder("bccd", training.Config(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / folder)))
+            sources.builder("bccd", training.Config(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / folder)))
 
 
 def store(folder, name, version, features, splits, config=None):
@@ -339,17 +341,17 @@ def store(folder, name, version, features, splits, config=None):
 def test_another_version_of_a_tfds_set_that_is_there_is_taken(tmp_path, no_network):
     features = tfds.features.FeaturesDict({"number": np.int64})
     store(tmp_path, "mnist", "2.0.0", features, {"train": [{"number": 5}]})
-    prepared = data.builder("mnist", training.Config(data_dir=str(tmp_path)))
+    prepared = sources.builder("mnist", training.Config(data_dir=str(tmp_path)))
     assert str(prepared.version) == "2.0.0"
-    assert [int(example["number"]) for example in data.read(prepared, "train")] == [5]
+    assert [int(example["number"]) for example in sources.read(prepared, "train")] == [5]
 
 
 def test_a_slice_without_examples_is_refused(tmp_path):
     features = tfds.features.FeaturesDict({"number": np.int64})
     store(tmp_path, "mnist", "3.0.1", features, {"train": [{"number": 5}]})
-    prepared = data.builder("mnist", training.Config(data_dir=str(tmp_path)))
+    prepared = sources.builder("mnist", training.Config(data_dir=str(tmp_path)))
     with pytest.raises(training.UserError, match="holds no example"):
-        data.read(prepared, "train[:10%]")
+        sources.read(prepared, "train[:10%]")
 
 
 @pytest.mark.parametrize("splits, parts", [
@@ -370,13 +372,13 @@ def test_what_is_trained_chosen_and_judged_on(splits, parts):
         builder_config = None
 
     info = type("Info", (), {"splits": {split: Part() for split in splits}})
-    assert tuple(data.parts(Prepared(info)).values()) == parts
+    assert tuple(sources.parts(Prepared(info)).values()) == parts
     secret = type("Config", (), {"has_test_annotations": False})  # as voc/2012 has it
     whole = Prepared(type("Info", (), {"splits": {split: Part() for split in ("train", "validation", "test")}}))
     whole.builder_config = secret
-    assert data.parts(whole) == {"train": "train[:90%]", "validation": "train[90%:]", "test": "validation"}
+    assert sources.parts(whole) == {"train": "train[:90%]", "validation": "train[90%:]", "test": "validation"}
     with pytest.raises(training.UserError, match="has no train split, only test"):
-        data.parts(Prepared(type("Info", (), {"splits": {"test": Part()}})))
+        sources.parts(Prepared(type("Info", (), {"splits": {"test": Part()}})))
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -387,7 +389,7 @@ def test_what_is_done_to_a_batch_is_a_function_of_seed_epoch_and_step(replicas):
         return inputs, targets | {"batch_draw": tf.random.stateless_uniform([], seed)}
 
     def draws(epoch, skip, seed=7):
-        batches = data.augmented(data.shuffled(numbers(), with_draw, 4, seed=7), marked, seed)
+        batches = pipelines.augmented(pipelines.shuffled(numbers(), with_draw, 4, seed=7), marked, seed)
         return [float(targets["batch_draw"]) for _, targets in batches(epoch, skip, context)]
 
     whole = draws(0, 0)

@@ -14,7 +14,7 @@ import pytest
 
 import training
 from tests.training.small_images import image_bytes
-from training import data
+from training.data import sources
 from training.datasets import annotations, bccd, digit_scenes
 
 SPLITS = ("train", "validation", "test")
@@ -25,7 +25,7 @@ def config(tmp_path, manual=None):
 
 
 def examples(prepared, split):
-    return list(data.read(prepared, split).as_numpy_iterator())
+    return list(sources.read(prepared, split).as_numpy_iterator())
 
 
 # digit_scenes
@@ -137,9 +137,9 @@ def test_the_same_set_twice(tmp_path, monkeypatch):
     encoded = {"image": tfds.decode.SkipDecoding(), "instances": tfds.decode.SkipDecoding()}
     found = []
     for name in ("one", "two"):
-        prepared = data.builder("digit_scenes", training.Config(data_dir=str(tmp_path / name)))
+        prepared = sources.builder("digit_scenes", training.Config(data_dir=str(tmp_path / name)))
         found.append([example for split in SPLITS
-                      for example in data.read(prepared, split, decoders=encoded).as_numpy_iterator()])
+                      for example in sources.read(prepared, split, decoders=encoded).as_numpy_iterator()])
     assert len(found[0]) == len(found[1]) == 16
     for one, two in zip(*found):  # the records themselves are not equal: protobuf orders their features at random
         assert one["image"] == two["image"] and one["instances"] == two["instances"]  # PNG files, byte by byte
@@ -200,7 +200,7 @@ def small_cells():
 
 
 def test_bccd_reads_its_zip(tmp_path):
-    prepared = data.builder("bccd", config(tmp_path, cells(tmp_path, small_cells())))
+    prepared = sources.builder("bccd", config(tmp_path, cells(tmp_path, small_cells())))
     for split in SPLITS:
         for example in examples(prepared, split):
             assert example["image"].shape == (20, 30, 3)
@@ -224,24 +224,24 @@ def test_bccd_reads_its_zip(tmp_path):
 def test_bccd_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):
     members = {name: content for name, content in (small_cells() | change).items() if content is not None}
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder("bccd", config(tmp_path, cells(tmp_path, members)))
+        sources.builder("bccd", config(tmp_path, cells(tmp_path, members)))
     assert "\n" not in str(error.value)
     with pytest.raises(training.UserError):  # nothing half made is taken for the data set
-        data.builder("bccd", config(tmp_path))
+        sources.builder("bccd", config(tmp_path))
 
 
 def test_bccd_refuses_a_file_that_is_no_zip(tmp_path):
     manual = cells(tmp_path, {})
     (manual / "bccd" / "BCCD.zip").write_bytes(b"PK no zip")
     with pytest.raises(training.UserError, match="cannot be read as a zip file"):
-        data.builder("bccd", config(tmp_path, manual))
+        sources.builder("bccd", config(tmp_path, manual))
 
 
 def test_bccd_refuses_a_member_that_unpacks_to_too_much(tmp_path, monkeypatch):
     monkeypatch.setattr(annotations, "MAX_IMAGE_BYTES", 10_000)
     members = small_cells() | {"JPEGImages/train_1.jpg": bytes(20_000)}
     with pytest.raises(training.UserError, match="train_1.jpg unpacks to 20,000 bytes"):
-        data.builder("bccd", config(tmp_path, cells(tmp_path, members)))
+        sources.builder("bccd", config(tmp_path, cells(tmp_path, members)))
 
 
 def test_bccd_holds_what_its_authors_published(tmp_path, repository):
@@ -254,11 +254,11 @@ def test_bccd_holds_what_its_authors_published(tmp_path, repository):
             if name.endswith(".xml"):
                 written.update(label for label, _, _ in annotations.voc(archive.read(name), name)[2])
     assert written == {"RBC": 4155, "WBC": 372, "Platelets": 361}
-    prepared = data.builder("bccd", config(tmp_path, manual))
+    prepared = sources.builder("bccd", config(tmp_path, manual))
     assert [prepared.info.splits[split].num_examples for split in SPLITS] == [205, 87, 72]
     kept = collections.Counter()
     for split in SPLITS:
-        labels = data.read(prepared, split).map(lambda example: example["objects"]["label"])
+        labels = sources.read(prepared, split).map(lambda example: example["objects"]["label"])
         for ids in labels.as_numpy_iterator():
             kept.update(bccd.CLASS_NAMES[index] for index in ids)
     assert kept == {"RBC": 4153, "WBC": 372, "Platelets": 361}  # two boxes of red cells are single points
@@ -312,7 +312,7 @@ def test_boxes_are_clipped_or_dropped_and_counted(yxyx, kept, fault, capsys):
 def test_pictures_are_upright(orientation):
     import tensorflow as tf
 
-    from training import images
+    from training.vision import images
 
     content = image_bytes(24, 40, "jpeg", orientation)
     picture = annotations.Picture(content, "file")
@@ -384,7 +384,7 @@ def voc(tmp_path):
 
 
 def test_voc_folder(tmp_path, voc):
-    prepared = data.builder("voc_folder", config(tmp_path, voc))
+    prepared = sources.builder("voc_folder", config(tmp_path, voc))
     assert prepared.info.features["objects"].feature["label"].names == ["cat", "dog"]
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {
         "train": 3, "validation": 1, "test": 1}
@@ -398,12 +398,12 @@ def test_voc_folder(tmp_path, voc):
 
 
 def test_a_second_folder_does_not_give_the_first_one_s_data(tmp_path, voc):
-    first = data.builder("voc_folder", config(tmp_path, voc))
-    again = data.builder("voc_folder", config(tmp_path, voc))
+    first = sources.builder("voc_folder", config(tmp_path, voc))
+    again = sources.builder("voc_folder", config(tmp_path, voc))
     assert again.data_dir == first.data_dir
     assert again.info.features["objects"].feature["label"].names == ["cat", "dog"]
     (voc / "Annotations/a.xml").write_bytes(voc_xml([("horse", (5, 6, 15, 18), 0)]))
-    changed = data.builder("voc_folder", config(tmp_path, voc))
+    changed = sources.builder("voc_folder", config(tmp_path, voc))
     assert changed.data_dir != first.data_dir
     assert changed.info.features["objects"].feature["label"].names == ["cat", "dog", "horse"]
 
@@ -411,20 +411,20 @@ def test_a_second_folder_does_not_give_the_first_one_s_data(tmp_path, voc):
 def test_voc_folder_refuses_names_that_are_no_utf_8(tmp_path, voc):
     (voc / os.fsdecode(b"JPEGImages/\xff.jpg")).touch()
     with pytest.raises(training.UserError, match=r"JPEGImages/\\udcff.jpg' is no UTF-8"):
-        data.builder("voc_folder", config(tmp_path, voc))
+        sources.builder("voc_folder", config(tmp_path, voc))
 
 
 def test_voc_folder_without_image_sets_is_all_for_training(tmp_path, voc):
     for file in (voc / "ImageSets/Main").glob("*"):
         file.unlink()
-    prepared = data.builder("voc_folder", config(tmp_path, voc))
+    prepared = sources.builder("voc_folder", config(tmp_path, voc))
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 5}
 
 
 def test_voc_folder_says_how_many_boxes_it_dropped(tmp_path, voc, capfd):
     (voc / "Annotations/a.xml").write_bytes(voc_xml(
         [("dog", (5, 6, 5, 18), 0), ("dog", (9, 6, 5, 18), 0), ("dog", (5, 6, 99, 18), 0), ("dog", (1, 2, 3, 4), 0)]))
-    prepared = data.builder("voc_folder", config(tmp_path, voc))
+    prepared = sources.builder("voc_folder", config(tmp_path, voc))
     lines = capfd.readouterr().err.splitlines()
     assert lines == ["voc_folder, train: 1 box reaches out of its image and was clipped; "
                      "2 boxes were dropped (1 empty, 1 inverted)"]
@@ -444,16 +444,16 @@ def test_voc_folder_says_how_many_boxes_it_dropped(tmp_path, voc, capfd):
 def test_voc_folder_refuses_what_is_wrong(tmp_path, voc, file, content, sentence):
     (voc / file).write_bytes(content)
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder("voc_folder", config(tmp_path, voc))
+        sources.builder("voc_folder", config(tmp_path, voc))
     assert "\n" not in str(error.value)
 
 
 def test_voc_folder_refuses_another_layout(tmp_path, voc):
     with pytest.raises(training.UserError, match="holds no folder JPEGImages; did you mean .*own"):
-        data.builder("voc_folder", config(tmp_path, voc.parent))
+        sources.builder("voc_folder", config(tmp_path, voc.parent))
     (voc / "JPEGImages/d.jpg").unlink()
     with pytest.raises(training.UserError, match="there is no image d in"):
-        data.builder("voc_folder", config(tmp_path, voc))
+        sources.builder("voc_folder", config(tmp_path, voc))
 
 
 # coco_folder
@@ -483,7 +483,7 @@ def coco(tmp_path):
 
 
 def test_coco_folder(tmp_path, coco):
-    prepared = data.builder("coco_folder", config(tmp_path, coco))
+    prepared = sources.builder("coco_folder", config(tmp_path, coco))
     assert prepared.info.features["objects"].feature["label"].names == ["dog", "cat"]  # by category id
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 2, "validation": 1}
     found = {int(example["image/id"]): example for example in examples(prepared, "train")}
@@ -499,7 +499,7 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
     folder.mkdir()
     (folder / "a.jpg").write_bytes(image_bytes(20, 30, "jpeg"))
     (folder / "annotations.json").write_text(coco_json({1: "a.jpg"}, [(1, 9, [6, 5, 12, 10], 0)]))
-    prepared = data.builder("coco_folder", config(tmp_path, folder))
+    prepared = sources.builder("coco_folder", config(tmp_path, folder))
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 1}
 
 
@@ -524,13 +524,13 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
 def test_coco_folder_refuses_what_is_wrong(tmp_path, coco, content, sentence):
     (coco / "annotations/instances_val2017.json").write_text(content)
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder("coco_folder", config(tmp_path, coco))
+        sources.builder("coco_folder", config(tmp_path, coco))
     assert "\n" not in str(error.value)
 
 
 def test_coco_folder_refuses_another_layout(tmp_path, coco):
     with pytest.raises(training.UserError, match="holds no instances_.*json"):
-        data.builder("coco_folder", config(tmp_path, coco / "images"))
+        sources.builder("coco_folder", config(tmp_path, coco / "images"))
     (coco / "instances_val.json").write_text(coco_json({5: "c.jpg"}, []))
     with pytest.raises(training.UserError, match="both for the validation split"):
-        data.builder("coco_folder", config(tmp_path, coco))
+        sources.builder("coco_folder", config(tmp_path, coco))

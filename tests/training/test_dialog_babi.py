@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import dialog_babi
 
 DIALOG = ("1 hi\thello what can i help you with today\n"
@@ -40,7 +40,7 @@ def manual(tmp_path, files=FILES):
 
 
 def examples(prepared, split):
-    return list(data.read(prepared, split).as_numpy_iterator())
+    return list(sources.read(prepared, split).as_numpy_iterator())
 
 
 def said(example):
@@ -48,7 +48,7 @@ def said(example):
 
 
 def test_one_example_for_each_turn_of_the_bot(tmp_path):
-    prepared = data.builder("dialog_babi/task1", manual(tmp_path))
+    prepared = sources.builder("dialog_babi/task1", manual(tmp_path))
     assert {name: split.num_examples for name, split in prepared.info.splits.items()} == {
         "train": 6, "validation": 3, "test": 3, "test_oov": 3}
     found = examples(prepared, "train")
@@ -62,7 +62,7 @@ def test_one_example_for_each_turn_of_the_bot(tmp_path):
 
 
 def test_real_dialogues_keep_blanks_and_have_no_unseen_split(tmp_path):
-    prepared = data.builder("dialog_babi/task6", manual(tmp_path))
+    prepared = sources.builder("dialog_babi/task6", manual(tmp_path))
     assert "test_oov" not in prepared.info.splits
     found = examples(prepared, "train")
     assert [e["response"] for e in found] == [b"Hello , welcome", b" you are welcome", b" you are welcome"]
@@ -71,14 +71,14 @@ def test_real_dialogues_keep_blanks_and_have_no_unseen_split(tmp_path):
 
 def test_candidates_and_knowledge_base_are_parts_of_their_own(tmp_path):
     config = manual(tmp_path)
-    found = examples(data.builder("dialog_babi/candidates", config), "candidates")
+    found = examples(sources.builder("dialog_babi/candidates", config), "candidates")
     assert [e["response"] for e in found] == [
         b"hello what can i help you with today", b"api_call italian paris two cheap", b" you are welcome"]
-    facts = examples(data.builder("dialog_babi/kb", config), "kb")
+    facts = examples(sources.builder("dialog_babi/kb", config), "kb")
     assert facts == [{"subject": b"resto_1", "relation": b"R_phone", "object": b"resto_1_phone"},
                      {"subject": b"resto_1", "relation": b"R_cuisine", "object": b"italian"}]
-    assert len(examples(data.builder("dialog_babi/candidates6", config), "candidates6")) == 2
-    assert examples(data.builder("dialog_babi/kb6", config), "kb6")[0]["object"] == b"west"
+    assert len(examples(sources.builder("dialog_babi/candidates6", config), "candidates6")) == 2
+    assert examples(sources.builder("dialog_babi/kb6", config), "kb6")[0]["object"] == b"west"
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [
@@ -91,7 +91,7 @@ def test_candidates_and_knowledge_base_are_parts_of_their_own(tmp_path):
 def test_bad_files_are_refused_in_one_sentence(tmp_path, name, content, words):
     files = {each: text for each, text in (FILES | {name: content}).items() if text is not None}
     with pytest.raises(training.UserError, match=words.replace(".", r"\.")) as error:
-        data.builder("dialog_babi/task1", manual(tmp_path, files))
+        sources.builder("dialog_babi/task1", manual(tmp_path, files))
     assert "\n" not in str(error.value)
 
 
@@ -99,26 +99,26 @@ def test_a_candidate_or_fact_without_its_parts_is_refused(tmp_path):
     config = manual(tmp_path, FILES | {"candidates": "hello\n", "kb-all": "1 resto_1 R_phone\n"})
     for part in ("candidates", "kb"):
         with pytest.raises(training.UserError, match="line 1 of"):
-            data.builder(f"dialog_babi/{part}", config)
+            sources.builder(f"dialog_babi/{part}", config)
 
 
 def test_no_archive_or_a_broken_one(tmp_path):
     with pytest.raises(training.UserError, match="--manual-dir"):
-        data.builder("dialog_babi/task1", training.Config(data_dir=str(tmp_path / "prepared")))
+        sources.builder("dialog_babi/task1", training.Config(data_dir=str(tmp_path / "prepared")))
     config = manual(tmp_path)
     archive = tmp_path / "manual" / "dialog-babi" / "dialog-bAbI-tasks.tgz"
     archive.write_bytes(archive.read_bytes()[:300])
     with pytest.raises(training.UserError, match="cannot be read"):
-        data.builder("dialog_babi/task1", config)
+        sources.builder("dialog_babi/task1", config)
     archive.unlink()
     with pytest.raises(training.UserError, match="is not there"):
-        data.builder("dialog_babi/task1", config)
+        sources.builder("dialog_babi/task1", config)
 
 
 def test_a_file_of_too_many_bytes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dialog_babi, "_MOST_BYTES", 100)
     with pytest.raises(training.UserError, match="too many for what it is"):
-        data.builder("dialog_babi/task1", manual(tmp_path))
+        sources.builder("dialog_babi/task1", manual(tmp_path))
 
 
 def test_the_published_numbers(tmp_path, repository):
@@ -126,11 +126,11 @@ def test_the_published_numbers(tmp_path, repository):
     if not (folder / "dialog-babi" / "dialog-bAbI-tasks.tgz").is_file():
         pytest.skip(f"no dialog-babi/dialog-bAbI-tasks.tgz in {folder}: set SUITE_DATA to the folder that holds it")
     config = training.Config(data_dir=str(tmp_path), manual_dir=str(folder))
-    sizes = {name: data.builder(f"dialog_babi/{name}", config).info.splits[name].num_examples
+    sizes = {name: sources.builder(f"dialog_babi/{name}", config).info.splits[name].num_examples
              for name in ("candidates", "kb", "candidates6", "kb6")}
     assert sizes == {"candidates": 4212, "kb": 8400, "candidates6": 2407, "kb6": 649}
-    prepared = data.builder("dialog_babi/task4", config)
-    candidates = {e["response"] for e in examples(data.builder("dialog_babi/candidates", config), "candidates")}
+    prepared = sources.builder("dialog_babi/task4", config)
+    candidates = {e["response"] for e in examples(sources.builder("dialog_babi/candidates", config), "candidates")}
     for split in ("train", "validation", "test", "test_oov"):
         found = examples(prepared, split)
         assert len({int(e["dialog_id"]) for e in found}) == 1000

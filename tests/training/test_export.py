@@ -13,7 +13,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from training import UserError, export
+from training import UserError
+from training.serving import export
 
 
 class Scale(keras.Model):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from training import images
+from training.vision import images
 
 # one graph for all tests, as an export has it
 _or_error = tf.function(images.decode_or_error, input_signature=[tf.TensorSpec((), tf.string)])

@@ -9,8 +9,9 @@ import rich.console
 import tensorflow as tf
 
 from tests.training import small_models
-from training import UserError, callbacks, loop
-from training.data import shuffled
+from training import UserError
+from training.data.pipelines import shuffled
+from training.engine import callbacks, loop
 
 BATCH = 32
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

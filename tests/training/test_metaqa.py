@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import knowledge_bases
 
 FILES = {
@@ -32,11 +32,11 @@ def config(tmp_path, manual):
 
 
 def examples(prepared, split):
-    return list(data.read(prepared, split).as_numpy_iterator())
+    return list(sources.read(prepared, split).as_numpy_iterator())
 
 
 def test_questions_have_answers_and_the_kinds_on_the_way(tmp_path):
-    prepared = data.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, FILES)))
+    prepared = sources.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, FILES)))
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 2, "test": 1}
     train = {example["question"]: example for example in examples(prepared, "train")}
     assert train[b"who directed [Up]"]["answers"].tolist() == [b"Pete Docter"]
@@ -47,7 +47,7 @@ def test_questions_have_answers_and_the_kinds_on_the_way(tmp_path):
 
 
 def test_facts_come_once(tmp_path):
-    prepared = data.builder("metaqa/kb", config(tmp_path, written(tmp_path, FILES)))
+    prepared = sources.builder("metaqa/kb", config(tmp_path, written(tmp_path, FILES)))
     facts = sorted(tuple(fact[part].decode() for part in ("subject", "relation", "object")) for fact in examples(prepared, "kb"))
     assert facts == [("$", "in_language", "Fran\u00e7ais"), ("Up", "directed_by", "Pete Docter"), ("Up", "release_year", "2009")]
 
@@ -67,30 +67,30 @@ def test_facts_come_once(tmp_path):
 def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, name, content, sentence):
     files = {key: value for key, value in (FILES | {name: content}).items() if value is not None}
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, files)))
+        sources.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, files)))
     assert "\n" not in str(error.value)
 
 
 def test_a_fact_has_three_parts(tmp_path):
     manual = written(tmp_path, {"kb.txt": "Up|directed_by\n"})
     with pytest.raises(training.UserError, match="kb.txt.gz: line 1 is not 3 fields with | between them"):
-        data.builder("metaqa/kb", config(tmp_path, manual))
+        sources.builder("metaqa/kb", config(tmp_path, manual))
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(knowledge_bases, "MAX_FILE_BYTES", 50)
     with pytest.raises(training.UserError, match="unpacks to more than 50 bytes"):
-        data.builder("metaqa/kb", config(tmp_path, written(tmp_path, FILES)))
+        sources.builder("metaqa/kb", config(tmp_path, written(tmp_path, FILES)))
 
 
 def test_metaqa_needs_its_folder(tmp_path):
     with pytest.raises(training.UserError, match="metaqa/1-hop needs --manual-dir: put kb.txt"):
-        data.builder("metaqa/1-hop", config(tmp_path, None))
+        sources.builder("metaqa/1-hop", config(tmp_path, None))
 
 
 def test_metaqa_holds_what_its_source_says(tmp_path, repository):
     manual = pathlib.Path(os.environ.get("SUITE_DATA", repository.parent / "shared" / "data"))
     if not (manual / "metaqa").is_dir():
         pytest.skip(f"no metaqa in {manual}: set SUITE_DATA to the folder that holds it")
-    prepared = data.builder("metaqa/1-hop", config(tmp_path, manual))
+    prepared = sources.builder("metaqa/1-hop", config(tmp_path, manual))
     assert [prepared.info.splits[split].num_examples for split in ("train", "test")] == [9992, 9947]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import layers
-from training import optimizers
+from training.engine import optimizers
 
 
 def weight(shape=(3,), value=1.0, name="kernel"):

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 import training
-from training import data
+from training.data import sources
 
 
 def line(number):
@@ -30,22 +30,22 @@ def config(folder, manual):
 
 
 def questions(prepared):
-    return {split: sorted(example["question"] for example in data.read(prepared, split).as_numpy_iterator())
+    return {split: sorted(example["question"] for example in sources.read(prepared, split).as_numpy_iterator())
             for split in ("train", "validation", "test")}
 
 
 def test_questions_are_split_eight_to_one_to_one_and_always_alike(tmp_path):
-    first = questions(data.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES))))
+    first = questions(sources.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES))))
     assert {split: len(part) for split, part in first.items()} == {"train": 16, "validation": 2, "test": 2}
     assert len({question for part in first.values() for question in part}) == 20
     backwards = FILES | {"PQ-2H.txt": "".join(line(number) for number in reversed(range(20)))}
     other = tmp_path / "other"
-    assert questions(data.builder("pathquestion/2-hop", config(other, written(other, backwards)))) == first
+    assert questions(sources.builder("pathquestion/2-hop", config(other, written(other, backwards)))) == first
 
 
 def test_the_topic_is_marked_and_the_path_ends_with_the_answer(tmp_path):
-    prepared = data.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES)))
-    for example in data.read(prepared, "train").as_numpy_iterator():
+    prepared = sources.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES)))
+    for example in sources.read(prepared, "train").as_numpy_iterator():
         topic = example["path"][0].decode()
         assert example["question"].decode() == f"what is [{topic}] 's mother 's job ?"
         assert example["path"].tolist()[1:] == [b"parents", b"eve", b"profession", b"poet"]
@@ -53,8 +53,8 @@ def test_the_topic_is_marked_and_the_path_ends_with_the_answer(tmp_path):
 
 
 def test_facts_come_once(tmp_path):
-    prepared = data.builder("pathquestion/2-hop-kb", config(tmp_path, written(tmp_path, FILES)))
-    assert sorted(fact["object"] for fact in data.read(prepared, "kb").as_numpy_iterator()) == [b"eve", b"poet"]
+    prepared = sources.builder("pathquestion/2-hop-kb", config(tmp_path, written(tmp_path, FILES)))
+    assert sorted(fact["object"] for fact in sources.read(prepared, "kb").as_numpy_iterator()) == [b"eve", b"poet"]
 
 
 @pytest.mark.parametrize("wrong, sentence", [
@@ -64,7 +64,7 @@ def test_facts_come_once(tmp_path):
 ])
 def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, wrong, sentence):
     with pytest.raises(training.UserError, match=sentence) as error:
-        data.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES | {"PQ-2H.txt": FILES["PQ-2H.txt"] + wrong})))
+        sources.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES | {"PQ-2H.txt": FILES["PQ-2H.txt"] + wrong})))
     assert "\n" not in str(error.value)
 
 
@@ -73,6 +73,6 @@ def test_pathquestion_holds_what_its_source_says(tmp_path, repository):
     if not (manual / "pathquestion").is_dir():
         pytest.skip(f"no pathquestion in {manual}: set SUITE_DATA to the folder that holds it")
     for name, counts in {"2-hop": [1526, 191, 191], "3-hop": [4158, 520, 520]}.items():
-        prepared = data.builder(f"pathquestion/{name}", config(tmp_path, manual))
+        prepared = sources.builder(f"pathquestion/{name}", config(tmp_path, manual))
         assert [prepared.info.splits[split].num_examples for split in ("train", "validation", "test")] == counts
-    assert data.builder("pathquestion/2-hop-kb", config(tmp_path, manual)).info.splits["kb"].num_examples == 1211
+    assert sources.builder("pathquestion/2-hop-kb", config(tmp_path, manual)).info.splits["kb"].num_examples == 1211

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import restaurant_booking as booking
 
 SPLITS = ("train", "validation", "test", "test_oov")
@@ -112,14 +112,14 @@ print(hashlib.sha256(said.encode()).hexdigest())
 def test_the_builder_gives_all_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(booking, "DIALOGS", dict.fromkeys(SPLITS, 3))
     config = training.Config(data_dir=str(tmp_path))
-    prepared = data.builder("restaurant_booking", config)
+    prepared = sources.builder("restaurant_booking", config)
     for split in SPLITS:
-        found = list(data.read(prepared, split).as_numpy_iterator())
+        found = list(sources.read(prepared, split).as_numpy_iterator())
         spoken = [text for dialog in booking.simulated(split) for who, text in dialog if who == "bot"]
         assert [example["response"].decode() for example in found] == spoken
         assert all(example["history"]["speaker"][-1] == 0 for example in found)
-    facts = list(data.read(data.builder("restaurant_booking/kb", config), "kb").as_numpy_iterator())
+    facts = list(sources.read(sources.builder("restaurant_booking/kb", config), "kb").as_numpy_iterator())
     assert [tuple(fact[name].decode() for name in ("subject", "relation", "object")) for fact in facts] == \
         booking.triples(booking.restaurants())
-    candidates = data.read(data.builder("restaurant_booking/candidates", config), "candidates").as_numpy_iterator()
+    candidates = sources.read(sources.builder("restaurant_booking/candidates", config), "candidates").as_numpy_iterator()
     assert [each["response"].decode() for each in candidates] == booking.candidates(booking.restaurants())

@@ -18,8 +18,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training import small_models, train_small
-from training import UserError, callbacks, checkpoint, loop, strategies
-from training.data import shuffled
+from training import UserError
+from training.data.pipelines import shuffled
+from training.engine import callbacks, checkpoint, loop, strategies
 
 SCRIPT = pathlib.Path(__file__).with_name("train_small.py")
 

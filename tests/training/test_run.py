@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from apps import classification
 from apps.classification import evaluation
-from training import UserError, cli, export, run, runs
+from training import UserError, cli, run, runs
+from training.serving import export
 
 TINY = ["--model", "softmax", "--image-size", "8", "--limit-steps", "3"]
 

@@ -110,7 +110,7 @@ def test_a_run_that_is_held_shows_as_running(made, say):
 
 
 def test_the_lock_is_the_one_that_training_takes(made):
-    from training import checkpoint
+    from training.engine import checkpoint
 
     folder = made("held", CONFIG)
     with checkpoint.lock(folder):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import simulated_world
 
 SPLITS = ("train", "test")
@@ -230,7 +230,7 @@ def test_no_story_is_in_both_splits():
 
 def test_the_builder_writes_what_the_simulator_says(tmp_path, monkeypatch):
     monkeypatch.setattr(simulated_world, "STORIES", {"train": 3, "test": 2})
-    prepared = data.builder("simulated_world", training.Config(data_dir=str(tmp_path)))
+    prepared = sources.builder("simulated_world", training.Config(data_dir=str(tmp_path)))
     names, ids = prepared.info.features["task"].names, collections.defaultdict(set)
     assert len(names) == 20
     for split, count in simulated_world.STORIES.items():
@@ -238,7 +238,7 @@ def test_the_builder_writes_what_the_simulator_says(tmp_path, monkeypatch):
                         for kind in simulated_world.KINDS for index in range(count)
                         for story, question, answer, supporting in simulated_world.story_of(split, kind, index))
         found = []
-        for example in data.read(prepared, split).as_numpy_iterator():
+        for example in sources.read(prepared, split).as_numpy_iterator():
             ids[split].add(int(example["story_id"]))
             (answer,) = example["answers"]
             found.append((names[example["task"]], [sentence.decode() for sentence in example["story"]],

@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training import small_models
-from training import UserError, loop, strategies
-from training.data import shuffled
+from training import UserError
+from training.data.pipelines import shuffled
+from training.engine import loop, strategies
 
 SCRIPT = pathlib.Path(__file__).with_name("train_small.py")
 BATCH = 32

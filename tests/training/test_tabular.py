@@ -5,7 +5,7 @@ import sklearn.datasets
 import tensorflow_datasets as tfds
 
 import training
-from training import data
+from training.data import sources
 from training.datasets import tabular
 
 NAMES = {"diabetes": (442, 10, 0), "breast_cancer": (569, 30, 2), "iris": (150, 4, 3), "wine": (178, 13, 3)}
@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def prepared(name, folder):
-    return data.builder(f"tabular/{name}", training.Config(data_dir=str(folder)))
+    return sources.builder(f"tabular/{name}", training.Config(data_dir=str(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_every_row_of_scikit_learn_is_in_one_split(name, folder):
     answer = "label" if classes else "target"
     assert found.info.supervised_keys == ("features", answer) and set(found.info.features) == {"features", answer}
     rows = [(tuple(example["features"]), float(example[answer])) for split in SPLITS
-            for example in data.read(found, split).as_numpy_iterator()]
+            for example in sources.read(found, split).as_numpy_iterator()]
     assert sorted(rows) == sorted((tuple(row), float(target)) for row, target in zip(table.data.astype(np.float32), table.target))
     assert len(rows) == examples and found.info.features["features"].shape == (columns,)
     assert found.info.features["features"].np_dtype == np.float32
@@ -61,7 +61,7 @@ def test_splits_are_disjoint_and_stratified(name):
 
 
 def test_the_same_again(folder, tmp_path):
-    one, other = ([tuple(example["features"]) for example in data.read(prepared("wine", where), "test").as_numpy_iterator()]
+    one, other = ([tuple(example["features"]) for example in sources.read(prepared("wine", where), "test").as_numpy_iterator()]
                   for where in (folder, tmp_path))
     assert one == other
 

@@ -1,4 +1,4 @@
-"""What `training.tensorboard` writes is read back from the event files and the projector's files."""
+"""What `training.engine.tensorboard` writes is read back from the event files and the projector's files."""
 import pathlib
 import time
 import types
@@ -13,7 +13,7 @@ from tensorboard.plugins import projector as projector_plugin
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util import tensor_util
 
-from training import strategies, tensorboard
+from training.engine import strategies, tensorboard
 
 
 def events(folder):

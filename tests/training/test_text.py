@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import text
+from training.text.vocabulary import Vocabulary, tokens
 
 WORDS = ["", "<unknown>", "<silence>", "went", "where", "élan"]
 
 
 def words_of(*texts):
-    return [[word.decode() for word in words] for words in text.tokens(tf.constant(texts, tf.string)).to_list()]
+    return [[word.decode() for word in words] for words in tokens(tf.constant(texts, tf.string)).to_list()]
 
 
 @pytest.mark.parametrize("sentence, expected", [
@@ -42,22 +42,22 @@ def test_each_text_has_its_own_number_of_words():
 
 def test_tokens_are_the_same_in_a_graph():
     texts = tf.constant(["Mary  went.", "", "ÉLAN <silence>"])
-    graph = tf.function(text.tokens, input_signature=[tf.TensorSpec([None], tf.string)])
-    assert graph(texts).to_list() == text.tokens(texts).to_list()
+    graph = tf.function(tokens, input_signature=[tf.TensorSpec([None], tf.string)])
+    assert graph(texts).to_list() == tokens(texts).to_list()
     assert graph(tf.constant([], tf.string)).to_list() == []
 
 
 def test_bytes_that_are_no_text_do_no_harm():
-    assert text.tokens(tf.constant([b"went \xff\xfe home", b"where"])).to_list() == [[b"went", b"home"], [b"where"]]
+    assert tokens(tf.constant([b"went \xff\xfe home", b"where"])).to_list() == [[b"went", b"home"], [b"where"]]
 
 
 def test_a_vocabulary_numbers_words_and_keeps_shapes():
-    vocabulary = text.Vocabulary(WORDS)
+    vocabulary = Vocabulary(WORDS)
     assert len(vocabulary) == 6 and vocabulary.words == WORDS
     assert vocabulary.ids(tf.constant(WORDS)).numpy().tolist() == [0, 1, 2, 3, 4, 5]
     dense = vocabulary.ids(tf.constant([[["went", ""]], [["never heard", "élan"]]]))
     assert dense.dtype == tf.int32 and dense.numpy().tolist() == [[[3, 0]], [[1, 5]]]
-    ragged = vocabulary.ids(text.tokens(["Where went he?", "", "ÉLAN"]))
+    ragged = vocabulary.ids(tokens(["Where went he?", "", "ÉLAN"]))
     assert ragged.dtype == tf.int32 and ragged.to_list() == [[4, 3, 1], [], [5]]
     assert ragged.to_tensor().numpy().tolist() == [[4, 3, 1], [0, 0, 0], [5, 0, 0]]
     nested = vocabulary.ids(tf.ragged.constant([[["went"], []], [], [["where", "who"]]]))
@@ -66,17 +66,17 @@ def test_a_vocabulary_numbers_words_and_keeps_shapes():
 
 def test_a_vocabulary_of_texts_is_sorted_and_holds_each_word_once():
     texts = [["where", "went", "<silence>"], [], ["went", "", "<unknown>", "élan", "b", "a"]]
-    vocabulary = text.Vocabulary.of(words for words in texts)
+    vocabulary = Vocabulary.of(words for words in texts)
     assert vocabulary.words == ["", "<unknown>", "<silence>", "a", "b", "went", "where", "élan"]
-    assert text.Vocabulary.of(reversed(texts)).words == vocabulary.words
-    assert text.Vocabulary.of([]).words == ["", "<unknown>"]
-    again = text.Vocabulary(json.loads(json.dumps(vocabulary.words)))
+    assert Vocabulary.of(reversed(texts)).words == vocabulary.words
+    assert Vocabulary.of([]).words == ["", "<unknown>"]
+    again = Vocabulary(json.loads(json.dumps(vocabulary.words)))
     assert again.ids(tf.constant(["went", "élan"])).numpy().tolist() == [5, 7]
 
 
 def test_a_vocabulary_of_what_tokens_gives():
     """Tensors hold bytes; the words are text all the same, fit for JSON."""
-    vocabulary = text.Vocabulary.of(text.tokens(["Where went?", "ÉLAN"]).to_list())
+    vocabulary = Vocabulary.of(tokens(["Where went?", "ÉLAN"]).to_list())
     assert vocabulary.words == ["", "<unknown>", "went", "where", "élan"]
     assert vocabulary.ids(tf.constant(["élan"])).numpy().tolist() == [4]
 
@@ -86,15 +86,15 @@ def test_a_vocabulary_of_what_tokens_gives():
     ["", "<unknown>", ""], ["", "<unknown>", "a", b"a"]], ids=str)
 def test_bad_lists_are_refused(words):
     with pytest.raises(ValueError, match="begin with padding and unknown, each once"):
-        text.Vocabulary(words)
+        Vocabulary(words)
 
 
 def test_ids_in_a_graph():
-    vocabulary = text.Vocabulary(WORDS)
+    vocabulary = Vocabulary(WORDS)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def ids(texts):
-        return vocabulary.ids(text.tokens(texts)).to_tensor(shape=(None, 4))
+        return vocabulary.ids(tokens(texts)).to_tensor(shape=(None, 4))
 
     assert ids.get_concrete_function().structured_outputs.shape.as_list() == [None, 4]
     assert ids(tf.constant(["Where WENT she", ""])).numpy().tolist() == [[4, 3, 1, 0], [0, 0, 0, 0]]
@@ -112,12 +112,12 @@ class Reader(keras.Model):
         self.built = True
 
     def read(self, texts):
-        return {"ids": self.vocabulary.ids(text.tokens(texts)).to_tensor()}
+        return {"ids": self.vocabulary.ids(tokens(texts)).to_tensor()}
 
 
 def test_the_table_survives_a_saved_model(tmp_path):
     module = tf.Module()
-    vocabulary = text.Vocabulary(WORDS)
+    vocabulary = Vocabulary(WORDS)
     module.table = vocabulary.table
     module.ids = tf.function(lambda words: vocabulary.ids(words), input_signature=[tf.TensorSpec([None], tf.string)])
     tf.saved_model.save(module, tmp_path / "saved")
@@ -127,7 +127,7 @@ def test_the_table_survives_a_saved_model(tmp_path):
 
 def test_the_table_survives_an_export(tmp_path):
     archive = keras.export.ExportArchive()
-    model = Reader(text.Vocabulary(WORDS))
+    model = Reader(Vocabulary(WORDS))
     archive.track(model)
     archive.add_endpoint("serve", model.read, input_signature=[tf.TensorSpec([None], tf.string)])
     archive.write_out(tmp_path / "exported", verbose=False)

@@ -17,7 +17,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from tests.training import small_models  # noqa: E402
-from training import UserError, callbacks, data, loop, strategies, tensorboard  # noqa: E402
+from training import UserError  # noqa: E402
+from training.data import pipelines  # noqa: E402
+from training.engine import callbacks, loop, strategies, tensorboard  # noqa: E402
 
 
 def main(folder, strategy="default", model="classifier", settings=None, epochs=4, examples=1000, validation=37,
@@ -65,7 +67,7 @@ def main(folder, strategy="default", model="classifier", settings=None, epochs=4
             scores = model.predict_on_batch({"x": next(iter(held_out))[0]["x"]})
             return {"accuracy": float(np.mean(scores["label"])), "loss": float(np.mean(scores["label"] ** 2))}
     history = loop.fit(
-        model, data.shuffled(small_models.examples(examples), small_models.jitter, batch_size, seed=0),
+        model, pipelines.shuffled(small_models.examples(examples), small_models.jitter, batch_size, seed=0),
         (validate if as_function else held_out) if validation else None, epochs=epochs, strategy=strategy,
         callbacks=watchers, steps_per_call=steps_per_call, checkpoints=folder / "checkpoints",
         checkpoint_every=checkpoint_every, limit_steps=limit_steps)

@@ -19,8 +19,8 @@ import PIL.Image
 import PIL.ImageOps
 import tensorflow_datasets as tfds
 
-from training import images
 from training.config import UserError
+from training.vision import images
 
 MAX_IMAGE_BYTES = 2 ** 28
 MAX_XML_BYTES = 2 ** 22

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import class_metrics, class_pictures, export, image_serving
+from training.serving import export
+from training.vision import classification_metrics, classification_pictures, image_signatures
 
 _MOST_POINTS = 1000
 
@@ -31,9 +32,9 @@ def features(model, images):
 
 
 def evaluate(model, batches, config, info, *, resamples=0):
-    """Returns the metrics over a validation or test set, see `training.class_metrics`; the loss is without label smoothing."""
+    """Returns the metrics over a validation or test set, see `classification_metrics`; the loss is without label smoothing."""
     logits, labels = answers(model, itertools.islice(batches, config.limit_steps))
-    return class_metrics.summary(
+    return classification_metrics.summary(
         tf.nn.log_softmax(logits).numpy(), labels, info["class_names"], resamples=resamples, seed=config.seed)
 
 
@@ -46,8 +47,8 @@ def pictures(model, batches, config, info):
     batches = list(itertools.islice(batches, config.limit_steps))
     logits, labels = answers(model, batches)
     images = np.concatenate([inputs["image"][targets["label"] >= 0] for inputs, targets in batches])
-    return {"wrong": class_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
-            "confusion": class_pictures.confusion(logits, labels, info["class_names"])[None]}
+    return {"wrong": classification_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
+            "confusion": classification_pictures.confusion(logits, labels, info["class_names"])[None]}
 
 
 def embeddings(model, batches, config, info):
@@ -58,14 +59,14 @@ def embeddings(model, batches, config, info):
         images, labels = inputs["image"][kept], targets["label"][kept].numpy()
         vectors.append(features(model, images).numpy())
         rows += [{"class": info["class_names"][label], "number": len(rows) + place} for place, label in enumerate(labels)]
-        thumbnails.append(class_pictures.rgb(tf.image.resize(images, (32, 32)).numpy()))
+        thumbnails.append(classification_pictures.rgb(tf.image.resize(images, (32, 32)).numpy()))
         if len(rows) >= _MOST_POINTS or config.limit_steps:
             break
     return {"features": (np.concatenate(vectors)[:_MOST_POINTS], rows[:_MOST_POINTS], np.concatenate(thumbnails)[:_MOST_POINTS])}
 
 
 def signatures(model, class_names):
-    """Returns {name: (function, {input name: TensorSpec})} for `training.export.export`.
+    """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
     serving_default: image_bytes (batch,) string
         -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
@@ -77,14 +78,14 @@ def signatures(model, class_names):
     _, side, _, channels = model.inputs[0].shape
 
     def serving_default(image_bytes):
-        images, failed, errors = image_serving.pixels(image_bytes, side, channels)
-        answer = image_serving.at_least_one(
+        images, failed, errors = image_signatures.pixels(image_bytes, side, channels)
+        answer = image_signatures.at_least_one(
             lambda batch: {"probabilities": tf.nn.softmax(model({"image": batch}, training=False)["label"])}, images)
-        return image_serving.classes(answer["probabilities"], failed, errors, class_names)
+        return image_signatures.classes(answer["probabilities"], failed, errors, class_names)
 
     def embed(image_bytes):
-        images, failed, errors = image_serving.pixels(image_bytes, side, channels)
-        vectors = image_serving.at_least_one(lambda batch: {"features": features(model, batch)}, images)
+        images, failed, errors = image_signatures.pixels(image_bytes, side, channels)
+        vectors = image_signatures.at_least_one(lambda batch: {"features": features(model, batch)}, images)
         return {"features": export.any_size(tf.where(failed[:, None], 0.0, vectors["features"])), "error": errors}
 
     inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}

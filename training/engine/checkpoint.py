@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from training import strategies
 from training.config import UserError
+from training.engine import strategies
 
 STATE = ("best", "best_epoch", "best_weights", "wait", "cooldown_counter", "stopped_epoch", "history", "epoch",
          "_global_train_batch", "_global_test_batch", "_previous_epoch_iterations")

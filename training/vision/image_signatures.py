@@ -5,8 +5,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from training import answers, export, images
 from training.config import UserError
+from training.serving import export, requests
+from training.vision import images
 
 BEST = 5
 """classes that are named, the most probable ones"""
@@ -86,7 +87,7 @@ def present_classes(paths, answer, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, answers.file_names(paths))):
+    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
         error = answer["error"][row].decode()
         found = [] if error else [
             {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}

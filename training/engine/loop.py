@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import strategies
-from training.checkpoint import Checkpoints
 from training.config import UserError
+from training.engine import strategies
+from training.engine.checkpoint import Checkpoints
 
 MOST_STEPS_PER_CALL = 64
 SECONDS_PER_CALL = 1.0
@@ -25,7 +25,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     """Trains a compiled model, made under `strategy.scope()`, and returns its Keras History.
 
     train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches
-                      (`training.data.shuffled`)
+                      (`training.data.pipelines.shuffled`)
     validation:       Dataset of batches for all replicas together, the last one of any size; or a function without
                       arguments that returns {name: float}. Both are logged as `val_<name>`.
     steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: for about a second

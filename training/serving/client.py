@@ -3,9 +3,9 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from training import answers
 from training.config import UserError
-from training.export import tensor_proto
+from training.serving import requests
+from training.serving.export import tensor_proto
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -23,7 +23,7 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
     Raises:
         UserError: no server there, no such model or signature, refused inputs, or no answer in time.
     """
-    answers.check_address(server)
+    requests.check_address(server)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature

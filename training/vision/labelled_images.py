@@ -3,8 +3,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import data, datasets, images
+from training import datasets
 from training.config import UserError
+from training.data import pipelines, sources
+from training.vision import images
 
 _LARGEST_IN_MEMORY = 2 ** 30
 """bytes of pixels of a split that are kept in memory; a larger one is decoded again in each epoch"""
@@ -25,8 +27,8 @@ class LabelledImages:
     """
 
     def __init__(self, config, train_on_all=False):
-        self.prepared = data.builder(config.dataset, config)
-        self.features, self.parts, self.size = self.prepared.info.features, data.parts(self.prepared), config.image_size
+        self.prepared = sources.builder(config.dataset, config)
+        self.features, self.parts, self.size = self.prepared.info.features, sources.parts(self.prepared), config.image_size
         if train_on_all:
             self.parts["train"] += "+" + self.parts["validation"]
         if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
@@ -36,7 +38,7 @@ class LabelledImages:
 
     def examples(self, part):
         """Returns {"image": bytes, "label"} of each example of train, validation or test."""
-        return data.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
+        return sources.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
 
     def fitted(self, example):
         """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left in the square, the rest black."""
@@ -58,10 +60,10 @@ class LabelledImages:
         """Returns (batches(epoch, skip, context) of the training split, images to take statistics from)."""
         if self.fits("train"):
             arrays = self.arrays("train")
-            return data.in_memory(arrays, batch_size, seed), arrays[0]["image"]
+            return pipelines.in_memory(arrays, batch_size, seed), arrays[0]["image"]
         examples = self.examples("train")
         few = examples.take(_SAMPLE).map(self.fitted)
-        batches = data.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
+        batches = pipelines.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
     def augmented(self, batches, seed, erase=0.0):
@@ -71,13 +73,13 @@ class LabelledImages:
         def changed(inputs, targets, seed):
             return inputs | {"image": augment(inputs["image"], seed, mirror, erase)}, targets
 
-        return data.augmented(batches, changed, seed)
+        return pipelines.augmented(batches, changed, seed)
 
     def judged(self, part, batch_size):
         """Returns the batches of validation or test."""
         if self.fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
             return tf.data.Dataset.from_tensor_slices(self.arrays(part)).batch(batch_size)
-        return data.batched(self.examples(part), lambda example, seed: self.fitted(example), batch_size)
+        return pipelines.batched(self.examples(part), lambda example, seed: self.fitted(example), batch_size)
 
 
 def statistics(pixels):

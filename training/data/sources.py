@@ -1,207 +1,23 @@
-"""Data sets by name, and batches whose order is a function of (seed, epoch)."""
+"""Data sets by name: prepared once, read in the order in which they are stored."""
 import contextlib
 import difflib
 import errno
 import importlib
 import io
-import json
 import logging
 import os
 import pathlib
 import sys
 import threading
 import time
-from typing import Any, Callable, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import checkpoint, datasets
+from training import datasets
 from training.config import UserError
 from training.datasets import annotations
-
-
-class Spec(NamedTuple):
-    """What a model must know of its data."""
-
-    inputs: dict[str, tf.TensorSpec]
-    """by name of the input; the batch dimension is None"""
-    targets: dict[str, tf.TensorSpec]
-    """by name of the target; the batch dimension is None"""
-    info: dict[str, Any]
-    """what the tensors do not say, fit for JSON: {"class_names": [...]}"""
-
-
-class Splits(NamedTuple):
-    """Three pipelines of (inputs, targets) and what they have in common."""
-
-    train: Callable[[int, int, tf.distribute.InputContext], tf.data.Dataset]
-    """batches(epoch, skip, input_context), see `shuffled`"""
-    validation: tf.data.Dataset | None
-    """chooses the best weights; None: the last ones count"""
-    test: tf.data.Dataset
-    """is reported, and never chosen on"""
-    spec: Spec
-
-
-def spec_of(batches, info):
-    """Returns the Spec of a dataset of (inputs, targets) batches."""
-    inputs, targets = tf.nest.map_structure(
-        lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), batches.element_spec)
-    return Spec(inputs, targets, info)
-
-
-def plain_spec(spec):
-    """Returns a Spec as dictionaries fit for JSON."""
-    def plain(specs):
-        return {name: {"shape": part.shape.as_list(), "dtype": part.dtype.name} for name, part in specs.items()}
-
-    return {"inputs": plain(spec.inputs), "targets": plain(spec.targets), "info": spec.info}
-
-
-def spec_of_plain(content):
-    """Returns the Spec of what `plain_spec` returned."""
-    def specs(parts):
-        return {name: tf.TensorSpec(part["shape"], tf.as_dtype(part["dtype"])) for name, part in parts.items()}
-
-    return Spec(specs(content["inputs"]), specs(content["targets"]), content["info"])
-
-
-def save_spec(spec, path):
-    """Writes a Spec as JSON."""
-    pathlib.Path(path).write_text(json.dumps(plain_spec(spec), indent=2) + "\n", encoding="utf-8")
-
-
-def load_spec(path):
-    """Returns the Spec that `save_spec` wrote.
-
-    Raises:
-        UserError: the file cannot be read as one.
-    """
-    try:
-        return spec_of_plain(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read the description of the data from {path}: {error}") from None
-
-
-def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False):
-    """Returns `batches(epoch, skip, context)`: one epoch from step `skip` on, as batches for one replica.
-
-    examples: dataset of known cardinality, always in the same order; cheap to pass over, because resuming skips in it
-    preprocess: (example, seed) -> (inputs, targets); `seed` (2,) is for `tf.random.stateless_*`, so that augmentation
-        is a function of (seed, epoch, place in the epoch) too
-    batch_size: examples per step over all replicas; the remainder of an epoch is dropped
-    buffer: examples to draw from when shuffling; the order is uniform when all fit in
-    cache: keep `examples` in memory
-
-    Raises:
-        UserError: there are fewer examples than one batch takes.
-    """
-    count = int(examples.cardinality())
-    if count < 0:
-        raise ValueError("examples need a known cardinality: Dataset.apply(tf.data.experimental.assert_cardinality(n))")
-    steps = full_batches(count, batch_size)
-    if cache:
-        # all of them go through the buffer, or the dropped remainder would leave the cache unfinished for ever
-        examples, buffer = examples.cache(), count
-    preprocess = tf.function(preprocess)  # traced once, not for every epoch
-
-    def batches(epoch, skip, context):
-        order = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        data = examples.shuffle(min(buffer, count), seed=order, reshuffle_each_iteration=False).enumerate()
-        data = data.take(steps * batch_size)  # before sharding: each worker must see as many batches as the others
-        data = data.skip(skip * batch_size).shard(context.num_input_pipelines, context.input_pipeline_id)
-        data = data.map(lambda index, example: preprocess(example, tf.stack([tf.cast(order, tf.int64), index])),
-                        num_parallel_calls=tf.data.AUTOTUNE)
-        return data.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-
-    return batches
-
-
-def in_memory(arrays, batch_size, seed, lengths=None):
-    """Returns `batches(epoch, skip, context)` as `shuffled` does, of examples that are small and many, see `gathered`.
-
-    lengths: of the examples; those of like lengths come in one batch, and the batches in any order. Likeness is in
-        powers of two, so that what shares a batch with an example still changes from epoch to epoch.
-
-    Raises:
-        UserError: there are fewer examples than one batch takes.
-    """
-    count = len(tf.nest.flatten(arrays)[0])
-    steps = full_batches(count, batch_size)
-
-    def rows(epoch):
-        random = np.random.default_rng([seed, epoch])
-        order = random.permutation(count)
-        if lengths is None:
-            return order[:steps * batch_size].reshape(steps, batch_size)
-        order = order[np.argsort(np.ceil(np.log2(np.maximum(lengths, 1)))[order], kind="stable")]
-        start = random.integers(0, count - steps * batch_size + 1)  # the remainder is not always of the longest
-        return random.permutation(order[start:start + steps * batch_size].reshape(steps, batch_size))
-
-    return gathered(arrays, rows)
-
-
-def gathered(arrays, rows):
-    """Returns `batches(epoch, skip, context)` of examples in memory; a batch costs a hundredth of what single examples cost.
-
-    arrays: nest of numpy arrays of one length
-    rows:   epoch -> the places of each step's examples over all replicas, whole numbers (steps, batch_size)
-    """
-    arrays = tf.nest.map_structure(tf.constant, arrays)
-
-    def batches(epoch, skip, context):
-        order = rows(epoch)
-        size = context.get_per_replica_batch_size(order.shape[1])
-        order = order.reshape(len(order), -1, size)[skip:, context.input_pipeline_id::context.num_input_pipelines]
-        data = tf.data.Dataset.from_tensor_slices(order.reshape(-1, size).astype(np.int32))
-        return data.map(lambda places: tf.nest.map_structure(lambda array: tf.gather(array, places), arrays),
-                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    return batches
-
-
-def augmented(batches, function, seed):
-    """Returns `batches(epoch, skip, context)` whose inputs and targets went through function(inputs, targets, seed).
-
-    It gets a whole batch of one replica at a time, which costs a fraction of what single examples cost; its `seed` (2,) is
-    for `tf.random.stateless_*` and a function of (seed, epoch, step).
-    """
-    function = tf.function(function)
-
-    def changed(epoch, skip, context):
-        order = np.random.SeedSequence([seed, epoch, context.input_pipeline_id, 1]).generate_state(1)[0]  # not that of the order
-        first = skip * context.num_replicas_in_sync // context.num_input_pipelines
-        data = batches(epoch, skip, context).enumerate(first)
-        return data.map(lambda step, batch: function(*batch, tf.stack([tf.constant(int(order), tf.int64), step])),
-                        num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    return changed
-
-
-def full_batches(count, batch_size):
-    """Returns how many full batches so many examples make.
-
-    Raises:
-        UserError: not one.
-    """
-    if count < batch_size:
-        raise UserError(f"the training split has {count} examples, fewer than one batch of {batch_size}: "
-                        "take a smaller --batch-size")
-    return count // batch_size
-
-
-def batched(examples, preprocess, batch_size, cache=False):
-    """Returns batches for validation or test, always in the same order, the remainder kept.
-
-    preprocess: (example, seed) -> (inputs, targets); the seed is the place of the example
-    """
-    if cache:
-        examples = examples.cache()
-    data = examples.enumerate().map(lambda index, example: preprocess(example, tf.stack([tf.zeros_like(index), index])),
-                                    num_parallel_calls=tf.data.AUTOTUNE)
-    return data.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+from training.engine import checkpoint
 
 
 def builder(name, config):

@@ -23,8 +23,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from training import checkpoint
 from training.config import UserError
+from training.engine import checkpoint
 
 SERVER_VERSION = "2.20.0"
 """the newest release of TensorFlow Serving, and the one of `deploy`"""

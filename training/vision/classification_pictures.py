@@ -2,7 +2,7 @@
 import matplotlib.figure
 import numpy as np
 
-from training import figures
+from training.engine import figures
 
 _SHOWN = 24
 

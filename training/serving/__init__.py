@@ -1,0 +1,1 @@
+"""Exports for TensorFlow Serving, a client for a server, and the requests of `predict`."""

@@ -1,0 +1,1 @@
+"""Images: reading, pipelines, classifiers with their metrics and pictures, and signatures."""
