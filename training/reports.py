@@ -8,7 +8,7 @@ import tensorflow as tf
 from training import config as settings
 from training.config import UserError
 from training.engine import checkpoint, tensorboard
-from training.engine.figures import drawn
+from training.engine.figures import rendered
 
 _NO_SETTINGS = ("data_dir", "runs", "name", "debug")
 """what changes no number"""
@@ -71,7 +71,7 @@ def keep(folder, verb, request, numbers, figures, texts=None):
     texts:   {name: Markdown}
     """
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    pictures = {name: drawn(figure) for name, figure in figures.items()}
+    pictures = {name: rendered(figure) for name, figure in figures.items()}
     for name, picture in pictures.items():
         tf.io.write_file(str(folder / "pictures" / f"{name}.png"), tf.io.encode_png(picture))
     tensorboard.images(folder, pictures, step=0)

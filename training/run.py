@@ -108,7 +108,7 @@ def _validation(app, model, splits, config, info):
 
     def validate():
         metrics = evaluation.evaluate(model, splits.validation, config, info, validating=True)
-        return {name: float(metrics[name]) for name in evaluation.WATCHED}
+        return {name: float(metrics[name]) for name in evaluation.VALIDATION_METRICS}
 
     return validate
 

@@ -23,7 +23,7 @@ def build(config, spec, network, scale=None, **logits):
     ends = {"image": image}, {"label": x}
     model = keras.Model(*ends, name=config.model) if not config.adversarial else adversarial.AdversarialTraining(
         *ends, scale, 255 * config.adversarial, name=config.model)
-    rate = optimizers.falling(config.learning_rate, spec.info["steps"])
+    rate = optimizers.warmup_cosine(config.learning_rate, spec.info["steps"])
     model.compile(
         optimizers.make(config.optimizer, rate, weight_decay=config.weight_decay, gradient_noise=config.gradient_noise,
                         seed=config.seed),

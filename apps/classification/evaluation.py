@@ -2,7 +2,7 @@
 from training.vision import classifiers
 from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 
-WATCHED = ("accuracy", "loss")
+VALIDATION_METRICS = ("accuracy", "loss")
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):

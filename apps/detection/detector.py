@@ -108,4 +108,4 @@ def optimizer(config, steps):
     The papers take SGD with momentum over a pretrained network and long schedules; from random weights in minutes
     AdamW gets further.
     """
-    return optimizers.make("adam", optimizers.falling(config.learning_rate, steps), weight_decay=config.weight_decay)
+    return optimizers.make("adam", optimizers.warmup_cosine(config.learning_rate, steps), weight_decay=config.weight_decay)

@@ -22,7 +22,7 @@ import tensorflow as tf
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
-WATCHED = ("ap", "ap50", "ap75")
+VALIDATION_METRICS = ("ap", "ap50", "ap75")
 """what is shown after each epoch"""
 NOTHING = -1.0
 """COCO's mark for a figure without an object to measure it on"""

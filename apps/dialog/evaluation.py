@@ -6,7 +6,7 @@ import rich.console
 import rich.table
 import tensorflow as tf
 
-WATCHED = ("per_response", "per_dialog")
+VALIDATION_METRICS = ("per_response", "per_dialog")
 """what is shown after each epoch"""
 KINDS = ("API calls", "naming an entity", "phrases")
 

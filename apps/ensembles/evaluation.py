@@ -8,7 +8,7 @@ import tensorflow as tf
 from training.vision import classification_metrics
 from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 
-WATCHED = ("accuracy", "loss")
+VALIDATION_METRICS = ("accuracy", "loss")
 _LEAST = 1e-7
 """probability that a class without any vote counts as, or the loss would be infinite"""
 

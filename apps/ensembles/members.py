@@ -107,8 +107,8 @@ class Momentum(keras.optimizers.SGD):
         self.assign_add(variable, ops.where(rates > 0, _MOMENTUM * moved + step, 0.0))
 
 
-class Falling(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that in each stage rises and falls to 0, see `training.engine.optimizers.falling`, and is 0 for its last steps.
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that in each stage rises and falls to 0, see `training.engine.optimizers.warmup_cosine`, and is 0 for its last steps.
 
     steps: of a stage
     still: of these, the last ones without a rate
@@ -117,7 +117,7 @@ class Falling(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak, steps, still=0):
         self.peak, self.steps, self.still = peak, steps, still
         self.moving = max(1, steps - still)
-        self.rate = optimizers.falling(peak, self.moving)
+        self.rate = optimizers.warmup_cosine(peak, self.moving)
 
     def __call__(self, step):
         place = ops.cast(step, "int32") % self.steps
@@ -165,7 +165,7 @@ class Ensemble(keras.Model):
         self.started = self.state("started", (), self.members if self.together else 1, "int32")  # members that count
         self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
-        rate = rate or Falling(config.learning_rate, self.stage_steps, self.still_steps)
+        rate = rate or WarmupCosine(config.learning_rate, self.stage_steps, self.still_steps)
         self.compile(optimizer=Momentum(rate, self.trained, config.weight_decay), auto_scale_loss=False)
 
     def state(self, name, shape, start, dtype="float32"):

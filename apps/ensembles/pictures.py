@@ -42,7 +42,7 @@ def by_members(curves, alone):
     _curves(axes, curves, [*curves.values(), alone])
     axes.set(title="test error of the first members together")
     axes.legend(fontsize=8)
-    return figures.drawn(figure)
+    return figures.rendered(figure)
 
 
 def comparison(rows):
@@ -100,4 +100,4 @@ def _disagreement(shares):
             if row != column:
                 axes.text(column, row, f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}", ha="center", va="center",
                           fontsize=6 if count > 10 else 8, color="white" if share > shares.max() / 2 else "black")
-    return figures.drawn(figure)
+    return figures.rendered(figure)

@@ -6,7 +6,7 @@ import numpy as np
 from apps.foundations import reference
 from training.vision import classification_metrics
 
-WATCHED = ("loss",)
+VALIDATION_METRICS = ("loss",)
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):

@@ -21,15 +21,15 @@ def pictures(model, splits, config, info):
     """
     features = np.concatenate([inputs["features"] for inputs, _ in splits.test])
     outputs, answers = evaluation.told(model, splits.test)
-    made = {"coefficients": figures.drawn(_coefficients(model, info))}
+    made = {"coefficients": figures.rendered(_coefficients(model, info))}
     if "class_names" not in info:
-        made["residuals"] = figures.drawn(_residuals(outputs[:, 0], answers))
+        made["residuals"] = figures.rendered(_residuals(outputs[:, 0], answers))
         if len(info["columns"]) == 1:
-            made["line"] = figures.drawn(_line(features[:, 0], outputs[:, 0], answers, info["columns"][0]))
+            made["line"] = figures.rendered(_line(features[:, 0], outputs[:, 0], answers, info["columns"][0]))
     else:
         made["confusion"] = classification_pictures.confusion(outputs, answers, info["class_names"])
         if len(info["columns"]) > 1:
-            made["boundary"] = figures.drawn(_boundary(model, config, info, features, answers))
+            made["boundary"] = figures.rendered(_boundary(model, config, info, features, answers))
     return {name: picture[None] for name, picture in made.items()}
 
 

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-WATCHED = ("error", "loss")
+VALIDATION_METRICS = ("error", "loss")
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):

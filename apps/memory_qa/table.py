@@ -52,7 +52,7 @@ def _task(train, test, names, config):
 
     def validate():
         metrics = evaluation.evaluate(model, splits.validation, config, info, validating=True)
-        return {name: metrics[name] for name in evaluation.WATCHED}
+        return {name: metrics[name] for name in evaluation.VALIDATION_METRICS}
 
     loop.fit(model, splits.train, validate, epochs=config.epochs, limit_steps=config.limit_steps, xla=config.xla,
              callbacks=[callbacks.Progress(interval=60.0, every_epoch=False)])

@@ -22,7 +22,7 @@ def build(config, spec, learning=None):
         heads["source_label"] = spec.info["source_class_names"]
     outputs = {name: keras.layers.Dense(len(classes), dtype="float32", name=name)(x) for name, classes in heads.items()}
     model = keras.Model({"image": image}, outputs, name=config.model)
-    rate = optimizers.falling(config.learning_rate, spec.info["steps"])
+    rate = optimizers.warmup_cosine(config.learning_rate, spec.info["steps"])
     model.compile(
         optimizers.make("nesterov", rate, weight_decay=config.weight_decay),
         loss={name: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1) for name in heads})

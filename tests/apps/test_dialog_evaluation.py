@@ -62,7 +62,7 @@ def test_a_set_without_unseen_split_has_no_such_figures():
     targets["is_oov"][:] = False
     _, config = small_dialogs.build("tfidf")
     metrics = evaluation.evaluate(Fixed(), batches(chosen, targets), config, small_dialogs.INFO)
-    assert "per_response_oov" not in metrics and set(evaluation.WATCHED) <= set(metrics)
+    assert "per_response_oov" not in metrics and set(evaluation.VALIDATION_METRICS) <= set(metrics)
 
 
 def test_intervals_hold_the_figure_and_narrow_with_more_dialogues():

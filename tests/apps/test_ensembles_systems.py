@@ -87,7 +87,7 @@ def test_independent_members_are_networks_trained_alone(hidden, depth):
     assert not np.allclose(start[0][0], start[1][0]) and not np.allclose(start[1][0], start[2][0])
     train(model, 6)
     for member in range(3):
-        network = alone(start[member], members.Falling(0.1, 6 * STEPS))
+        network = alone(start[member], members.WarmupCosine(0.1, 6 * STEPS))
         for epoch in range(6):
             for rows in rows_of(epoch):
                 network.train_on_batch(PIXELS[rows], LABELS[rows])
@@ -141,7 +141,7 @@ def test_weight_decay_is_a_share_of_the_kernel_in_its_gradient():
         start = weights_of(model, 1)
         model.train_step(rows)
         changes.append([after - before for after, before in zip(weights_of(model, 1), start)])
-    rate = float(members.Falling(0.1, 6 * STEPS)(1))
+    rate = float(members.WarmupCosine(0.1, 6 * STEPS)(1))
     for without, with_decay, before in zip(*changes, start):
         expected = -1.9 * rate * 0.5 * before if before.ndim == 2 else 0 * before
         np.testing.assert_allclose(with_decay - without, expected, rtol=1e-3, atol=1e-6)
@@ -214,7 +214,7 @@ def test_bagged_members_learn_their_samples_and_are_judged_on_the_rest(combine):
     start = weights_of(model, 1)
     train(model, 5)
     assert not model.own_metrics()
-    network = alone(start, members.Falling(0.1, 6 * STEPS, STEPS))
+    network = alone(start, members.WarmupCosine(0.1, 6 * STEPS, STEPS))
     for epoch in range(5):
         for rows in rows_of(epoch):
             network.train_on_batch(PIXELS[rows], LABELS[rows], sample_weight=counts[rows, 1])
@@ -261,7 +261,7 @@ def test_adaboost_trains_and_weighs_stage_by_stage():
     for stage in range(3):
         start = weights_of(model, stage)
         others = [weights_of(model, member) for member in range(3) if member != stage]
-        network = alone(start, members.Falling(0.1, 3 * STEPS, STEPS))
+        network = alone(start, members.WarmupCosine(0.1, 3 * STEPS, STEPS))
         for epoch in (3 * stage, 3 * stage + 1):
             for rows in rows_of(epoch):
                 network.train_on_batch(PIXELS[rows], LABELS[rows], sample_weight=weights[rows])
@@ -291,8 +291,8 @@ def test_gradient_boosting_fits_residuals_and_adds_them_up():
     assert_equal(start, weights_of(model, 1))
     first = outputs(weights_of(model, 0))
     residuals = np.eye(CLASSES)[LABELS] - softmax(shrinkage * first)
-    network = alone(start, members.Falling(0.1, 2 * STEPS))
-    network.compile(keras.optimizers.SGD(members.Falling(0.1, 2 * STEPS), momentum=0.9, nesterov=True),
+    network = alone(start, members.WarmupCosine(0.1, 2 * STEPS))
+    network.compile(keras.optimizers.SGD(members.WarmupCosine(0.1, 2 * STEPS), momentum=0.9, nesterov=True),
                     lambda truth, found: keras.ops.sum((truth - found) ** 2, axis=-1) / 2)
     expected = [float(network.train_on_batch(PIXELS[rows], residuals[rows])) for epoch in (2, 3) for rows in rows_of(epoch)
                 if not network.reset_metrics()]

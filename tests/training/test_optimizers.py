@@ -54,7 +54,7 @@ def test_weights_decay_but_no_biases_and_scales():
 
 
 def test_the_rate_rises_and_falls():
-    rate = optimizers.falling(2.0, 100)
+    rate = optimizers.warmup_cosine(2.0, 100)
     rates = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-5)
 

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 
-def drawn(figure):
+def rendered(figure):
     """Returns a matplotlib figure as uint8 (height, width, 3)."""
     figure.tight_layout()
     file = io.BytesIO()

@@ -35,7 +35,7 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
     return made
 
 
-def falling(peak, steps):
+def warmup_cosine(peak, steps):
     """Returns a rate that rises to `peak` over a tenth of the steps, 500 at most, and falls to 0 as a cosine."""
     warmup = max(1, min(500, steps // 10))
     return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)

@@ -24,7 +24,7 @@ def wrong(images, probabilities, labels, names):
         axes.imshow(rgb(images[row:row + 1])[0])
         axes.set_title(f"{names[found[row]]} {probabilities[row, found[row]]:.0%}, is {names[labels[row]]}", fontsize=7)
         axes.axis("off")
-    return figures.drawn(figure)
+    return figures.rendered(figure)
 
 
 def confusion(scores, labels, names):
@@ -43,7 +43,7 @@ def confusion(scores, labels, names):
             if count:
                 axes.text(column, row, count, ha="center", va="center", fontsize=7,
                           color="white" if count > counts.max() / 2 else "black")
-    return figures.drawn(figure)
+    return figures.rendered(figure)
 
 
 def rgb(images):
