@@ -1,31 +1,30 @@
 """`python -m apps`: the catalogue of applications; also `python -m apps runs …` and `python -m apps doctor`."""
-import importlib
 import pkgutil
 import sys
 
 import apps
-from training import UserError, cli
+from training import UserError, cli, config
+from training.app import App
 
 
 def catalogue():
-    """Returns {task: its package} for every application; importing one imports no TensorFlow."""
-    tasks = sorted(module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)
-    return {task: importlib.import_module(f"apps.{task}") for task in tasks}
+    """Returns {task: its App} for every application; making one imports no TensorFlow."""
+    return {task: App(task) for task in sorted(module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)}
 
 
 def show():
     """Prints every application with its systems and the command of each."""
     found = catalogue()
     for task, app in found.items():
-        print(f"{task}: {app.__doc__.strip().splitlines()[0]}")
-        chosen = app.Config().model
-        commands = {model: f"python -m apps.{task}" + ("" if model == chosen else f" --model {model}")
-                    for model in sorted(app.SYSTEMS, key=lambda model: model != chosen)}
+        print(f"{task}: {app.doc.splitlines()[0]}")
+        commands = {model: f"python -m apps.{task}" + (f" --model {model}" if number else "")
+                    for number, model in enumerate(app.systems)}
         width = max(map(len, commands.values()))
         for model, command in commands.items():
-            print(f"  {command:{width}}  {app.SYSTEMS[model]}")
+            kind = app.systems[model]
+            print(f"  {command:{width}}  {', '.join(kind.ID) or 'baseline'}: {config.title(kind)}")
         print()
-    print(f"{len(found)} application{'s' * (len(found) != 1)}, {sum(len(app.SYSTEMS) for app in found.values())} systems. "
+    print(f"{len(found)} application{'s' * (len(found) != 1)}, {sum(len(app.systems) for app in found.values())} systems. "
           "Each takes a verb:")
     for verb, text in cli.VERBS.items():
         print(f"  {verb:8}  {text}")

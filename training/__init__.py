@@ -4,9 +4,9 @@ Importing this package does not import TensorFlow; its modules do.
 """
 import os
 
-from training.config import Config, Experiment, UserError
+from training.config import Config, Experiment, UserError, Verb
 
-__all__ = ["Config", "Experiment", "UserError", "load"]
+__all__ = ["Config", "Experiment", "UserError", "Verb", "load"]
 
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512 VNNI and later; AVX2 gains from it as well
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

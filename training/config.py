@@ -1,137 +1,273 @@
-"""Settings that every application shares, how they are completed, kept and given back."""
+"""Settings: declared once by a class for each system, completed for the data set, checked, saved and loaded."""
 import dataclasses
 import datetime
 import difflib
+import inspect
 import json
 import math
+import os
 import pathlib
 import types
 import typing
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+LARGEST_FILE = 1_000_000
+"""bytes of a file of settings that are read"""
 
 
 class UserError(Exception):
-    """Something a person can mend: the command prints this one sentence and exits with code 2."""
+    """A problem that the user can fix: the command prints this one sentence and exits with code 2."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings that every application shares. `None` is completed by the chosen model and data set."""
+class Range:
+    """The values that a number, or each number of a list, may take; it goes into the annotation of a setting."""
 
-    model: str = ""
-    """the system to train"""
+    least: float = -math.inf
+    """smallest value that is allowed"""
+    below: float = math.inf
+    """the value must be less than this"""
+    above: float = -math.inf
+    """the value must be greater than this"""
+
+    def holds(self, value):
+        """Returns whether a number is in the range; NaN and infinity never are."""
+        return self.least <= value < self.below and value > self.above
+
+    def __str__(self):
+        lower = f"above {self.above:g}" if self.above > -math.inf else f"{self.least:g} or more"
+        if self.below == math.inf:
+            return lower
+        return (lower if self.above > -math.inf else f"at least {self.least:g}") + f" and below {self.below:g}"
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class When:
+    """A setting has an effect only when the setting `name` has one of these values; it goes into the annotation.
+
+    A value of `dataset` stands for all configurations of that data set: "babi" for "babi/en-10k" too.
+    """
+
+    name: str
+    values: tuple
+
+    def __init__(self, name, *values):
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "values", values)
+
+    def holds(self, value):
+        """Returns whether the setting has an effect beside this value of the setting `name`."""
+        return value in self.values or (self.name == "dataset" and _set_name(value) in self.values)
+
+
+class Unless(When):
+    """A setting has no effect when the setting `name` has one of these values; it goes into the annotation."""
+
+    def holds(self, value):
+        """Returns whether the setting has an effect beside this value of the setting `name`."""
+        return not super().holds(value)
+
+
+Positive = Range(above=0)
+Count = Range(1)
+NotNegative = Range(0)
+Fraction = Range(0, below=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where the data comes from."""
+
     dataset: str = ""
-    """name of a data set: one of ours or any of TFDS's"""
-    data_dir: str | None = None
-    """folder of prepared TFDS data sets (default: TFDS's own, ~/tensorflow_datasets)"""
+    """name of a data set"""
+    data_dir: str = dataclasses.field(default_factory=lambda: os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    """folder of prepared TFDS data sets"""
     manual_dir: str | None = None
-    """folder of data sets that are fetched by hand, one folder per set"""
+    """folder of data sets that are fetched by hand, one folder per set; for the *_folder sets the folder itself"""
     download: bool = False
     """let TFDS use the network to fetch the data set"""
-    epochs: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How the system is trained."""
+
+    epochs: Annotated[int, Count] = 10
     """passes over the training split"""
-    batch_size: int | None = None
+    batch_size: Annotated[int, Count] = 32
     """examples per step, over all replicas"""
-    learning_rate: float | None = None
-    """peak step size of the optimizer"""
-    seed: int = 0
-    """of initial weights, order, augmentation and dropout"""
+    learning_rate: Annotated[float, Positive] = 1e-3
+    """peak learning rate of the optimizer"""
+    seed: Annotated[int, Range(0, below=2**32)] = 0
+    """seed of the initial weights, the order of the examples, augmentation and dropout"""
     dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """precision; auto takes bfloat16 where the hardware multiplies matrices in it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
-    """one device, all GPUs of this machine, the workers named in TF_CONFIG, or a TPU"""
-    xla: bool | None = None
-    """compile the train step with XLA; by default where the system gains by it, on one device"""
-    steps_per_call: int | None = None
-    """steps between two looks from Python; by default about one second's worth"""
-    checkpoint_every: int = 200
-    """steps between two checkpoints to resume from"""
-    validate_every: int | None = None
-    """epochs between two validations, the last epoch's among them; by default the data set's own number"""
-    limit_steps: int | None = None
-    """train for so many steps and test on as many batches: a quick check of anything"""
+    """train on one device, on all GPUs of this machine, on the workers named in TF_CONFIG, or on a TPU"""
+    xla: bool = False
+    """compile the train step with XLA; works on one device"""
+    steps_per_call: Annotated[int | None, Count] = None
+    """steps in the graph between two callbacks; None: about one second's worth"""
+    checkpoint_every: Annotated[int, Count] = 200
+    """steps between two checkpoints that --resume can continue from"""
+    validate_every: Annotated[int, Count] = 1
+    """epochs between two validations; the last epoch is always validated"""
+    limit_steps: Annotated[int | None, Count] = None
+    """stop after this many steps and test on as many batches, for a quick check; None: train to the end"""
+    initialize: str | None = None
+    """name or folder of a run whose best weights to start from; None: start as the system does"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where the run and its export go."""
+
+    name: str | None = None
+    """name of the run's folder; None: date, time and model"""
     runs: str = "runs"
     """folder that takes the run"""
     saved_models: str = "saved_models"
     """folder that takes the export"""
-    name: str | None = None
-    """name of the run's folder (default: date, time and model)"""
-    initialize: str | None = None
-    """folder of a run whose best weights to start from"""
     resume: bool = False
-    """go on with the newest unfinished run (or the one of --name)"""
+    """continue the newest unfinished run (or the one of --name)"""
     force: bool = False
     """export even if the signature differs from the newest version's"""
     debug: bool = False
     """show the traceback of an error"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Settings that every experiment shares: a verb that leaves a report, see `training.reports`, and no run."""
+GROUPS = (Data, Training, Run)
+"""the settings that all systems share, as --help groups them"""
 
-    seed: int = 0
-    """of all that is drawn"""
-    runs: str = "runs"
-    """folder that takes the report"""
-    name: str | None = None
-    """name of the report's folder (default: date, time and verb)"""
+
+@dataclasses.dataclass(frozen=True)
+class Config(Run, Training, Data):
+    """The settings of a system; each system of an application is a subclass that declares `ID`, in the module `systems`.
+
+    The first line of the subclass's docstring is the system's title. Its fields are the settings that it reads, with their
+    default values, ranges (`Range`) and conditions (`When`, `Unless`) in the annotations, and a docstring each. An inherited
+    setting gets another default by a plain assignment in the class body, which keeps its annotation and docstring.
+
+    A value is chosen in this order, later ones first: what the user gives, `VARIANTS`, and then from the class up through its
+    bases `DATASETS` and the defaults of that class.
+    """
+
+    ID: ClassVar[tuple[str, ...]] = ()
+    """the system's numbers in the catalogue of systems; empty for a baseline"""
+    MONITOR: ClassVar[tuple[str, str]] = ("loss", "min")
+    """validation metric that chooses between weights, and settings in `search`; "min" or "max" says which is better"""
+    BEST_WEIGHTS: ClassVar[bool] = True
+    """whether the weights that validated best count; otherwise the last ones do"""
+    DATASETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    """values by data set, by its plain name ("babi") or with a configuration ("babi/en-10k")"""
+    VARIANTS: ClassVar[dict[tuple[str, Any], dict[str, Any]]] = {
+        ("strategy", "mirrored"): {"xla": False}, ("strategy", "multi_worker"): {"xla": False},
+        ("strategy", "tpu"): {"xla": False}}
+    """values that follow from another setting's value: {(setting, value): {setting: value}}"""
+    SPACE: ClassVar[dict[str, tuple]] = {}
+    """what `search` tries: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}"""
+
+    model: str = ""
+    """the system to train"""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        inherited = {name: field for kind in cls.__mro__[1:] for name, field in getattr(kind, "__dataclass_fields__", {}).items()
+                     if not name.isupper()}
+        own = cls.__dict__.get("__annotations__", {})
+        cls.__annotations__ = own | {name: inherited[name].type for name in vars(cls) if name in inherited and name not in own}
+
+    @classmethod
+    def defaults(cls, **given):
+        """Returns {setting: value} of this system for the data set, and for whatever else is `given` and others follow."""
+        values, variants, dataset = {}, {}, given.get("dataset") or cls.dataset
+        for kind in reversed(cls.__mro__):
+            own = vars(kind)
+            for name in own.get("__annotations__", {}):
+                field = own.get("__dataclass_fields__", {}).get(name)
+                if field is not None and field.default_factory is not dataclasses.MISSING:
+                    values[name] = field.default_factory()
+                elif field is not None and field.default is not dataclasses.MISSING and not name.isupper():
+                    values[name] = field.default
+            sets = own.get("DATASETS", {})
+            values |= sets.get(_set_name(dataset), {}) | sets.get(dataset, {})
+            variants |= own.get("VARIANTS", {})
+        for (name, value), following in variants.items():
+            if (values | given).get(name) == value:
+                values |= {key: each for key, each in following.items() if key in values}
+        return values
+
+    @classmethod
+    def of(cls, **given):
+        """Returns the settings of this system: the given ones, and for the others the values that suit the data set.
+
+        Raises:
+            UserError: a value is out of its range, or a given one has no effect beside the others.
+        """
+        config = cls(**cls.defaults(**given) | given)
+        check(config, given)
+        return config
+
+    def shortened(self, share):
+        """Returns these settings with one part in `share` of the epochs, for a trial of `search`."""
+        return dataclasses.replace(self, epochs=max(1, self.epochs // share))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """The settings of a verb that only one application has; its name is the class's in snake case, its title the docstring."""
+
     debug: bool = False
     """show the traceback of an error"""
 
 
-_SHARED = {field.name for field in dataclasses.fields(Config)}
-_POSITIVE = ("epochs", "batch_size", "learning_rate", "steps_per_call", "checkpoint_every", "validate_every", "limit_steps")
+@dataclasses.dataclass(frozen=True)
+class Experiment(Verb):
+    """Settings that every experiment shares: a verb that leaves a report (`training.reports`) instead of a run."""
+
+    seed: Annotated[int, Range(0, below=2**32)] = 0
+    """seed of everything that is drawn at random"""
+    runs: str = "runs"
+    """folder that takes the report"""
+    name: str | None = None
+    """name of the report's folder; None: date, time and verb"""
 
 
-def resolve(app, config, own=()):
-    """Returns `config` with every `None` completed by `app.defaults(model, dataset)`, of which a verb may have its `own`.
+def title(kind):
+    """Returns the first line of the docstring of a system's or verb's class."""
+    return inspect.cleandoc(kind.__doc__).splitlines()[0].rstrip(".")
 
-    What depends on another setting that is given comes from `app.following(config)` -> {name: value} instead.
+
+def check(request, given=()):
+    """Checks the numbers of a dataclass against the ranges in its annotations, and that its settings have an effect.
+
+    request: a Config, or the settings of a verb
+    given:   names of the settings that the user gave; others count as given where they differ from the default
 
     Raises:
-        UserError: a field is given that the chosen model does not read but another one does, or that is not read beside
-            another field's value, `app.unread(config)` -> {name: that field's name}; or a value is out of range:
-            `app.POSITIVE` names the fields of its own that must be above 0, `app.RANGES` is {field: (least, what it must be
-            below)}.
+        UserError: a value is out of its range, or a given one has no effect beside the others.
     """
-    readers = {model: app.defaults(model, config.dataset) for model in app.SYSTEMS}
-    defaults = readers[config.model]
-    defaults = defaults | {name: value for name, value in dict(own).items() if name in defaults}
-    for field in dataclasses.fields(config):
-        owners = [model for model, values in readers.items() if field.name in values]
-        if getattr(config, field.name) != field.default and owners and field.name not in {*defaults, *_SHARED}:
-            raise UserError(f"{flag(field.name)} is not read by {config.model}; it belongs to {', '.join(owners)}"
-                            + (f" ({flag(field.name)} None leaves it out)" if field.default is None else ""))
-    defaults = defaults | getattr(app, "following", lambda _: {})(config)
-    if config.strategy != "default":
-        defaults = {name: value for name, value in defaults.items() if name != "xla"}  # it works on one device only
-    given, config = config, dataclasses.replace(config, **{n: v for n, v in defaults.items() if getattr(config, n) is None})
-    for name, beside in getattr(app, "unread", lambda _: {})(config).items():
-        if getattr(given, name) is not None:
-            raise UserError(f"{flag(name)} is not read with {flag(beside)} {getattr(config, beside)}"
-                            f" ({flag(name)} None leaves it out)")
-        config = dataclasses.replace(config, **{name: None})
-    for name in (*_POSITIVE, *getattr(app, "POSITIVE", ())):
-        for value in _values(config, name):
-            if not 0 < value < math.inf:
-                raise UserError(f"{flag(name)} must be above 0, got {value}")
-    for name, (least, below) in getattr(app, "RANGES", {}).items():
-        for value in _values(config, name):
-            if not least <= value < below:
-                raise UserError(f"{flag(name)} must be " + (f"{least} or more" if below == math.inf else
-                                                            f"at least {least} and below {below}") + f", got {value}")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--seed must be from 0 to {2**32 - 1}, got {config.seed}")
-    return config
+    usual = request.defaults(**dataclasses.asdict(request)) if isinstance(request, Config) else {}
+    for name, hint in typing.get_type_hints(type(request), include_extras=True).items():
+        value = getattr(request, name)
+        for mark in getattr(hint, "__metadata__", ()):
+            if isinstance(mark, Range):
+                _check_range(name, value, mark)
+            if isinstance(mark, When) and not mark.holds(getattr(request, mark.name)):
+                if name in given or value != usual.get(name, value):
+                    raise UserError(f"{flag(name)} has no effect with {flag(mark.name)} {getattr(request, mark.name)}: leave it out")
 
 
-def _values(config, name):
-    """Returns the numbers of a field: one, none where it is left out, or those of a list, which must not be empty."""
-    value = getattr(config, name)
+def _check_range(name, value, allowed):
     if value == ():
         raise UserError(f"{flag(name)} needs one value or more")
-    return () if value is None else value if isinstance(value, tuple) else (value,)
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not allowed.holds(number):
+            raise UserError(f"{flag(name)} must be {allowed}, got {number}")
+
+
+def _set_name(dataset):
+    return dataset.partition("/")[0].partition(":")[0]
 
 
 def folder_name(name, what):
@@ -147,43 +283,68 @@ def folder_name(name, what):
 
 
 def flag(name):
+    """Returns the flag of a setting: "--batch-size" for "batch_size"."""
     return "--" + name.replace("_", "-")
 
 
-def save(config, path):
-    pathlib.Path(path).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+def dumps(config):
+    """Returns settings as the JSON text that `load` takes."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def load(config_class, path):
-    """Returns the settings kept in a JSON file.
+def read(path):
+    """Returns the JSON object in a file of settings.
 
     Raises:
-        UserError: the file is not there, is no JSON object, or holds fields that `config_class` lacks.
+        UserError: the file is not there or holds no JSON object.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            values = json.loads(file.read(1_000_000))
+            values = json.loads(file.read(LARGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read settings from {path}: {error}") from None
-    return of_plain(config_class, values, path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no JSON object of settings")
+    return values
 
 
-def of_plain(config_class, values, where):
-    """Returns the settings that came from JSON as `values`; `where` it was is for the sentence of an error.
+def load(systems, path):
+    """Returns the settings in a JSON file; `systems` is {model: its class}, of which the file names one.
 
     Raises:
-        UserError: the values are no object, or hold fields that `config_class` lacks or of another type.
+        UserError: the file is not there, is no JSON object, or holds settings that the system lacks or of another type.
+    """
+    return of_plain(systems, read(path), path)
+
+
+def of_plain(systems, values, where):
+    """Returns the settings that came from JSON as `values`; `where` it was is for the sentence of an error.
+
+    Settings that are not among the values get the system's own.
+
+    Raises:
+        UserError: the values name no system, or hold settings that it lacks, of another type or out of range.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where} holds no JSON object of settings")
-    hints = typing.get_type_hints(config_class)
+    model = values.get("model", next(iter(systems)))
+    if not isinstance(model, str) or model not in systems:
+        raise UserError(f"{where} has the model {json.dumps(model)[:80]}; there are {', '.join(systems)}")
+    kind = systems[model]
+    hints = typing.get_type_hints(kind)
+    settings = [field.name for field in dataclasses.fields(kind)]
     for name, value in values.items():
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, 1)
-            raise UserError(f"{where} has the unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        if name not in settings:
+            owners = [other for other, each in systems.items() if name in {field.name for field in dataclasses.fields(each)}]
+            near = difflib.get_close_matches(name, settings, 1)
+            raise UserError(f"{where} has the unknown setting {name!r}" + (
+                f"; it belongs to {', '.join(owners)}, not to {model}" if owners else f"; did you mean {near[0]!r}?" if near else ""))
         if not _fits(value, hints[name]):
             raise UserError(f"{where} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
-    return config_class(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    config = kind(**kind.defaults(**values) | values)
+    check(config)
+    return config
 
 
 _UNIONS = (types.UnionType, typing.Union)  # `int | None` and `Literal[…] | None` are not of the same type

@@ -57,7 +57,7 @@ def folder_of(app, verb, request):
     Raises:
         UserError: it holds something else already, or its name is no plain one.
     """
-    folder = pathlib.Path(request.runs) / app.__name__.rpartition(".")[2] / settings.folder_name(request.name, verb)
+    folder = pathlib.Path(request.runs) / app.task / settings.folder_name(request.name, verb)
     if folder.exists() and any(_ROWS not in path.name for path in folder.iterdir()):
         raise UserError(f"{folder} holds something already: choose another --name")
     return folder

@@ -1,9 +1,7 @@
-"""The flow of every application: train, test, draw, export; and what is done with a finished run."""
+"""The flow of every application: train, test, export, render; and what is done with a finished run."""
 import contextlib
 import dataclasses
-import importlib
 import importlib.metadata
-import importlib.util
 import json
 import pathlib
 import platform
@@ -14,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,24 +20,23 @@ import tensorflow as tf
 
 from training import config as settings
 from training import runs
+from training.app import App
 from training.config import UserError
-from training.data.spec import load_spec, save_spec
+from training.data.spec import Spec, load_spec, save_spec
 from training.engine import callbacks, checkpoint, loop, strategies, tensorboard
 from training.serving import client, export
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
                "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
-"""settings that do not change what is learnt"""
-_MEANINGS = ("class_names", "source_class_names", "columns", "words", "tasks", "candidates", "knowledge")
-"""facts of the data that another set must share to be evaluated on; the others only build the network"""
+"""settings that do not change what is learned"""
 
 
 def train(app, config):
-    """Trains a system, tests its best weights once, draws, exports and writes the run's results; returns them."""
-    folder, config = runs.unfinished(_task(app), config) if config.resume else (runs.new(_task(app), config), config)
+    """Trains a system, tests its best weights once, exports, renders pictures and writes the run's results; returns them."""
+    folder, config = runs.unfinished(app.task, config) if config.resume else (runs.new(app.task, config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
-    strategy = strategies.make(config.strategy)  # that of the run, where it is gone on with
+    strategy = strategies.make(config.strategy)  # the run's own, where it is resumed
     chief = strategies.is_chief(strategy)
     is_new = chief and not folder.exists()
     if chief:
@@ -46,12 +44,12 @@ def train(app, config):
     with checkpoint.lock(folder) if chief else contextlib.nullcontext(), _terminated():
         if chief:
             if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
-                raise UserError(f"{folder} holds a run already: choose another --name, or go on with it by --resume")
-            settings.save(dataclasses.replace(config, resume=False), folder / "config.json")
+                raise UserError(f"{folder} holds a run already: choose another --name, or continue it with --resume")
+            checkpoint.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
         try:
             return _train(app, config, strategy, folder, chief)
         except Exception:
-            if is_new and not (folder / "spec.json").exists():  # nothing has begun that could be gone on with
+            if is_new and not (folder / "spec.json").exists():  # nothing has begun that could be resumed
                 shutil.rmtree(folder)
             raise
 
@@ -64,51 +62,47 @@ def trial(app, config, splits, watching=(), prepare=None):
     prepare:  gets the model before it is trained
     """
     strategy = strategies.make(config.strategy)
-    model, spec = _built(app, config, splits, strategy)
+    model = _built(app, config, splits, strategy)
     if prepare:
         prepare(model)
-    loop.fit(model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
+    loop.fit(model, splits.train, _validation(app, model, splits, config), epochs=config.epochs, strategy=strategy,
              callbacks=watching, steps_per_call=config.steps_per_call, limit_steps=config.limit_steps, xla=config.xla,
-             validate_every=config.validate_every or 1)
+             validate_every=config.validate_every)
     return model
 
 
 def initialize(app, model, config, folder):
-    """Gives a model the weights that it starts from where these are not random: of `--initialize`, or the system's own.
+    """Gives a model the weights that it starts from where these are not random: those of `--initialize`, or pretrained ones.
 
-    folder: in which a system keeps what it has to train for that, so that it does so once
+    folder: in which the application keeps what pretraining gave, so that it does so once
     """
-    system = module(app, config.model)
     if config.initialize:
-        _initialize(model, runs.initial_weights(_task(app), config))
-    elif hasattr(system, "initialize"):
-        system.initialize(model, config, folder)
+        _initialize(model, runs.initial_weights(app.task, config))
+    elif app.pretraining:
+        app.pretraining.initialize(model, config, folder)
 
 
-def objective(app, config):
-    """Returns (name, "min" or "max") of what validation chooses by."""
-    return module(app, config.model).MONITOR or app.OBJECTIVE
+def steps_of(config, splits):
+    """Returns the number of steps of a training."""
+    return config.epochs * int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
 
 
 def _built(app, config, splits, strategy):
-    """Returns (model, spec) for the app's data."""
-    whole = splits.train(0, 0, tf.distribute.InputContext())
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": config.epochs * int(whole.cardinality())})
-    system = module(app, config.model)
+    """Returns the compiled model for the app's data."""
+    steps = steps_of(config, splits)
     keras.utils.set_random_seed(config.seed)  # after the data, whose preparation may draw from the same generators
     with strategy.scope():
-        return system.build_model(config, spec), spec
+        return app.build_model(config, splits.spec, steps)
 
 
-def _validation(app, model, splits, config, info):
-    """Returns what `loop.fit` validates by: the app's own evaluation, or the batches."""
-    evaluation = module(app, "evaluation", optional=True)
-    if splits.validation is None or not evaluation:
-        return splits.validation
+def _validation(app, model, splits, config):
+    """Returns what `loop.fit` validates by, or None without a validation split."""
+    if splits.validation is None:
+        return None
 
     def validate():
-        metrics = evaluation.evaluate(model, splits.validation, config, info, validating=True)
-        return {name: float(metrics[name]) for name in evaluation.VALIDATION_METRICS}
+        metrics = app.evaluation.evaluate(model, splits.validation, config, splits.spec.info, validating=True)
+        return {name: float(metrics[name]) for name in app.evaluation.VALIDATION_METRICS}
 
     return validate
 
@@ -116,34 +110,30 @@ def _validation(app, model, splits, config, info):
 def _train(app, config, strategy, folder, chief):
     seconds = {}
     began = time.perf_counter()
-    print(f"{app.SYSTEMS[config.model]}, on {config.dataset}; the run is {folder}", flush=True)
+    print(f"{app.task} {config.model} on {config.dataset}: setting up {folder}", flush=True)
     if config.initialize:
-        runs.initial_weights(_task(app), config)  # before the data is read
+        runs.initial_weights(app.task, config)  # before the data is read
     policy = strategies.precision(config.dtype)
     keras.config.set_dtype_policy(policy)
-    splits = module(app, "data").datasets(config)
-    system = module(app, config.model)
-    model, spec = _built(app, config, splits, strategy)
+    splits = app.data.datasets(config)
+    model = _built(app, config, splits, strategy)
     initialize(app, model, config, folder)  # again when it is resumed, before the checkpoint is read
-    evaluation = module(app, "evaluation", optional=True)
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
-    watching = [progress]
-    if system.MONITOR and splits.validation is not None:
-        watching.append(callbacks.BestWeights(best, *system.MONITOR))
+    watching = []
     if chief:
-        save_spec(spec, folder / "spec.json")
+        save_spec(splits.spec, steps_of(config, splits), folder / "spec.json")
+        watching = [progress]
+        if config.BEST_WEIGHTS and splits.validation is not None:
+            watching.append(callbacks.BestWeights(best, *config.MONITOR))
         watching.append(tensorboard.TensorBoard(folder, batch_size=config.batch_size))
-        monitors = module(app, "monitors", optional=True)
-        watching += monitors.callbacks(model, splits, config, folder) if monitors else []
-    else:
-        watching = []
+        watching += app.monitors.callbacks(model, splits, config, folder) if app.monitors else []
     seconds["setup"] = time.perf_counter() - began
     with _phase(seconds, "train"):
         loop.fit(
-            model, splits.train, _validation(app, model, splits, config, spec.info), epochs=config.epochs, strategy=strategy,
+            model, splits.train, _validation(app, model, splits, config), epochs=config.epochs, strategy=strategy,
             callbacks=watching, steps_per_call=config.steps_per_call, checkpoints=folder / "checkpoints",
-            checkpoint_every=config.checkpoint_every, validate_every=config.validate_every or 1,
+            checkpoint_every=config.checkpoint_every, validate_every=config.validate_every,
             limit_steps=config.limit_steps, xla=config.xla)
     if not chief:
         return None
@@ -151,25 +141,21 @@ def _train(app, config, strategy, folder, chief):
     if best.exists():
         model.load_weights(best)
 
+    info = splits.spec.info
     with _phase(seconds, "test"):
-        metrics = _evaluate(evaluation, model, splits.test, config, spec.info)
-    if evaluation:
-        evaluation.table(metrics)
-    pictures = module(app, "pictures", optional=True)
-    if pictures:
-        with _phase(seconds, "pictures"):
-            _draw(pictures, model, splits, config, spec.info, folder)
-            tensorboard.graph(folder, model, spec.inputs)
+        metrics = app.evaluation.evaluate(model, splits.test, config, info)
+    app.evaluation.table(metrics)
+    with _phase(seconds, "pictures"):
+        _render(app, model, splits, config, folder)
     with _phase(seconds, "export"):
-        serving = module(app, "serving")
         version = export.export(
-            pathlib.Path(config.saved_models) / _task(app), model, serving.signatures(model, config, spec.info),
-            labels={"labels.txt": spec.info["class_names"]} if "class_names" in spec.info else {},
-            warmup=serving.warmup(config), force=config.force)
+            pathlib.Path(config.saved_models) / app.task, model, app.serving.signatures(model, config, info),
+            labels={"labels.txt": info.class_names} if info.class_names else {},
+            warmup=app.serving.warmup(config), force=config.force)
     tensorboard.hparams(folder, {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_HPARAMS},
                         _numbers(metrics))
     results = {
-        "app": _task(app), "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
+        "app": app.task, "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
         "best_epoch": next((c.best_epoch + 1 for c in watching if getattr(c, "best_epoch", None) is not None), None),
         "seconds": {name: round(value, 2) for name, value in seconds.items()} | {
             "total": round(time.perf_counter() - began, 2)},
@@ -182,49 +168,45 @@ def _train(app, config, strategy, folder, chief):
 
 def evaluate(app, request):
     """Tests a finished run on its own test split or another data set's, prints and keeps the figures."""
-    run = runs.finished(_task(app), request)
-    model, config = load(run.folder)
+    run = runs.finished(app.task, request)
+    _, config, spec, _ = described(run.folder)
+    model, _ = load(run.folder)
     changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
-    spec = load_spec(run.folder / "spec.json")
-    info = spec.info
-    if "image" in spec.inputs and config.image_size is None:  # it was what suited the run's own data set
+    if "image" in spec.inputs and config.image_size is None:  # the run's own data set chose it
         changes["image_size"] = spec.inputs["image"].shape[1]
     config = dataclasses.replace(config, limit_steps=None, **changes)
-    splits = module(app, "data").datasets(config)
-    other = next((name for name in _MEANINGS if splits.spec.info.get(name) != info.get(name)), None)
+    splits = app.data.datasets(config)
+    other = next((name for name in spec.info.SAME if getattr(splits.spec.info, name) != getattr(spec.info, name)), None)
     if other:
         raise UserError(f"{run.folder.name} was trained with other {other.replace('_', ' ')} than {config.dataset} has")
     if splits.spec.inputs != spec.inputs:
         raise UserError(f"{run.folder.name} was trained on inputs of other shapes than {config.dataset} has")
-    evaluation = module(app, "evaluation", optional=True)
-    metrics = _evaluate(evaluation, model, splits.test, config, info, resamples=request.resamples)
-    if evaluation:
-        evaluation.table(metrics)
+    metrics = app.evaluation.evaluate(model, splits.test, config, spec.info, resamples=request.resamples)
+    app.evaluation.table(metrics)
     for name, value in _numbers(metrics).items():
         low_high = metrics.get("intervals", {}).get(name)
         print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
-    path.write_text(json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    checkpoint.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
     print(f"kept in {path}")
     return metrics
 
 
 def predict(app, request):
-    """Answers for files with the newest export, or with the server that holds it.
+    """Predicts for files with the newest export, or with the server that holds it.
 
     Raises:
         UserError: some have no answer; the others' are written.
     """
-    serving = module(app, "serving")
-    inputs = serving.request(request.inputs)
-    signature = getattr(serving, "PREDICT", "serving_default")
+    inputs = app.serving.request(request.inputs)
+    signature = app.serving.PREDICT
     if request.server:
-        answer = client.answer(request.server, _task(app), inputs, signature, timeout=request.timeout_seconds)
+        answer = client.answer(request.server, app.task, inputs, signature, timeout=request.timeout_seconds)
     else:
         version = pathlib.Path(request.export) if request.export else \
-            export.newest(pathlib.Path(request.saved_models) / _task(app))
+            export.newest(pathlib.Path(request.saved_models) / app.task)
         answer = export.answer(version, inputs, signature)
-    serving.present(request.inputs, answer, pathlib.Path(request.output))
+    app.serving.present(request.inputs, answer, pathlib.Path(request.output))
     errors = [error.decode() for error in answer["error"]]
     refused = [error for error in errors if error]
     if refused:  # the others are answered all the same
@@ -232,45 +214,39 @@ def predict(app, request):
     return answer
 
 
-def summary(app, config):
-    """Prints shape, parameters and multiply-adds of every layer for one example."""
-    keras.config.set_dtype_policy("float32")
-    spec = module(app, "data").datasets(config).spec
-    model = module(app, config.model).build_model(config, spec._replace(info=spec.info | {"steps": 1}))
-    rows = [("layer", "output", "parameters", "multiply-adds"), *layer_rows(model, spec)]
-    print(runs.table([[f"{value:,}" if isinstance(value, int) else value for value in row] for row in rows]))
-    print(f"\n{config.model}: {model.count_params():,} parameters, "
-          f"{sum(row[3] for row in rows[1:]):,} multiply-adds in convolutions and dense layers for one example")
-
-
 def load(run):
     """Returns (model with the run's best weights, its Config) for a run's folder."""
     folder = pathlib.Path(run)
-    app, config, spec = described(folder)
+    app, config, spec, steps = described(folder)
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    model = module(app, config.model).build_model(config, spec)
+    model = app.build_model(config, spec, steps)
     load_weights(model, folder)
     return model, config
 
 
+class Described(NamedTuple):
+    """What builds a run's model again."""
+
+    app: App
+    config: settings.Config
+    spec: Spec
+    steps: int
+    """of its training"""
+
+
 def described(folder):
-    """Returns (its application, Config, Spec) of a run's folder; no model is made.
+    """Returns what a run's folder says of itself, as Described; no model is made.
 
     Raises:
         UserError: it is no run's folder, or its files cannot be read.
     """
     folder = pathlib.Path(folder)
-    app = application(folder.resolve().parent.name)
-    if app is None:
-        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>")
-    return app, settings.load(app.Config, folder / "config.json"), load_spec(folder / "spec.json")
-
-
-def application(task):
-    """Returns the package of an application, or None where there is none of this name."""
-    if not task.isidentifier() or importlib.util.find_spec(f"apps.{task}") is None:
-        return None
-    return importlib.import_module(f"apps.{task}")
+    try:
+        app = App(folder.resolve().parent.name)
+    except UserError:
+        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>") from None
+    config = settings.load(app.systems, folder / "config.json")
+    return Described(app, config, *load_spec(folder / "spec.json", app.data.Info))
 
 
 def load_weights(model, folder):
@@ -279,17 +255,6 @@ def load_weights(model, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
         model.load_weights(weights)
-
-
-def _task(app):
-    return app.__name__.rpartition(".")[2]
-
-
-def module(app, name, optional=False):
-    """Returns a module of an application, or None where it has none and needs none."""
-    if optional and importlib.util.find_spec(f"{app.__name__}.{name}") is None:
-        return None
-    return importlib.import_module(f"{app.__name__}.{name}")
 
 
 def _initialize(model, weights):
@@ -304,68 +269,20 @@ def _initialize(model, weights):
     print(f"starting from {weights}" + (f"; {left} of {len(before)} weights stay as they are" if left else ""))
 
 
-def _evaluate(evaluation, model, batches, config, info, **options):
-    if evaluation:
-        return evaluation.evaluate(model, batches, config, info, **options)
-    if config.limit_steps:
-        batches = batches.take(config.limit_steps)
-    return model.evaluate(batches, verbose=0, return_dict=True)
-
-
-def _draw(pictures, model, splits, config, info, folder):
-    """Writes what the application's `pictures` module makes; of its functions it has those that mean something for it."""
-    drawn, activations, texts, embeddings = (
-        getattr(pictures, name)(model, splits, config, info) if hasattr(pictures, name) else {}
-        for name in ("pictures", "activations", "texts", "embeddings"))
+def _render(app, model, splits, config, folder):
+    """Writes what the room `pictures` renders into the run's folder and for TensorBoard."""
+    rendered = app.pictures.render(model, splits, config, splits.spec.info)
     (folder / "pictures").mkdir(exist_ok=True)
-    for name, images in drawn.items():
+    for name, images in rendered.pictures.items():
         for number, image in enumerate(np.asarray(images)):
             path = folder / "pictures" / f"{name.replace('/', '_')}_{number}.png"
             tf.io.write_file(str(path), tf.io.encode_png(image))
-    tensorboard.images(folder, drawn, step=config.epochs)
-    tensorboard.activations(folder, activations, step=config.epochs)
-    tensorboard.texts(folder, texts, step=config.epochs)
-    for name, (vectors, metadata, thumbnails) in embeddings.items():
+    tensorboard.images(folder, rendered.pictures, step=config.epochs)
+    tensorboard.activations(folder, rendered.activations, step=config.epochs)
+    tensorboard.texts(folder, rendered.texts, step=config.epochs)
+    for name, (vectors, metadata, thumbnails) in rendered.embeddings.items():
         tensorboard.projector(folder, name, vectors, metadata, thumbnails)
-
-
-def layer_rows(model, spec):
-    """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls.
-
-    A layer of several affine ones says its `rows(outputs)` itself. Weights that the answer is computed from and no such layer
-    holds are in a row of their own.
-    """
-    rows, called = [], {}
-
-    def recording(layer, call):
-        def recorded(*args, **kwargs):
-            outputs = call(*args, **kwargs)
-            output = keras.tree.flatten(outputs)[0]
-            name = layer.path or layer.name
-            called[id(layer)] = layer.count_params()
-            rows.extend([(f"{name}/{part}", *row) for part, *row in layer.rows(output)] if hasattr(layer, "rows") else
-                        [(name, str(tuple(output.shape)), called[id(layer)], _multiply_adds(layer, args[0], output))])
-            return outputs
-        return recorded
-
-    leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(layer._flatten_layers(include_self=False))]
-    for layer in leaves:
-        layer.call = recording(layer, layer.call)
-    one = {name: tf.TensorSpec([1, *part.shape[1:]], part.dtype) for name, part in spec.inputs.items()}
-    tf.function(model).get_concrete_function(one)
-    others = model.count_params() - sum(called.values())
-    return rows + ([("other weights", "", others, 0)] if others > 0 else [])
-
-
-def _multiply_adds(layer, inputs, output):
-    """Returns a convolution's or dense layer's multiply-adds for one example, and 0 for other layers.
-
-    Each weight of a kernel is used once at each place of the output: (N - F + 2 P) / S + 1 places along a side.
-    """
-    is_convolution = hasattr(layer, "kernel") and hasattr(layer, "kernel_size") and len(output.shape) == 4
-    if not is_convolution and not isinstance(layer, keras.layers.Dense):
-        return 0
-    return int(np.prod(output.shape[:-1])) * int(np.prod(layer.kernel.shape))
+    tensorboard.graph(folder, model, splits.spec.inputs)
 
 
 @contextlib.contextmanager
@@ -412,9 +329,9 @@ run       {folder}
 export    {version}
 pictures  {folder / 'pictures'}
 look      {shlex.quote(str(tensorboard_command))} --logdir {shlex.quote(str(folder.parent))}
-predict   {shlex.quote(sys.executable)} -m {app.__name__} predict FILE…
+predict   {shlex.quote(sys.executable)} -m {app.package} predict FILE…
 serve     docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {shlex.quote(str(saved_models))}:/models:ro \\
             tensorflow/serving:{export.SERVER_VERSION} --model_config_file=/models/models.config \\
             --enable_batching --batching_parameters_file=/models/batching.config \\
             --monitoring_config_file=/models/monitoring.config
-          then: {shlex.quote(sys.executable)} -m {app.__name__} predict --server localhost:8500 FILE…""", flush=True)
+          then: {shlex.quote(sys.executable)} -m {app.package} predict --server localhost:8500 FILE…""", flush=True)

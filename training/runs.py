@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from training import config as settings
+from training.app import App
 from training.config import UserError
 
 LARGEST_FILE = 10_000_000
@@ -201,8 +202,8 @@ def unfinished(task, config):
     folder = found[0].folder
     if (folder / "results.json").exists():
         raise UserError(f"{folder} is finished: there is nothing to go on with")
-    kept = settings.load(type(config), folder / "config.json")
-    saved_models = config.saved_models if config.saved_models != type(config)().saved_models else kept.saved_models
+    kept = settings.load(App(task).systems, folder / "config.json")
+    saved_models = config.saved_models if config.saved_models != settings.Run().saved_models else kept.saved_models
     return folder, dataclasses.replace(kept, runs=config.runs, resume=True, debug=config.debug, saved_models=saved_models,
                                        force=config.force or kept.force)
 

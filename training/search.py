@@ -6,7 +6,6 @@ import math
 import pathlib
 import shlex
 import time
-import typing
 
 import keras
 import optuna
@@ -43,34 +42,32 @@ class _Best(keras.callbacks.Callback):
 def search(app, config, trials, given=()):
     """Tries settings and prints a table of them and the command of the best; returns that trial's settings.
 
-    The space is `app.SPACE`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}, of which those count
-    that the model reads and that are not `given`. Three trials of five are drawn evenly over it and take a third of the
-    epochs, see `shortened`; the others take all epochs and are drawn from a quarter of each range around the best coarse one,
+    The space is the system's `SPACE`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}, without the
+    settings that the system lacks and those that are `given`. Three trials of five are drawn evenly over it and take a third of the
+    epochs, see `training.Config.shortened`; the others take all epochs and are drawn from a quarter of each range around the best coarse one,
     whose choices they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
         UserError: nothing to search for, a --name that holds the search of other settings, no network to begin with, or no
             validation.
     """
-    task = app.__name__.rpartition(".")[2]
-    known = app.defaults(config.model, config.dataset)
-    space = {name: how for name, how in app.SPACE.items() if name in known and name not in given}
+    space = {name: how for name, how in config.SPACE.items() if hasattr(config, name) and name not in given}
     if not space:
         raise UserError(f"{config.model} has no settings left to search for")
-    if getattr(config, "train_on_all", False):
-        raise UserError("search chooses by the validation split, which --train-on-all leaves nothing of")
-    folder = pathlib.Path(config.runs) / task / settings.folder_name(
+    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    splits = app.data.datasets(config)
+    if splits.validation is None:
+        raise UserError("search chooses by the validation split, and with these settings there is none: leave out --train-on-all")
+    folder = pathlib.Path(config.runs) / app.task / settings.folder_name(
         config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)
     fixed = {name: value for name, value in dataclasses.asdict(config).items() if name not in {*space, "name", "resume", "debug"}}
     _check_settings(folder / "search.json", json.loads(json.dumps({"settings": fixed, "space": space, "trials": trials})))
-    name, mode = run.objective(app, config)
+    name, mode = config.MONITOR
     with _quiet():
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))), study_name="search", load_if_exists=True,
             direction="maximize" if mode == "max" else "minimize")
-    keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    splits = run.module(app, "data").datasets(config)
     coarse = max(1, round(trials * _COARSE))
     done = _finished(study)
     if done:
@@ -85,7 +82,7 @@ def search(app, config, trials, given=()):
         drawn = (best.params if best else {}) | trial.params
         chosen = dataclasses.replace(config, **drawn)
         if best is None:
-            chosen = shortened(app, chosen)
+            chosen = chosen.shortened(_SHORTER)
         began = time.perf_counter()
         watcher = _Best(name, mode)
         begun = []
@@ -110,13 +107,6 @@ def search(app, config, trials, given=()):
         print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {math.nan if is_broken else value:.4f}   "
               + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
     return _report(app, config, study, mode, name, folder, coarse)
-
-
-def shortened(app, config):
-    """Returns the settings of a coarse trial: with a third of the epochs, or what `app.shortened(config, 3)` makes of them."""
-    if hasattr(app, "shortened"):
-        return app.shortened(config, _SHORTER)
-    return dataclasses.replace(config, epochs=max(1, config.epochs // _SHORTER))
 
 
 def _distribution(how, middle=None):
@@ -154,25 +144,24 @@ def _report(app, config, study, mode, name, folder, coarse):
 {runs.table(rows)}
 
 best      {name} {best.value:.4f} on validation
-command   python -m {app.__name__} {_flags(app, dataclasses.replace(config, **chosen))}
+command   python -m {app.package} {_flags(app, dataclasses.replace(config, **chosen))}
 look      tensorboard --logdir {shlex.quote(str(folder))}""")
     return chosen
 
 
 def _flags(app, config):
     """Returns the flags that give these settings, without those that a run of this model and data set has anyway."""
-    plain = settings.resolve(app, dataclasses.replace(app.Config(), model=config.model, dataset=config.dataset))
-    first = app.Config()
-    hints = typing.get_type_hints(type(config))
+    first = next(iter(app.systems.values()))
+    usual = dataclasses.asdict(type(config).of(dataset=config.dataset)) | dict(
+        model=first.model, dataset=first.dataset, name=config.name, resume=config.resume)
     flags = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        usual = getattr(first if field.name in ("model", "dataset") else plain, field.name)
-        if value != usual and field.name not in ("name", "resume"):
-            if hints[field.name] is bool:  # a flag without a value; `bool | None` has one
-                flags.append(settings.flag(field.name if value else f"no_{field.name}"))
-            else:
-                flags += [settings.flag(field.name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    for name, value in dataclasses.asdict(config).items():
+        if value == usual[name]:
+            continue
+        if isinstance(value, bool):
+            flags.append(settings.flag(name if value else f"no_{name}"))
+        else:
+            flags += [settings.flag(name), *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     return shlex.join(flags)
 
 

@@ -1,4 +1,3 @@
-from apps import detection
 from training import cli
 
-cli.main(detection)
+cli.main(__package__)

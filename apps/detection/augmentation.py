@@ -33,7 +33,7 @@ PHOTOGRAPHS = Recipe()
 
 
 def augment(image, boxes_yxyx, image_size, seed, recipe):
-    """Returns (image, boxes_yxyx, seen): turned, scaled, shifted and recoloured, in a square of `image_size`.
+    """Returns (image, boxes_yxyx, seen): turned, scaled, shifted and recolored, in a square of `image_size`.
 
     seen: the share of each box's area that is still in the picture; the boxes are clipped to it
 
@@ -53,7 +53,7 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=image[None], size=[image_size, image_size], scale=tf.stack([scale, scale]), translation=shift,
         kernel_type="triangle", antialias=True)[0]
-    matrix, offset = _colours(draws[6:], recipe)
+    matrix, offset = _colors(draws[6:], recipe)
     pixels = tf.reshape(tf.reshape(pixels, [-1, 3]) @ matrix, [image_size, image_size, 3])
     # the fill stays black; half a step more, because the cast to integers cuts off
     pixels += _inside(sides * scale, shift, image_size) * (offset + 0.5)
@@ -86,14 +86,14 @@ def _mirror(image, boxes_yxyx, axis):
     return tf.reverse(image, [axis]), tf.stack(columns, 1)
 
 
-def _colours(draws, recipe):
-    """Returns one affine map of colours, (3, 3) and (): brightness, contrast about the middle grey, saturation, tint."""
+def _colors(draws, recipe):
+    """Returns one affine map of colors, (3, 3) and (): brightness, contrast about the middle gray, saturation, tint."""
     change = 2 * draws - 1
     contrast = 1 + recipe.contrast * change[0]
     saturation = 1 + recipe.saturation * change[1]
-    grey = tf.constant([[0.299], [0.587], [0.114]]) * tf.ones([1, 3])
+    gray = tf.constant([[0.299], [0.587], [0.114]]) * tf.ones([1, 3])
     tint = tf.linalg.diag(1 + recipe.tint * change[2:5])
-    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) * grey) @ tint
+    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) * gray) @ tint
     return matrix, 128 * (1 - contrast) + 255 * recipe.brightness * change[5]
 
 

@@ -5,7 +5,7 @@ import tensorflow_datasets as tfds
 from apps.detection import augmentation
 from training.config import UserError
 from training.data import pipelines, sources
-from training.data.spec import Splits, spec_of
+from training.data.spec import Info, Splits, spec_of
 from training.vision import images
 
 _LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
@@ -39,22 +39,22 @@ def datasets(config):
         return _train_element(_decode(prepared, example), seed, config.image_size, config.max_objects, recipe)
 
     batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
-    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), {"class_names": class_names})
-    return Splits(batches, _judged(prepared, parts["validation"], config),
-                       _judged(prepared, parts["test"], config), spec)
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
+    return Splits(batches, _evaluation_batches(prepared, parts["validation"], config),
+                       _evaluation_batches(prepared, parts["test"], config), spec)
 
 
-def _judged(prepared, split, config):
-    """Returns the batches of a split to judge on."""
+def _evaluation_batches(prepared, split, config):
+    """Returns the batches of a split to evaluate on."""
     examples = _examples(prepared, split)
     most = _most_objects(prepared, split)
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
-        fitted = examples.map(lambda example: _judged_element(_decode(prepared, example), config.image_size, most),
+        fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
                               num_parallel_calls=tf.data.AUTOTUNE)
         return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
     return pipelines.batched(
-        examples, lambda example, seed: _judged_element(_decode(prepared, example), config.image_size, most),
+        examples, lambda example, seed: _evaluation_element(_decode(prepared, example), config.image_size, most),
         config.batch_size)
 
 
@@ -135,7 +135,7 @@ def _train_element(example, seed, image_size, max_objects, recipe):
     }
 
 
-def _judged_element(example, image_size, max_objects):
+def _evaluation_element(example, image_size, max_objects):
     boxes_yxyx, is_box = _boxes_in_pixels(example)
     image, scale = _fit(example["image"], image_size)
     height, width = tf.unstack(tf.shape(example["image"])[:2])

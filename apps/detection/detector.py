@@ -4,18 +4,23 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from apps.detection.systems import MAX_DETECTIONS
 from layers import boxes
-from training.engine import optimizers, strategies
-
-DETECTIONS = 100
-"""detections per image that an answer has room for"""
+from training.engine import optimizers, step, strategies
 
 
 class Detector(keras.Model):
-    """A detector of `class_names` in images of image_size x image_size pixels.
+    """A detector of `classes` classes in images of image_size x image_size pixels.
 
-    A system says `losses(images, targets, training) -> {name: scalar}`, each already divided by counts over all
-    replicas, and `class_scores(images) -> (scores, boxes_yxyx)` of its candidates; the rest is here.
+    A system implements `losses` and `class_scores`; the rest is here. What not every system can tell has an empty default:
+    `propose`, `pyramid_features`, `embed` and `matched_anchors`.
+
+    image_size:      side of the square images, in pixels
+    classes:         number of classes, without the background
+    loss_names:      keys of what `losses` returns
+    score_threshold: detections with a lower score are left out
+    candidates:      the best scores of an image that take part in the suppression
+    iou_threshold:   of two detections of one class that overlap by more, the better one stays
     """
 
     def __init__(self, image_size, classes, loss_names, score_threshold=0.05, candidates=400, iou_threshold=0.5, **kwargs):
@@ -25,7 +30,7 @@ class Detector(keras.Model):
         self.score_threshold = score_threshold
         self.candidates = candidates
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *loss_names)}
-        self.suppression = layers.NonMaxSuppression(DETECTIONS, iou_threshold, score_threshold, dtype="float32")
+        self.suppression = layers.NonMaxSuppression(MAX_DETECTIONS, iou_threshold, score_threshold, dtype="float32")
 
     @property
     def metrics(self):
@@ -33,12 +38,12 @@ class Detector(keras.Model):
 
     def train_step(self, data):
         inputs, targets = data
-        with tf.GradientTape() as tape:
+
+        def losses_of():
             losses = self.losses(inputs["image"], targets, training=True)
-            total = sum(losses.values())
-            scaled = self.optimizer.scale_loss(total)
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
+            return sum(losses.values()), losses
+
+        total, losses = step.gradient_step(self.optimizer, self.trainable_variables, losses_of, is_share=True)
         return self._track(losses | {"loss": total})
 
     def test_step(self, data):
@@ -51,6 +56,30 @@ class Detector(keras.Model):
         for name, value in losses.items():  # each replica has its share of the sum over all
             self.trackers[name].update_state(value * replicas)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def losses(self, images, targets, training):
+        """Returns {name: scalar}, each this replica's share: already divided by counts over all replicas."""
+        raise NotImplementedError(f"{type(self).__name__} has no losses")
+
+    def class_scores(self, images):
+        """Returns the candidates' scores (batch, places, classes) and boxes_yxyx (batch, places, 1 or classes, 4)."""
+        raise NotImplementedError(f"{type(self).__name__} has no class_scores")
+
+    def propose(self, images):
+        """Returns regions boxes_yxyx (batch, regions, 4) and scores (batch, regions), or None: no regions are proposed."""
+        return None
+
+    def pyramid_features(self, images):
+        """Returns the feature maps, fine to coarse, each (batch, height, width, filters)."""
+        raise NotImplementedError(f"{type(self).__name__} has no pyramid_features, which the signature `embed` answers with")
+
+    def embed(self, images, boxes_yxyx):
+        """Returns features of given boxes (batch, boxes, features), or None: boxes have no features of their own."""
+        return None
+
+    def matched_anchors(self, boxes_yxyx, class_ids):
+        """Returns which of `anchors` stand for an object in training, (batch, anchors) bool, or None: anchors are not shown."""
+        return None
 
     def call(self, inputs, training=False):
         return self.detect(inputs["image"])
@@ -77,7 +106,7 @@ class Detector(keras.Model):
             chosen = ops.take_along_axis(ops.reshape(boxes_yxyx, (-1, places * classes, 4)), index[..., None], axis=1)
         chosen = boxes.clip(chosen, self.image_size, self.image_size)
         kept, count = self.suppression(chosen, best, class_ids)
-        valid = ops.arange(DETECTIONS) < count[:, None]
+        valid = ops.arange(MAX_DETECTIONS) < count[:, None]
         return {
             "boxes_yxyx": ops.where(valid[..., None], ops.take_along_axis(chosen, kept[..., None], axis=1), 0.0),
             "scores": ops.where(valid, ops.take_along_axis(best, kept, axis=1), 0.0),
@@ -87,8 +116,8 @@ class Detector(keras.Model):
 
 
 def is_compiled(config):
-    """Whether the train step must do without the operations that XLA lacks."""
-    return bool(config.xla) or config.strategy == "tpu"
+    """Returns whether the train step must do without the operations that XLA lacks."""
+    return config.xla or config.strategy == "tpu"
 
 
 def share(total, count):
@@ -103,7 +132,7 @@ def smooth_l1(difference, beta=1 / 9):
 
 
 def optimizer(config, steps):
-    """Returns AdamW with a linear warm-up and a cosine down to nothing over `steps`.
+    """Returns AdamW whose rate warms up linearly and then decays to 0 as a cosine, over `steps`.
 
     The papers take SGD with momentum over a pretrained network and long schedules; from random weights in minutes
     AdamW gets further.

@@ -12,8 +12,8 @@ Boxes are continuous coordinates: width = right - left, without VOC's "+ 1".
 A figure for which there is nothing to measure (no object of that size, say) is -1, as in COCO's own code.
 """
 import itertools
+import math
 import time
-import weakref
 
 import numpy as np
 import rich.console
@@ -22,11 +22,14 @@ import tensorflow as tf
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 
+from apps.detection.systems import MAX_DETECTIONS
+from training import bootstrap
+from training.engine import graphs
+
 VALIDATION_METRICS = ("ap", "ap50", "ap75")
 """what is shown after each epoch"""
 NOTHING = -1.0
 """COCO's mark for a figure without an object to measure it on"""
-_MOST_DETECTIONS = 100
 
 
 def coco(ground_truth, detections, class_names):
@@ -86,7 +89,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     the 95 % percentile interval over so many bootstrap samples of the images.
     """
     ground_truth, detections, proposed = detect(model, batches, config, proposals=not validating)
-    names = info["class_names"]
+    names = info.class_names
     metrics = coco(ground_truth, detections, names)
     metrics["voc_ap50"] = voc(ground_truth, detections)
     metrics["voc07_ap50"] = voc(ground_truth, detections, eleven_point=True)
@@ -102,8 +105,7 @@ def detect(model, batches, config, *, proposals=False):
 
     The last batch is padded to the size of the others, so that one trace serves for all, and for every later call.
     """
-    proposals = proposals and hasattr(model, "propose")
-    call = _graph(model, proposals)
+    call = graphs.of_model(model, ("detect", proposals), lambda model: _graph(model, proposals))
     ground_truth, detections, proposed = [], [], []
     for inputs, targets in _spoken(itertools.islice(batches, config.limit_steps), _length(batches, config)):
         images = inputs["image"]
@@ -127,32 +129,28 @@ def detect(model, batches, config, *, proposals=False):
                 "boxes_yxyx": _original(boxes[real], scale, height, width),
                 "scores": scores[real].astype(np.float64),
                 "class_ids": outputs["class_ids"][row][real]})
-            if proposals:
+            if "proposals" in outputs:
                 boxes = np.nan_to_num(outputs["proposals"][row])
                 proposed.append({
                     "boxes_yxyx": _original(boxes, scale, height, width),
                     "scores": outputs["proposal_scores"][row].astype(np.float64)})
-    return ground_truth, detections, proposed if proposals else None
+    return ground_truth, detections, proposed or None
 
 
 def intervals(ground_truth, detections, class_names, resamples, seed=0):
     """Returns {"ap": [low, high], "ap50": [low, high]}, 95 % by bootstrap over images.
 
-    Source: Efron and Tibshirani, 1993, "An Introduction to the Bootstrap", section 13.3 (percentile interval).
+    Where no sample holds an object the interval is that of a figure without an object: -1 to -1.
     """
     figures_of = resampler(ground_truth, detections, class_names)
-    images = len(ground_truth)
-    random = np.random.default_rng(seed)
-    samples = []
-    for _ in range(resamples):
-        figures = figures_of(random.integers(images, size=images))
-        samples.append([figures["ap"], figures["ap50"]])
-    samples = np.array(samples)
-    samples = samples[samples[:, 0] > NOTHING]  # a sample may hold no object
-    if not len(samples):
-        return {"ap": [NOTHING] * 2, "ap50": [NOTHING] * 2}
-    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
-    return {"ap": [float(low[0]), float(high[0])], "ap50": [float(low[1]), float(high[1])]}
+
+    def statistics(rows):
+        figures = figures_of(rows)
+        is_empty = figures["ap"] == NOTHING  # a sample may hold no object
+        return {name: math.nan if is_empty else figures[name] for name in ("ap", "ap50")}
+
+    nothing = {"ap": [NOTHING] * 2, "ap50": [NOTHING] * 2}
+    return nothing | bootstrap.intervals(statistics, len(ground_truth), resamples, seed)
 
 
 def resampler(ground_truth, detections, class_names):
@@ -266,7 +264,7 @@ def _matched(ground_truth, detections, class_names, all_areas=True):
         COCO({"images": images, "categories": categories, "annotations": truth}, print_function=_silent),
         COCO({"images": images, "categories": categories, "annotations": found}, print_function=_silent),
         "bbox", print_function=_silent, separate_eval=True)
-    evaluation.params.maxDets = [_MOST_DETECTIONS]
+    evaluation.params.maxDets = [MAX_DETECTIONS]
     if not all_areas:
         evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
     evaluation.evaluate()
@@ -331,24 +329,17 @@ def _voc_class(ground_truth, detections, class_id, eleven_point, iou):
     return float(np.sum(np.diff(hits / objects, prepend=0.0) * envelope))
 
 
-_graphs = weakref.WeakKeyDictionary()
-
-
 def _graph(model, proposals):
-    """Returns the model's one traced function: images -> detections and, where asked, proposals."""
-    graphs = _graphs.setdefault(model, {})
-    if proposals not in graphs:
-        reference = weakref.ref(model)  # the function must not keep alive the model that it is kept with
+    """Returns a traced function: images -> detections and, where asked and the model proposes regions, proposals."""
+    @tf.function
+    def call(images):
+        outputs = dict(model.detect(images))
+        proposed = model.propose(images) if proposals else None
+        if proposed is not None:
+            outputs["proposals"], outputs["proposal_scores"] = proposed
+        return outputs
 
-        @tf.function
-        def call(images):
-            outputs = dict(reference().detect(images))
-            if proposals:
-                outputs["proposals"], outputs["proposal_scores"] = reference().propose(images)[:2]
-            return outputs
-
-        graphs[proposals] = call
-    return graphs[proposals]
+    return call
 
 
 def _figure(value):

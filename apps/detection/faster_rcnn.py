@@ -5,20 +5,23 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from apps.detection import detector, trunk
+from apps.detection import backbone, detector
 from training import UserError
 
-MONITOR = ("ap", "max")
 
-
-def build_model(config, spec):
+def build_model(config, spec, steps):
     """Returns a compiled FasterRCNN for images of config.image_size.
 
     Raises:
-        UserError: the pyramid has no level with the stride `finest_anchors`, or less than `region_levels`.
+        UserError: the pyramid has no level with the stride `min_anchor_stride`, or fewer than `region_levels`.
     """
-    model = FasterRCNN(config, len(spec.info["class_names"]))
-    model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
+    model = FasterRCNN(
+        config.image_size, len(spec.info.class_names), backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters,
+        extra_levels=config.extra_levels, min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale,
+        anchor_octaves=config.anchor_octaves, anchor_ratios=config.anchor_ratios, proposals=config.proposals,
+        regions_per_image=config.regions_per_image, region_levels=config.region_levels, head_units=config.head_units,
+        seed=config.seed, is_compiled=detector.is_compiled(config))
+    model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
 
@@ -33,45 +36,69 @@ class FasterRCNN(detector.Detector):
 
         loss = BCE(objectness) + smooth_l1(offsets of anchors) + CE(class) + smooth_l1(offsets of regions)
 
-    each a mean over the sampled anchors (256, up to half of them objects) or regions (`samples`, up to half of them).
+    each a mean over the sampled anchors (256, up to half of them objects) or regions (`regions_per_image`, up to half of them).
     Anchors above IoU 0.7 or best for an object are objects, below 0.3 background; regions above 0.5 are objects.
 
+    image_size:        side of the square images, in pixels
+    classes:           number of classes, without the background
+    backbone_kind:     "small" or "resnet18", the network under the pyramid
+    pyramid_filters:   channels of each level of the pyramid
+    extra_levels:      levels beyond the backbone's
+    min_anchor_stride: stride of the finest level that has anchors, in pixels
+    anchor_scale, anchor_octaves, anchor_ratios: side of a level's smallest anchor in strides, sizes per level, and shapes
+                       (height over width)
+    proposals:         regions per image that the proposal network passes on
+    regions_per_image: regions per image that the second stage trains on
+    region_levels:     levels of the pyramid that regions are read from
+    head_units:        units of each of the second stage's two hidden layers
+    seed:              of the samplers
+    is_compiled:       whether the model must do without the operations that XLA lacks
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.detection.faster_rcnn import FasterRCNN
+        >>> model = FasterRCNN(64, 3, backbone_kind="small", pyramid_filters=16, extra_levels=0, min_anchor_stride=8,
+        ...                    anchor_scale=2.0, proposals=20, region_levels=1, head_units=32)
+        >>> found = model({"image": np.zeros((2, 64, 64, 3), "uint8")})
+        >>> found["boxes_yxyx"].shape, found["class_ids"].shape
+        (TensorShape([2, 100, 4]), TensorShape([2, 100]))
+
     Source: Ren et al., 2015, "Faster R-CNN"; Lin et al., 2017, "Feature Pyramid Networks", section 4.
-    What differs: trained end to end from random weights, so with batch normalisation in backbone and pyramid; RoI align
+    What differs: trained end to end from random weights, so with batch normalization in backbone and pyramid; RoI align
     in place of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in
     the authors' code; half, not a quarter, of the sampled regions may be objects.
     """
 
-    def __init__(self, config, classes):
-        super().__init__(config.image_size, classes, ("objectness", "proposal_offsets", "class", "offsets"),
-                         name="faster_rcnn")
-        size = config.image_size
-        self.trunk, strides = trunk.build(config)
-        levels = trunk.anchor_levels(config, strides)
-        if config.region_levels > len(strides):
-            raise UserError(f"--region-levels {config.region_levels} must be {len(strides)} or less: the pyramid has no more")
+    def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=1, min_anchor_stride=4,
+                 anchor_scale=8.0, anchor_octaves=1, anchor_ratios=(0.5, 1.0, 2.0), proposals=300, regions_per_image=128,
+                 region_levels=4, head_units=1024, seed=0, is_compiled=False):
+        super().__init__(image_size, classes, ("objectness", "proposal_offsets", "class", "offsets"), name="faster_rcnn")
+        self.backbone, strides = backbone.build(image_size, backbone_kind, pyramid_filters, extra_levels)
+        levels = backbone.anchor_levels(strides, min_anchor_stride)
+        if region_levels > len(strides):
+            raise UserError(f"--region-levels {region_levels} must be {len(strides)} or less: the pyramid has no more")
         self.first_level = strides.index(levels[0])
-        self.anchor_layer = layers.Anchors(levels, trunk.anchor_sizes(config, levels), config.anchor_ratios)
-        self.anchors = self.anchor_layer.of(size, size)
+        self.anchor_layer = layers.Anchors(
+            levels, backbone.anchor_sizes(levels, anchor_scale, anchor_octaves), anchor_ratios)
+        self.anchors = self.anchor_layer.of(image_size, image_size)
         per_cell = len(self.anchor_layer.sizes[0]) * len(self.anchor_layer.ratios)
-        self.cells = [(-(-size // stride)) ** 2 for stride in levels]
+        self.cells = [(-(-image_size // stride)) ** 2 for stride in levels]
         self.per_cell = per_cell
 
-        features = keras.Input((None, None, config.pyramid_filters))
+        features = keras.Input((None, None, pyramid_filters))
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        x = keras.layers.Conv2D(config.pyramid_filters, 3, padding="same", activation="relu",
+        x = keras.layers.Conv2D(pyramid_filters, 3, padding="same", activation="relu",
                                 kernel_initializer="he_normal", name="proposal_convolution")(features)
         logits = keras.layers.Conv2D(per_cell, 1, kernel_initializer=normal, name="proposal_logits")(x)
         offsets = keras.layers.Conv2D(per_cell * 4, 1, kernel_initializer=normal, name="proposal_offsets")(x)
         self.proposal_head = keras.Model(features, [logits, offsets], name="proposal_head")
 
         # regions of 112 pixels and less (at 8 pixels of anchor per pixel of stride) are read from the finest map
-        self.align = layers.RoIAlign(7, strides[:config.region_levels], canonical_size=28 * config.anchor_scale,
-                                     xla=detector.is_compiled(config))
-        regions = keras.Input((7, 7, config.pyramid_filters))
+        self.align = layers.RoIAlign(7, strides[:region_levels], canonical_size=28 * anchor_scale, xla=is_compiled)
+        regions = keras.Input((7, 7, pyramid_filters))
         x = keras.layers.Flatten()(regions)
         for number in (1, 2):
-            x = keras.layers.Dense(config.head_units, "relu", kernel_initializer="he_normal", name=f"box_hidden{number}")(x)
+            x = keras.layers.Dense(head_units, "relu", kernel_initializer="he_normal", name=f"box_hidden{number}")(x)
         class_logits = keras.layers.Dense(classes + 1, kernel_initializer=normal, dtype="float32", name="class_logits")(x)
         box_offsets = keras.layers.Dense(classes * 4, dtype="float32", name="box_offsets",
                                          kernel_initializer=keras.initializers.RandomNormal(stddev=0.001))(x)
@@ -81,15 +108,15 @@ class FasterRCNN(detector.Detector):
         self.box_coder = layers.BoxCoder((10.0, 10.0, 5.0, 5.0))
         self.anchor_matcher = layers.BoxMatcher(0.7, 0.3, force=True)
         self.region_matcher = layers.BoxMatcher(0.5, 0.5)
-        self.anchor_sampler = layers.BalancedSampler(256, 0.5, seed=config.seed)
-        self.region_sampler = layers.BalancedSampler(config.samples, 0.5, seed=config.seed + 1)
-        self.regions = layers.RegionProposals(config.proposals, (size, size), iou_threshold=0.7)
+        self.anchor_sampler = layers.BalancedSampler(256, 0.5, seed=seed)
+        self.region_sampler = layers.BalancedSampler(regions_per_image, 0.5, seed=seed + 1)
+        self.regions = layers.RegionProposals(proposals, (image_size, image_size), iou_threshold=0.7)
         self.built = True
 
     def losses(self, images, targets, training):
         objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
         present, ignore = class_ids >= 0, targets["ignore"]
-        pyramid = self.trunk(images, training=training)
+        pyramid = self.backbone(images, training=training)
         anchors = ops.convert_to_tensor(self.anchors)
         matches = self.anchor_matcher(anchors, objects, present, ignore)
         index, weights = self.anchor_sampler(matches, training=training)
@@ -126,23 +153,23 @@ class FasterRCNN(detector.Detector):
         return losses
 
     def class_scores(self, images):
-        pyramid = self.trunk(images, training=False)
+        pyramid = self.backbone(images, training=False)
         regions, _, valid = self._regions(*self._propose(pyramid))
         class_logits, box_offsets, _ = self._classify(pyramid, regions)
         scores = ops.softmax(class_logits, axis=-1)[..., :-1] * ops.cast(valid, "float32")[..., None]
         return scores, self.box_coder(box_offsets, regions[:, :, None])
 
     def propose(self, images):
-        """Returns boxes_yxyx (batch, proposals, 4) in pixels and scores (batch, proposals), 0 where padded."""
-        return self._regions(*self._propose(self.trunk(images, training=False)))[:2]
+        """Returns regions boxes_yxyx (batch, proposals, 4) in pixels and scores (batch, proposals), 0 where padded."""
+        return self._regions(*self._propose(self.backbone(images, training=False)))[:2]
 
     def pyramid_features(self, images):
         """Returns the feature maps, fine to coarse, each (batch, height, width, filters)."""
-        return self.trunk(images, training=False)
+        return self.backbone(images, training=False)
 
     def embed(self, images, boxes_yxyx):
         """Returns the last hidden layer for given boxes: (batch, boxes, 4) in pixels give (batch, boxes, head_units)."""
-        return self._classify(self.trunk(images, training=False), boxes_yxyx)[2]
+        return self._classify(self.backbone(images, training=False), boxes_yxyx)[2]
 
     def matched_anchors(self, boxes_yxyx, class_ids):
         """Returns which of `anchors` stand for an object in training: (batch, anchors) bool."""

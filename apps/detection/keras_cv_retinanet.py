@@ -7,10 +7,8 @@ from keras import ops
 from apps.detection import detector
 from training import UserError
 
-MONITOR = ("ap", "max")
 
-
-def build_model(config, spec):
+def build_model(config, spec, steps):
     """Returns a compiled KerasCVRetinaNet for images of config.image_size.
 
     Raises:
@@ -19,8 +17,8 @@ def build_model(config, spec):
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         raise UserError("keras_cv_retinanet trains on one device only, its loss fails under replicas: leave out --strategy, "
                         "or take --model retinanet")
-    model = KerasCVRetinaNet(config, len(spec.info["class_names"]))
-    model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
+    model = KerasCVRetinaNet(config.image_size, len(spec.info.class_names), anchor_scale=config.anchor_scale)
+    model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
 
@@ -31,18 +29,29 @@ class KerasCVRetinaNet(detector.Detector):
     the optimizer is `detector.optimizer`, and suppression is done per class by `layers.NonMaxSuppression`.
     Its losses are divided by the matched anchors of each replica, not of all replicas.
 
+    image_size:   side of the square images, in pixels
+    classes:      number of classes, without the background
+    anchor_scale: side of a level's smallest anchor, in strides of that level
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.detection.keras_cv_retinanet import KerasCVRetinaNet
+        >>> model = KerasCVRetinaNet(64, 3)
+        >>> model({"image": np.zeros((1, 64, 64, 3), "uint8")})["boxes_yxyx"].shape
+        TensorShape([1, 100, 4])
+
     Source: keras-cv 0.9; Lin et al., 2017, "Focal Loss for Dense Object Detection".
     """
 
-    def __init__(self, config, classes):
-        super().__init__(config.image_size, classes, ("detection",), name="keras_cv_retinanet")
-        shape = (config.image_size, config.image_size, 3)
+    def __init__(self, image_size, classes, *, anchor_scale=4.0):
+        super().__init__(image_size, classes, ("detection",), name="keras_cv_retinanet")
+        shape = (image_size, image_size, 3)
         backbone = keras_cv.models.ResNetBackbone(  # by its parts: its names for them fetch files from the network
             stackwise_filters=[64, 128, 256, 512], stackwise_blocks=[2, 2, 2, 2], stackwise_strides=[1, 2, 2, 2],
             include_rescaling=True, input_shape=shape, block_type="basic_block")
         strides = [2 ** level for level in range(3, 8)]
         anchors = keras_cv.layers.AnchorGenerator(
-            bounding_box_format="yxyx", sizes=[config.anchor_scale * stride for stride in strides],
+            bounding_box_format="yxyx", sizes=[anchor_scale * stride for stride in strides],
             scales=[2 ** (step / 3) for step in range(3)], aspect_ratios=[0.5, 1.0, 2.0], strides=strides, clip_boxes=True)
         self.network = keras_cv.models.RetinaNet(
             backbone, classes, "yxyx", anchor_generator=anchors,
@@ -73,7 +82,7 @@ class KerasCVRetinaNet(detector.Detector):
 
 @keras.saving.register_keras_serializable(package="apps.detection")
 class _Candidates(keras.layers.Layer):
-    """Stands where keras-cv would suppress: hands all candidates on, so that every system is judged by the same suppression."""
+    """Stands where keras-cv would suppress: hands all candidates on, so that every system is evaluated with the same suppression."""
 
     bounding_box_format = "yxyx"
 

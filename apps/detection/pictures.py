@@ -8,21 +8,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from apps.detection import evaluation
+from training.app import Rendered
 
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
            (255, 255, 255), (136, 34, 85), (153, 221, 102))
-"""RGB by class, told apart by colour-blind people too: those of Okabe and Ito, 2008, then white, wine and lime"""
+"""RGB by class, told apart by color-blind people too: those of Okabe and Ito, 2008, then white, wine and lime"""
 
 _SIDE = 384
 """pixels: images with a shorter long side are enlarged by a whole number before anything is drawn on them"""
 _CROWDED = 12
-"""objects on one image beyond which names would hide it: the colours in its title tell the classes"""
-_HIT, _OTHER = COLOURS[1], COLOURS[0]
+"""objects on one image beyond which names would hide it: the colors in its title tell the classes"""
+_HIT, _OTHER = COLORS[1], COLORS[0]
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
-    """Returns the image as uint8 RGB with a coloured box and a readable label for every object.
+    """Returns the image as uint8 RGB with a colored box and a readable label for every object.
 
     A small image is enlarged by a whole number first, so the picture may be larger than the image.
 
@@ -30,15 +31,20 @@ def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
     boxes_yxyx: (n, 4) in pixels of the image
     labels:     n strings; an empty one draws the box alone
     scores:     n numbers to write after the labels
-    class_ids:  n whole numbers that choose the colours; by default each new label takes the next colour
+    class_ids:  n whole numbers that choose the colors; by default each new label takes the next color
     """
     labels = [str(label) for label in labels]
     if class_ids is None:
         names = list(dict.fromkeys(labels))
         class_ids = [names.index(label) for label in labels]
     texts = labels if scores is None else [f"{label} {score:.2f}".strip() for label, score in zip(labels, scores)]
-    colours = [COLOURS[int(k) % len(COLOURS)] for k in class_ids]
-    return _drawn(image, boxes_yxyx, colours, texts)
+    colors = [COLORS[int(k) % len(COLORS)] for k in class_ids]
+    return _drawn(image, boxes_yxyx, colors, texts)
+
+
+def render(model, splits, config, info):
+    """Returns the Rendered pictures, activations and embeddings, see `pictures`, `activations` and `embeddings`."""
+    return Rendered(pictures(model, splits, config, info), activations(model, splits), {}, embeddings(model, splits, config, info))
 
 
 def pictures(model, splits, config, info, count=8):
@@ -48,7 +54,7 @@ def pictures(model, splits, config, info, count=8):
     proposals:       the best 30 regions; blue where one covers an object by half, orange elsewhere
     anchors_matched: truth in white, the anchors that stand for an object in training in blue
     feature_maps:    of two images: per level of the pyramid the mean size of its features, and its four strongest ones
-    What the model has no method for is left out.
+    What the model cannot tell is left out.
     """
     batch = next(iter(splits.test))
     images, targets = batch[0]["image"], batch[1]
@@ -59,7 +65,7 @@ def pictures(model, splits, config, info, count=8):
     used = [int(np.ceil((targets[side].numpy()[:count] * scale).max())) for side in ("height", "width")]
     used = np.clip(used, 1, images.shape[1])
     shown = _uint8(images[:count])[:, :used[0], :used[1]]
-    names = info["class_names"]
+    names = info.class_names
 
     drawn = []
     for image, real, found, ratio in zip(shown, objects, detections, scale):
@@ -79,50 +85,49 @@ def pictures(model, splits, config, info, count=8):
             drawn.append(_drawn(image, boxes * ratio, [_HIT if c else _OTHER for c in covers], [""] * len(boxes)))
         made["proposals"] = np.stack(drawn)
 
-    if hasattr(model, "matched_anchors"):
-        matched = keras.ops.convert_to_numpy(
-            model.matched_anchors(targets["boxes_yxyx"][:count], targets["class_ids"][:count]))
+    matched = model.matched_anchors(targets["boxes_yxyx"][:count], targets["class_ids"][:count])
+    if matched is not None:
         drawn = []
-        for image, real, mine, ratio in zip(shown, objects, matched, scale):
+        for image, real, mine, ratio in zip(shown, objects, keras.ops.convert_to_numpy(matched), scale):
             anchors, boxes = np.asarray(model.anchors)[mine.astype(bool)], real["boxes_yxyx"] * ratio
-            colours = [_HIT] * len(anchors) + [COLOURS[7]] * len(boxes)
-            drawn.append(_drawn(image, np.concatenate([anchors, boxes]), colours, [""] * len(colours)))
+            colors = [_HIT] * len(anchors) + [COLORS[7]] * len(boxes)
+            drawn.append(_drawn(image, np.concatenate([anchors, boxes]), colors, [""] * len(colors)))
         made["anchors_matched"] = np.stack(drawn)
 
-    if hasattr(model, "pyramid_features"):
-        few = images[:min(2, count)]
-        levels = [keras.ops.convert_to_numpy(level).astype(np.float32) for level in model.pyramid_features(few)]
-        share = used / images.shape[1]
-        levels = [level[:, :int(np.ceil(level.shape[1] * share[0])), :int(np.ceil(level.shape[2] * share[1]))]
-                  for level in levels]
-        made["feature_maps"] = np.stack([_feature_maps(image, [level[i] for level in levels])
-                                         for i, image in enumerate(shown[:len(few)])])
+    few = images[:min(2, count)]
+    levels = [keras.ops.convert_to_numpy(level).astype(np.float32) for level in model.pyramid_features(few)]
+    share = used / images.shape[1]
+    levels = [level[:, :int(np.ceil(level.shape[1] * share[0])), :int(np.ceil(level.shape[2] * share[1]))] for level in levels]
+    made["feature_maps"] = np.stack([_feature_maps(image, [level[i] for level in levels])
+                                     for i, image in enumerate(shown[:len(few)])])
     return made
 
 
-def activations(model, splits, config, info):
+def activations(model, splits):
     """Returns {layer: what it answers to the first test batch}: the pyramid's levels and the box features."""
     inputs, targets = next(iter(splits.test))
-    made = {}
-    if hasattr(model, "pyramid_features"):
-        for number, level in enumerate(model.pyramid_features(inputs["image"])):
-            made[f"pyramid_level_{number + 1}"] = keras.ops.convert_to_numpy(level).astype(np.float32)
-    if hasattr(model, "embed"):
-        features = keras.ops.convert_to_numpy(model.embed(inputs["image"], targets["boxes_yxyx"])).astype(np.float32)
+    made = {f"pyramid_level_{number + 1}": keras.ops.convert_to_numpy(level).astype(np.float32)
+            for number, level in enumerate(model.pyramid_features(inputs["image"]))}
+    features = model.embed(inputs["image"], targets["boxes_yxyx"])
+    if features is not None:
+        features = keras.ops.convert_to_numpy(features).astype(np.float32)
         made["box_features"] = features[targets["class_ids"].numpy() >= 0]
     return made
 
 
 def embeddings(model, splits, config, info, most=1000, side=32):
-    """Returns {"objects": (vectors, metadata, thumbnails)} of test objects for the projector; {} without objects or `embed`.
+    """Returns {"objects": (vectors, metadata, thumbnails)} of test objects for the projector; {} without objects or features.
 
     vectors:    (objects, dimensions), the box features that the model classifies, of the true boxes
     metadata:   one dict per object: its class, size by COCO's ranges, and image
     thumbnails: uint8 (objects, side, side, 3), what is inside the box
     """
     vectors, metadata, thumbnails = [], [], []
-    for inputs, targets in itertools.islice(splits.test if hasattr(model, "embed") else [], config.limit_steps):
-        features = keras.ops.convert_to_numpy(model.embed(inputs["image"], targets["boxes_yxyx"])).astype(np.float32)
+    for inputs, targets in itertools.islice(splits.test, config.limit_steps):
+        features = model.embed(inputs["image"], targets["boxes_yxyx"])
+        if features is None:
+            return {}
+        features = keras.ops.convert_to_numpy(features).astype(np.float32)
         targets = {name: value.numpy() for name, value in targets.items()}
         images = _uint8(inputs["image"])
         for row, place in zip(*np.nonzero(targets["class_ids"] >= 0)):
@@ -130,7 +135,7 @@ def embeddings(model, splits, config, info, most=1000, side=32):
             area = np.prod((box[2:] - box[:2]) / targets["scale"][row])
             vectors.append(features[row, place])
             metadata.append({
-                "class": info["class_names"][targets["class_ids"][row, place]],
+                "class": info.class_names[targets["class_ids"][row, place]],
                 "size": "small" if area < 32 ** 2 else "medium" if area < 96 ** 2 else "large",
                 "image": int(targets["image_id"][row])})
             thumbnails.append(_thumbnail(images[row], box, side))
@@ -146,14 +151,14 @@ def _uint8(images):
 
 
 def _labelled(image, objects, scale, class_names, title):
-    """Draws truth or detections, which are in pixels of the original, under a title that tells the colours."""
+    """Draws truth or detections, which are in pixels of the original, under a title that tells the colors."""
     ids = [int(k) for k in objects["class_ids"]]
     labels = [class_names[k] if len(ids) <= _CROWDED else "" for k in ids]
     picture = draw(image, objects["boxes_yxyx"] * scale, labels, objects.get("scores"), ids)
-    return _titled(picture, title, [(class_names[k], COLOURS[k % len(COLOURS)]) for k in sorted(set(ids))])
+    return _titled(picture, title, [(class_names[k], COLORS[k % len(COLORS)]) for k in sorted(set(ids))])
 
 
-def _drawn(image, boxes_yxyx, colours, texts):
+def _drawn(image, boxes_yxyx, colors, texts):
     """Draws all boxes, each with a dark edge that stands out on any ground, then all labels on top of them."""
     image = np.asarray(image)
     factor = -(-_SIDE // max(image.shape[:2]))
@@ -163,28 +168,28 @@ def _drawn(image, boxes_yxyx, colours, texts):
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     corners = []
-    for box, colour in zip(np.asarray(boxes_yxyx, np.float64).reshape(-1, 4), colours):
+    for box, color in zip(np.asarray(boxes_yxyx, np.float64).reshape(-1, 4), colors):
         top, left, bottom, right = np.round(box * factor).astype(int)
         top, left = np.clip(top, 0, height - 1), np.clip(left, 0, width - 1)
         bottom, right = np.clip(bottom, top + 1, height) - 1, np.clip(right, left + 1, width) - 1
         corners.append((int(left), int(top), int(right)))
         pen.rectangle([left - 1, top - 1, right + 1, bottom + 1], outline=(0, 0, 0), width=line + 2)
-        pen.rectangle([left, top, right, bottom], outline=colour, width=line)
+        pen.rectangle([left, top, right, bottom], outline=color, width=line)
     font = _font(max(12, max(height, width) // 50))
-    for (left, top, _), colour, text in zip(corners, colours, texts):
+    for (left, top, _), color, text in zip(corners, colors, texts):
         if text:
-            _label(pen, font, left, top, colour, text, width, height)
+            _label(pen, font, left, top, color, text, width, height)
     return np.asarray(picture)
 
 
-def _label(pen, font, left, top, colour, text, width, height):
+def _label(pen, font, left, top, color, text, width, height):
     """Writes a label above its box, or inside where there is no room above, and never outside of the picture."""
     x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
     wide, high = x1 - x0 + 5, sum(font.getmetrics()) + 1
     left = max(0, min(left, width - wide))
     top = top - high if top >= high else min(top, height - high)
-    pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=colour, outline=(0, 0, 0))
-    dark = np.dot(colour, _LUMINANCE) < 120
+    pen.rectangle([left, top, left + wide - 1, top + high - 1], fill=color, outline=(0, 0, 0))
+    dark = np.dot(color, _LUMINANCE) < 120
     pen.text((left + 2 - x0, top), text, font=font, fill=(255, 255, 255) if dark else (0, 0, 0))
 
 
@@ -194,19 +199,19 @@ def _font(size):
 
 
 def _titled(image, title, legend=()):
-    """Puts a line of text above a picture: the title, then (name, colour) pairs as far as there is room."""
+    """Puts a line of text above a picture: the title, then (name, color) pairs as far as there is room."""
     font = _font(16)
     picture = Image.new("RGB", (image.shape[1], image.shape[0] + 24), (32, 32, 32))
     picture.paste(Image.fromarray(image), (0, 24))
     pen = ImageDraw.Draw(picture)
     x = 4
-    for text, colour in [(title, (255, 255, 255)), *legend]:
+    for text, color in [(title, (255, 255, 255)), *legend]:
         wide = pen.textlength(text, font=font)
         if x + wide > image.shape[1]:
             break
-        if np.dot(colour, _LUMINANCE) < 100:  # dark text on dark ground: on white instead
+        if np.dot(color, _LUMINANCE) < 100:  # dark text on dark ground: on white instead
             pen.rectangle([x - 2, 2, x + wide + 1, 21], fill=(255, 255, 255))
-        pen.text((x, 2), text, font=font, fill=colour)
+        pen.text((x, 2), text, font=font, fill=color)
         x += int(wide) + 12
     return np.asarray(picture)
 
@@ -234,8 +239,8 @@ def _feature_maps(image, levels, channels=4):
 def _heat(values, size):
     """Returns (*size, 3): lowest value dark, highest bright, in matplotlib's viridis."""
     span = values.max() - values.min()
-    colours = matplotlib.colormaps["viridis"]((values - values.min()) / (span if span > 0 else 1.0))
-    picture = Image.fromarray((colours[..., :3] * 255).astype(np.uint8))
+    colors = matplotlib.colormaps["viridis"]((values - values.min()) / (span if span > 0 else 1.0))
+    picture = Image.fromarray((colors[..., :3] * 255).astype(np.uint8))
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 

@@ -5,26 +5,28 @@ import keras
 from keras import ops
 
 import layers
-from apps.detection import detector, trunk
-
-MONITOR = ("ap", "max")
+from apps.detection import backbone, detector
 
 
-def build_model(config, spec):
+def build_model(config, spec, steps):
     """Returns a compiled RetinaNet for images of config.image_size.
 
     Raises:
-        UserError: the backbone has no map of the stride `finest_anchors`.
+        UserError: the backbone has no map of the stride `min_anchor_stride`.
     """
-    model = RetinaNet(config, len(spec.info["class_names"]))
-    model.compile(optimizer=detector.optimizer(config, spec.info["steps"]))
+    model = RetinaNet(
+        config.image_size, len(spec.info.class_names), backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters,
+        extra_levels=config.extra_levels, min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale,
+        anchor_octaves=config.anchor_octaves, anchor_ratios=config.anchor_ratios, head_layers=config.head_layers,
+        is_compiled=detector.is_compiled(config))
+    model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
 
 class RetinaNet(detector.Detector):
     """One stage: every anchor of every pyramid level is classified and refined by two small convolutional towers.
 
-        pyramid = FPN(backbone(image)), strides `finest_anchors` (8 in the paper) and coarser
+        pyramid = FPN(backbone(image)), strides `min_anchor_stride` (8 in the paper) and coarser
         class logits = conv3x3(tower(pyramid[l])),  offsets = conv3x3(other tower(pyramid[l]))
         focal(p) = -alpha_t * (1 - p_t)^gamma * log(p_t),   alpha = 0.25, gamma = 2
 
@@ -33,22 +35,41 @@ class RetinaNet(detector.Detector):
     Anchors above IoU 0.5 (or best for an object) are objects, below 0.4 background. The last class bias starts at
     -log((1 - 0.01) / 0.01), so that the many background anchors do not drown the first steps.
 
+    image_size:        side of the square images, in pixels
+    classes:           number of classes, without the background
+    backbone_kind:     "small" or "resnet18", the network under the pyramid
+    pyramid_filters:   channels of each level of the pyramid, and of the towers
+    extra_levels:      levels beyond the backbone's
+    min_anchor_stride: stride of the finest level, in pixels; all levels have anchors
+    anchor_scale, anchor_octaves, anchor_ratios: side of a level's smallest anchor in strides, sizes per level, and shapes
+                       (height over width)
+    head_layers:       convolutions of a tower before its output
+    is_compiled:       whether the model must do without the operations that XLA lacks
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.detection.retinanet import RetinaNet
+        >>> model = RetinaNet(64, 3, backbone_kind="small", pyramid_filters=16, extra_levels=0, head_layers=1)
+        >>> model({"image": np.zeros((2, 64, 64, 3), "uint8")})["boxes_yxyx"].shape
+        TensorShape([2, 100, 4])
+
     Source: Lin et al., 2017, "Focal Loss for Dense Object Detection", sections 3 and 4.
-    What differs: from random weights, so with batch normalisation in backbone, pyramid and towers (per level, the
+    What differs: from random weights, so with batch normalization in backbone, pyramid and towers (per level, the
     convolutions shared); the best anchor of an object is always matched; AdamW (see `detector.optimizer`).
     """
 
-    def __init__(self, config, classes):
-        super().__init__(config.image_size, classes, ("class", "offsets"), name="retinanet")
-        self.trunk, strides = trunk.build(config, finest=config.finest_anchors)
-        self.is_compiled = detector.is_compiled(config)
-        anchor_layer = layers.Anchors(strides, trunk.anchor_sizes(config, strides), config.anchor_ratios)
-        self.anchors = anchor_layer.of(config.image_size, config.image_size)
-        per_cell = config.anchor_octaves * len(anchor_layer.ratios)
-        maps = [keras.Input(shape[1:]) for shape in self.trunk.output_shape]
+    def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=2, min_anchor_stride=8,
+                 anchor_scale=4.0, anchor_octaves=3, anchor_ratios=(0.5, 1.0, 2.0), head_layers=4, is_compiled=False):
+        super().__init__(image_size, classes, ("class", "offsets"), name="retinanet")
+        self.backbone, strides = backbone.build(image_size, backbone_kind, pyramid_filters, extra_levels, min_anchor_stride)
+        self.is_compiled = is_compiled
+        anchor_layer = layers.Anchors(strides, backbone.anchor_sizes(strides, anchor_scale, anchor_octaves), anchor_ratios)
+        self.anchors = anchor_layer.of(image_size, image_size)
+        per_cell = anchor_octaves * len(anchor_layer.ratios)
+        maps = [keras.Input(shape[1:]) for shape in self.backbone.output_shape]
         prior = keras.initializers.Constant(-math.log((1 - 0.01) / 0.01))
-        logits = _tower(maps, config, per_cell * classes, "class", prior)
-        offsets = _tower(maps, config, per_cell * 4, "offsets", "zeros")
+        logits = _tower(maps, head_layers, pyramid_filters, per_cell * classes, "class", prior)
+        offsets = _tower(maps, head_layers, pyramid_filters, per_cell * 4, "offsets", "zeros")
         flat = [keras.layers.Concatenate(axis=1, dtype="float32", name=name)(
             [keras.layers.Reshape((-1, size))(x) for x in outputs])
             for name, outputs, size in (("class_logits", logits, classes), ("box_offsets", offsets, 4))]
@@ -59,7 +80,7 @@ class RetinaNet(detector.Detector):
 
     def losses(self, images, targets, training):
         objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
-        logits, offsets = self.head(self.trunk(images, training=training), training=training)
+        logits, offsets = self.head(self.backbone(images, training=training), training=training)
         anchors = ops.convert_to_tensor(self.anchors)
         matches = self.matcher(anchors, objects, class_ids >= 0, targets["ignore"])
         is_object = ops.cast(matches >= 0, "float32")
@@ -74,16 +95,16 @@ class RetinaNet(detector.Detector):
                 "offsets": detector.share(ops.sum(is_object * error), count)}
 
     def class_scores(self, images):
-        logits, offsets = self.head(self.trunk(images, training=False), training=False)
+        logits, offsets = self.head(self.backbone(images, training=False), training=False)
         return ops.sigmoid(logits), self.coder(offsets, ops.convert_to_tensor(self.anchors))[:, :, None]
 
     def pyramid_features(self, images):
         """Returns the feature maps, fine to coarse, each (batch, height, width, filters)."""
-        return self.trunk(images, training=False)
+        return self.backbone(images, training=False)
 
     def embed(self, images, boxes_yxyx):
         """Returns averaged features of given boxes: (batch, boxes, 4) in pixels give (batch, boxes, filters)."""
-        maps = self.trunk(images, training=False)[0]
+        maps = self.backbone(images, training=False)[0]
         align = layers.RoIAlign(3, (self.image_size // maps.shape[1],), xla=self.is_compiled, dtype=maps.dtype)
         aligned = align(boxes_yxyx, [maps])
         return ops.mean(aligned, axis=(2, 3))
@@ -103,11 +124,11 @@ def focal_loss(labels, logits, alpha=0.25, gamma=2.0):
     return weight * (1 - of_truth) ** gamma * entropy
 
 
-def _tower(maps, config, channels, name, bias):
-    """Returns per level the output of `head_layers` convolutions and a last one to `channels`."""
+def _tower(maps, convolutions, filters, channels, name, bias):
+    """Returns per level the output of several convolutions with `filters` channels and a last one to `channels`."""
     normal = keras.initializers.RandomNormal(stddev=0.01)
-    for number in range(config.head_layers):
-        convolution = keras.layers.Conv2D(config.pyramid_filters, 3, padding="same", use_bias=False,
+    for number in range(convolutions):
+        convolution = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False,
                                           kernel_initializer="he_normal", name=f"{name}_convolution{number + 1}")
         maps = [keras.layers.ReLU()(layers.BatchNormalization(name=f"{name}_normalization{number + 1}_{level}")(
             convolution(x))) for level, x in enumerate(maps)]

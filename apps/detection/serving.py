@@ -13,42 +13,43 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from apps.detection.systems import MAX_DETECTIONS
 from training.serving import requests
 from training.vision import image_signatures, images
 from training.vision.image_signatures import request  # noqa: F401  a part of this module's contract
 
-DETECTIONS = 100
-_DRAWN_SCORE = 0.3
+PREDICT = "serving_default"
+_MIN_RENDERED_SCORE = 0.3
 
 
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
     Arguments:
-        model: has detect(images) and, for `embed`, pyramid_features(images); images (batch, S, S, 3) float32.
+        model: a `detector.Detector`; images are (batch, S, S, 3) float32.
         config: its image_size is S.
-        info: its "class_names" are the names of the class ids 0, 1, ….
+        info: its class_names are the names of the class ids 0, 1, ….
     """
     size = config.image_size
     # one more name than classes: what pads a row has the class -1
-    names = tf.constant([*info["class_names"], ""])
+    names = tf.constant([*info.class_names, ""])
 
     def serving_default(image_bytes):
         fitted, sides, scales, errors = image_signatures.fitted(image_bytes, size)
         found = image_signatures.at_least_one(model.detect, fitted)
         failed = tf.strings.length(errors) > 0
         count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
-        is_detection = tf.range(DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
+        is_detection = tf.range(MAX_DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
         boxes = tf.cast(found["boxes_yxyx"], tf.float32) / scales[:, tf.newaxis, tf.newaxis]
         limits = tf.cast(tf.tile(sides, (1, 2)), tf.float32)[:, tf.newaxis]  # (batch, 1, yxyx)
         boxes = tf.clip_by_value(boxes, 0.0, limits)
         class_ids = tf.where(is_detection, tf.cast(found["class_ids"], tf.int32), -1)
         return {
-            "boxes_yxyx": _rows(tf.where(is_detection[..., tf.newaxis], boxes, 0.0), (DETECTIONS, 4)),
-            "scores": _rows(tf.where(is_detection, tf.cast(found["scores"], tf.float32), 0.0), (DETECTIONS,)),
-            "class_ids": _rows(class_ids, (DETECTIONS,)),
-            "class_names": _rows(tf.gather(names, tf.where(class_ids < 0, len(info["class_names"]), class_ids)),
-                                 (DETECTIONS,)),
+            "boxes_yxyx": _rows(tf.where(is_detection[..., tf.newaxis], boxes, 0.0), (MAX_DETECTIONS, 4)),
+            "scores": _rows(tf.where(is_detection, tf.cast(found["scores"], tf.float32), 0.0), (MAX_DETECTIONS,)),
+            "class_ids": _rows(class_ids, (MAX_DETECTIONS,)),
+            "class_names": _rows(tf.gather(names, tf.where(class_ids < 0, len(info.class_names), class_ids)),
+                                 (MAX_DETECTIONS,)),
             "count": _rows(count, ()),
             "error": errors,
         }
@@ -84,7 +85,7 @@ def present(paths, answer, folder):
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         print(f"{str(path):{width}}  {_summary(found)}")
         if not found["error"]:
-            shown = [detection for detection in found["detections"] if detection["score"] >= _DRAWN_SCORE]
+            shown = [detection for detection in found["detections"] if detection["score"] >= _MIN_RENDERED_SCORE]
             drawn = pictures.draw(
                 images.decode(pathlib.Path(path).read_bytes()).numpy(),
                 np.array([detection["box_yxyx"] for detection in shown], np.float32).reshape(-1, 4),
@@ -93,7 +94,7 @@ def present(paths, answer, folder):
                 [detection["class_id"] for detection in shown])
             (folder / f"{name}.png").write_bytes(tf.io.encode_png(drawn).numpy())
     print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}, "
-          f"drawn where the score is {_DRAWN_SCORE} or more")
+          f"rendered where the score is {_MIN_RENDERED_SCORE} or more")
 
 
 def _coarsest(levels):
@@ -121,7 +122,7 @@ def _summary(found):
         return f"no answer: {found['error']}"
     counts = {}
     for detection in found["detections"]:
-        if detection["score"] >= _DRAWN_SCORE:
+        if detection["score"] >= _MIN_RENDERED_SCORE:
             counts[detection["class_name"]] = counts.get(detection["class_name"], 0) + 1
     if not counts:
         best = max((detection["score"] for detection in found["detections"]), default=None)

@@ -1,0 +1,111 @@
+"""The settings of every system of this application; importing this module imports no TensorFlow."""
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+import training
+from training.config import Count, NotNegative, Positive
+
+MAX_DETECTIONS = 100
+"""detections per image that an answer has room for, as in COCO's protocol"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Config):
+    """What all detectors share."""
+
+    MONITOR: ClassVar = ("ap", "max")
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(image_size=128, max_objects=8, epochs=10, batch_size=8, learning_rate=3e-3),
+        "bccd": dict(image_size=320, max_objects=64, epochs=30, batch_size=4, learning_rate=2e-3)}
+    SPACE: ClassVar = {"learning_rate": ("log", 3e-4, 1e-2), "weight_decay": ("log", 1e-3, 0.5)}
+
+    dataset: str = "digit_scenes"
+    """digit_scenes, bccd, coco_folder, voc_folder, or TFDS's voc/2007, coco/2017"""
+    epochs = 12
+    batch_size = 16
+    image_size: Annotated[int, Count] = 512
+    """side of the square that images are fitted into, in pixels"""
+    max_objects: Annotated[int, Count] = 100
+    """objects per image that training has room for"""
+    augment: bool = True
+    """flip, scale, crop and recolor the training images"""
+    weight_decay: Annotated[float, NotNegative] = 0.05
+    """decoupled weight decay of the optimizer"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pyramid(Config):
+    """What the detectors over a feature pyramid share."""
+
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """network under the feature pyramid"""
+    pyramid_filters: Annotated[int, Count] = 256
+    """channels of each level of the feature pyramid"""
+    extra_levels: Annotated[int, NotNegative] = 1
+    """levels of the pyramid beyond the backbone's"""
+    min_anchor_stride: Annotated[int, Count] = 4
+    """stride of the finest level that has anchors, in pixels"""
+    anchor_scale: Annotated[float, Positive] = 8.0
+    """side of the smallest anchor of a level, in strides of that level"""
+    anchor_octaves: Annotated[int, Count] = 1
+    """sizes of anchors per level"""
+    anchor_ratios: Annotated[tuple[float, ...], Positive] = (0.5, 1.0, 2.0)
+    """shapes of anchors, height over width"""
+
+
+@dataclasses.dataclass(frozen=True)
+class FasterRCNN(Pyramid):
+    """Faster R-CNN (Ren et al., 2015) over a feature pyramid (Lin et al., 2017)."""
+
+    ID: ClassVar = ("D5",)
+    DATASETS: ClassVar = {
+        # digits are taller than wide and all small: fewer shapes of anchors, each of which learns from more examples
+        "digit_scenes": dict(
+            backbone="small", pyramid_filters=64, extra_levels=0, min_anchor_stride=8, anchor_scale=2.0, anchor_octaves=2,
+            anchor_ratios=(1.0, 2.0), proposals=100, regions_per_image=32, region_levels=1, head_units=256, validate_every=2),
+        "bccd": dict(
+            backbone="small", pyramid_filters=64, min_anchor_stride=8, anchor_scale=2.0, anchor_octaves=2, proposals=200,
+            regions_per_image=64, region_levels=2, head_units=256)}
+
+    model: str = "faster_rcnn"
+    proposals: Annotated[int, Count] = 300
+    """regions per image that the proposal network passes to the second stage"""
+    regions_per_image: Annotated[int, Count] = 128
+    """regions per image that the second stage trains on"""
+    region_levels: Annotated[int, Count] = 4
+    """levels of the pyramid that regions are read from"""
+    head_units: Annotated[int, Count] = 1024
+    """units of each of the second stage's two hidden layers"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RetinaNet(Pyramid):
+    """RetinaNet with focal loss (Lin et al., 2017)."""
+
+    ID: ClassVar = ("D8",)
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(
+            backbone="small", pyramid_filters=48, extra_levels=0, min_anchor_stride=4, anchor_octaves=2,
+            anchor_ratios=(1.0, 2.0), head_layers=2, validate_every=2),
+        "bccd": dict(backbone="small", pyramid_filters=64, extra_levels=1, anchor_scale=2.0)}
+
+    model: str = "retinanet"
+    extra_levels = 2
+    min_anchor_stride = 8
+    anchor_scale = 4.0
+    anchor_octaves = 3
+    head_layers: Annotated[int, NotNegative] = 4
+    """convolutions before the outputs of the head"""
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasCVRetinaNet(Config):
+    """keras-cv's RetinaNet on our data, metrics and export."""
+
+    ID: ClassVar = ()
+    DATASETS: ClassVar = {"digit_scenes": dict(anchor_scale=2.0), "bccd": dict(anchor_scale=2.5)}
+
+    model: str = "keras_cv_retinanet"
+    learning_rate = 3e-4  # its towers are not normalized: at 1e-3 the loss jumps, at 3e-3 training diverges in the second epoch
+    anchor_scale: Annotated[float, Positive] = 4.0
+    """side of the smallest anchor of a level, in strides of that level"""
