@@ -6,26 +6,35 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class Anchors(keras.layers.Layer):
-    """Lists the anchors of an image: for every level, every cell and every size and aspect ratio, one box.
+    """Lists the anchors of an image: one box for every level, cell, size and aspect ratio.
 
-        centre = ((row + 1/2) * stride, (column + 1/2) * stride)
+        center = ((row + 1/2) * stride, (column + 1/2) * stride)
         height = size * sqrt(ratio),  width = size / sqrt(ratio)
 
-    Levels come in the order of `strides`, then rows, columns, sizes, ratios: the order in which a convolution's
-    output (batch, rows, columns, sizes * ratios * k) flattens to (batch, anchors, k).
+    A level has ceil(image height / stride) rows and ceil(image width / stride) columns of cells. Anchors are ordered by
+    level (in the order of `strides`), then by row, column, size and ratio. A convolution's output of shape
+    (batch, rows, columns, sizes * ratios * k) flattens to (batch, anchors, k) in the same order.
 
-    Arguments:
-        strides: pixels between two cells, per level.
-        sizes: per level, the sides in pixels of the anchors of ratio 1.
-        ratios: height over width.
+    Args:
+        strides: for each level, the distance in pixels between neighboring cells.
+        sizes: for each level, a tuple of the side lengths in pixels of its anchors of ratio 1.
+        ratios: aspect ratios, height over width, the same on all levels.
 
     Shape:
-        images:  (batch, height, width, channels); only its height and width matter, and must be known
-        returns: (batch, anchors, 4) float32, ymin, xmin, ymax, xmax in pixels
+        images:  (batch, height, width, channels); only the height and the width matter, and they must be known
+        returns: (batch, anchors, 4) float32: ymin, xmin, ymax, xmax in pixels
 
     Raises:
-        ValueError: not one tuple of sizes per stride; strides, sizes or ratios that are not positive; images of unknown
-            height or width.
+        ValueError: `sizes` does not have one entry per stride; a stride, size or ratio is not positive; the images'
+            height or width is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> anchors = layers.Anchors(strides=(4,), sizes=((6,),), ratios=(1.0,))
+        >>> print(anchors(np.zeros((1, 8, 4, 3))).numpy())
+        [[[-1. -1.  5.  5.]
+          [ 3. -1.  9.  5.]]]
 
     Source: Ren et al., 2015, "Faster R-CNN", section 3.1.1; Lin et al., 2017, "Feature Pyramid Networks", section 4.1.
     """

@@ -1,4 +1,4 @@
-"""Batch normalisation by TensorFlow's fused kernel."""
+"""Batch normalization by TensorFlow's fused kernel."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -6,23 +6,40 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class BatchNormalization(keras.layers.Layer):
-    """Normalises each channel of images over the batch and the positions, then scales and shifts it.
+    """Normalizes each channel of images over the batch and all positions, then scales and shifts it.
 
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
         moving = momentum * moving + (1 - momentum) * of_the_batch          (in training)
 
-    Keras has this layer; ours exists because Keras composes it of a dozen operations, while one fused kernel reads the
-    images twice, and takes bfloat16 images with float32 statistics. What differs: images only, always with gamma and
-    beta; momentum 0.9 and epsilon 1e-5 where Keras has 0.99 and 1e-3; the moving variance is that of a sample (divided
-    by count - 1), as cuDNN and PyTorch keep it. With `trainable = False` it normalises by
-    the moving statistics in training too, as Keras's does. Under replicas each has the statistics of its own part.
+    In training, mean and variance are those of the batch; otherwise, and always with `trainable = False` (as in Keras),
+    they are the moving ones. Under data parallelism each replica uses the statistics of its own part of the batch.
+
+    Keras has this layer too. Ours exists because Keras composes it of a dozen operations, whereas one fused kernel
+    reads the images only twice and combines bfloat16 images with float32 statistics. What differs from Keras: inputs
+    must be images; gamma and beta always exist; the defaults of momentum and epsilon are 0.9 and 1e-5 instead of 0.99
+    and 1e-3; the moving variance is the sample variance (divided by count - 1), as in cuDNN and PyTorch.
+
+    Args:
+        momentum: weight of the old moving statistics at each training step, in [0, 1).
+        epsilon: positive number added to the variance.
+        gamma_initializer: initializer of the scale gamma; beta starts at 0.
 
     Shape:
         inputs:  (batch, height, width, channels)
         returns: the same
 
     Raises:
-        ValueError: inputs that are no images, a momentum not in [0, 1), epsilon that is not positive.
+        ValueError: the inputs are not images, `momentum` is not in [0, 1), or `epsilon` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> normalization = layers.BatchNormalization()
+        >>> images = np.array([0.0, 2.0], "float32").reshape(2, 1, 1, 1)
+        >>> print(normalization(images, training=True).numpy().ravel().round(2))
+        [-1.  1.]
+        >>> print(normalization.moving_mean.numpy().round(2), normalization.moving_variance.numpy().round(2))
+        [0.1] [1.1]
 
     Source: Ioffe and Szegedy, 2015, "Batch Normalization", algorithms 1 and 2.
     """
@@ -64,7 +81,7 @@ class BatchNormalization(keras.layers.Layer):
         return outputs
 
     def _formula(self, inputs, training):
-        """The same in plain operations: the kernel has no float64, which numerical gradients need."""
+        """Returns the same from plain operations: the kernel has no float64, which numerical gradients need."""
         if training:
             mean, variance = ops.moments(inputs, axes=(0, 1, 2))
             count = ops.cast(ops.prod(ops.shape(inputs)[:3]), variance.dtype)

@@ -7,23 +7,40 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class BoxCoder(keras.layers.Layer):
-    """Turns predicted offsets into boxes; `encode` is the inverse.
+    """Decodes predicted offsets from anchors into boxes; `encode` is the inverse.
 
-        ty = weights[0] * (y - anchor_y) / anchor_height      th = weights[2] * log(height / anchor_height)
-        tx = weights[1] * (x - anchor_x) / anchor_width       tw = weights[3] * log(width / anchor_width)
+        ty = weights_yxhw[0] * (y - anchor_y) / anchor_height      th = weights_yxhw[2] * log(height / anchor_height)
+        tx = weights_yxhw[1] * (x - anchor_x) / anchor_width       tw = weights_yxhw[3] * log(width / anchor_width)
 
-    with centres y, x. Decoded sizes are at most `largest` times the anchor's, so that exp cannot overflow.
-    Positions are float32 whatever the policy.
+    Here y, x and anchor_y, anchor_x are the centers. The layer computes in float32 under every global policy, unless
+    `dtype` says otherwise.
+
+    Args:
+        weights_yxhw: four positive factors for ty, tx, th and tw, which bring the offsets to a similar scale.
+        largest: upper limit of a decoded side as a multiple of the anchor's side, so that exp cannot overflow.
 
     Shape:
-        offsets: (..., 4) ty, tx, th, tw
-        anchors: (..., 4) ymin, xmin, ymax, xmax in pixels, broadcast against the offsets
-        returns: (..., 4) ymin, xmin, ymax, xmax in pixels
+        offsets: (..., 4): ty, tx, th, tw, without a unit
+        anchors: (..., 4): ymin, xmin, ymax, xmax in pixels; broadcast to the shape of the offsets
+        returns: the offsets' shape: ymin, xmin, ymax, xmax in pixels
 
     Raises:
-        ValueError: not four positive weights.
+        ValueError: `weights_yxhw` is not four positive numbers.
 
-    Source: Girshick et al., 2014, "R-CNN", appendix C; weights (10, 10, 5, 5) and the limit as in Fast R-CNN's code.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> coder = layers.BoxCoder()
+        >>> anchors = np.array([[0, 0, 10, 20]], "float32")
+        >>> offsets = np.array([[0.5, 0, 0, np.log(2)]], "float32")  # down by half a height, twice as wide
+        >>> boxes = coder(offsets, anchors)
+        >>> print(boxes.numpy().round(2))
+        [[  5. -10.  15.  30.]]
+        >>> print(coder.encode(boxes, anchors).numpy().round(2))
+        [[0.5  0.   0.   0.69]]
+
+    Source: Girshick et al., 2014, "Rich Feature Hierarchies", appendix C. The weights (10, 10, 5, 5), often used for
+    the second stage, are those of the code of Fast R-CNN; the limit is that of Detectron.
     """
 
     def __init__(self, weights_yxhw=(1.0, 1.0, 1.0, 1.0), largest=1000 / 16, **kwargs):
@@ -35,9 +52,12 @@ class BoxCoder(keras.layers.Layer):
         self.built = True  # no weights
 
     def encode(self, boxes_yxyx, anchors):
-        """Returns the offsets (..., 4) from `anchors` that give `boxes_yxyx`; sides under a millionth count as that."""
-        y, x, height, width = _centre(boxes_yxyx)
-        anchor_y, anchor_x, anchor_height, anchor_width = _centre(anchors)
+        """Returns the offsets (..., 4) that lead from `anchors` to `boxes_yxyx`.
+
+        Sides shorter than a millionth of a pixel count as a millionth, so that padding gives finite numbers.
+        """
+        y, x, height, width = _center(boxes_yxyx)
+        anchor_y, anchor_x, anchor_height, anchor_width = _center(anchors)
         # of padding too: its loss has weight 0, but 0 * infinity is not 0
         height, width, anchor_height, anchor_width = (
             ops.maximum(side, 1e-6) for side in (height, width, anchor_height, anchor_width))
@@ -50,7 +70,7 @@ class BoxCoder(keras.layers.Layer):
 
     def call(self, offsets, anchors):
         ty, tx, th, tw = ops.unstack(offsets, 4, axis=-1)
-        anchor_y, anchor_x, anchor_height, anchor_width = _centre(anchors)
+        anchor_y, anchor_x, anchor_height, anchor_width = _center(anchors)
         limit = math.log(self.largest)
         y = ty / self.weights_yxhw[0] * anchor_height + anchor_y
         x = tx / self.weights_yxhw[1] * anchor_width + anchor_x
@@ -65,6 +85,6 @@ class BoxCoder(keras.layers.Layer):
         return super().get_config() | {"weights_yxhw": self.weights_yxhw, "largest": self.largest}
 
 
-def _centre(boxes_yxyx):
+def _center(boxes_yxyx):
     ymin, xmin, ymax, xmax = ops.unstack(boxes_yxyx, 4, axis=-1)
     return (ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin, xmax - xmin

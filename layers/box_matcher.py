@@ -1,4 +1,4 @@
-"""Which object each anchor stands for."""
+"""Which object each anchor is assigned to."""
 import keras
 from keras import ops
 
@@ -10,27 +10,42 @@ NEITHER = -2
 
 @keras.saving.register_keras_serializable(package="layers")
 class BoxMatcher(keras.layers.Layer):
-    """Gives each anchor the object it overlaps most, the background, or neither.
+    """Assigns to each anchor the object it overlaps most, the background, or neither.
 
         match[a] = argmax_o iou[a, o]   where max_o iou[a, o] >= foreground
                    -1 (background)      where max_o iou[a, o] <  background
-                   -2 (neither)         between, and where an ignored object covers the anchor as much as `foreground`
-                                        of the anchor's own area and no object is matched
+                   -2 (neither)         otherwise
 
-    With `force` the anchors that overlap an object more than all other anchors do are matched to it in any case, even
-    where they overlap another object more.
+    The objects o are those that are present and not ignored. An anchor without a match also becomes -2 where one
+    ignored object covers at least the fraction `foreground` of the anchor's own area. The layer computes in float32
+    under every global policy, unless `dtype` says otherwise.
+
+    Args:
+        foreground: smallest intersection over union of an anchor and its object.
+        background: intersection over union below which an anchor is background, at most `foreground`.
+        force: whether each object is also matched to the anchors that overlap it most, however little, even where they
+            overlap another object more. Such an anchor of several objects gets the one it overlaps most.
 
     Shape:
-        anchors:    (batch, anchors, 4) or (anchors, 4), pixels
-        boxes_yxyx: (batch, objects, 4), pixels
-        present:    (batch, objects) bool, false where padded
-        ignore:     (batch, objects) bool, crowds and objects too difficult: neither object nor background
+        anchors:    (batch, anchors, 4) or (anchors, 4): ymin, xmin, ymax, xmax in pixels
+        boxes_yxyx: (batch, objects, 4): the objects' boxes in pixels
+        present:    (batch, objects) bool: false where padded; with no object present all anchors are background
+        ignore:     (batch, objects) bool: true for crowds and difficult objects, which are neither object nor
+                    background
         returns:    (batch, anchors) int32
 
     Raises:
-        ValueError: thresholds that are not 0 < background <= foreground <= 1.
+        ValueError: 0 < background <= foreground <= 1 does not hold.
 
-    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.2. Ignored regions as in COCO's protocol.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> anchors = np.array([[0, 0, 10, 10], [0, 5, 10, 15], [20, 20, 30, 30]], "float32")
+        >>> one_object = dict(boxes_yxyx=anchors[None, :1], present=np.array([[True]]), ignore=np.array([[False]]))
+        >>> print(layers.BoxMatcher(foreground=0.5, background=0.3)(anchors, **one_object).numpy())
+        [[ 0 -2 -1]]
+
+    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.2. Ignored regions follow COCO's evaluation protocol.
     """
 
     def __init__(self, foreground=0.5, background=0.5, force=False, **kwargs):

@@ -1,26 +1,37 @@
-"""Exponential linear units whose gradient is taken from their output."""
+"""Exponential linear units whose gradient is computed from their output."""
 import keras
 import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="layers")
 class ELU(keras.layers.Layer):
-    """Keeps what is positive and lets the rest saturate.
+    """Returns positive inputs unchanged and lets negative ones saturate at -alpha.
 
         y = x                       where x > 0
         y = alpha * (exp(x) - 1)    elsewhere
         dy/dx = 1 where y > 0, y + alpha elsewhere
 
-    Keras has this layer; ours exists because its gradient needs nothing but y, for every alpha. Keras's does so for
-    alpha = 1 only, where both are TensorFlow's kernel; for others it keeps a mask and the unscaled exponential.
-    Higher derivatives are right too, and finite for large x, where exp(x) is not.
+    Keras has this layer too. Ours exists because its gradient needs only y, for every alpha. In Keras this holds only
+    for alpha = 1, where both use TensorFlow's kernel; for any other alpha Keras keeps a mask and the unscaled
+    exponential. Higher derivatives are right as well, and they are finite for large x, where exp(x) is not.
+
+    Args:
+        alpha: negative of the limit for large negative inputs, a positive number.
 
     Shape:
         inputs:  (batch, ...)
         returns: the same
 
+    Mask: not used; it is passed on to the next layer.
+
     Raises:
-        ValueError: alpha that is not positive, where the sign of y would no longer tell that of x.
+        ValueError: `alpha` is not positive; the sign of y would then no longer be that of x.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> print(layers.ELU(alpha=2.0)(np.array([-100.0, -1.0, 0.0, 3.0])).numpy().round(2))
+        [-2.   -1.26  0.    3.  ]
 
     Source: Clevert et al., 2016, "Fast and Accurate Deep Network Learning by Exponential Linear Units", eq. 15.
     """

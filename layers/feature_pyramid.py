@@ -1,4 +1,4 @@
-"""Feature maps of several scales, each as meaningful as the coarsest."""
+"""Feature maps of several scales, all with the semantics of the coarsest."""
 import keras
 from keras import ops
 
@@ -7,25 +7,35 @@ from layers.batch_normalization import BatchNormalization
 
 @keras.saving.register_keras_serializable(package="layers")
 class FeaturePyramid(keras.layers.Layer):
-    """Adds each coarser map, doubled in size, to the finer one, and smooths the sums.
+    """Adds each coarser map, upsampled by two, to the next finer one, and smooths the sums.
 
         merged[l] = conv1x1(features[l]) + up2(merged[l + 1])
         out[l] = conv3x3(merged[l])
-        extra levels: out[l] = conv3x3(out[l - 1], stride 2), with a ReLU between two of them
+        extra levels: out[l] = conv3x3(out[l - 1], stride 2), with a ReLU before each but the first
 
-    With `normalize` every convolution is followed by batch normalisation, which training from random weights needs
-    (the paper starts from a pretrained network and has none).
+    Args:
+        filters: number of channels of every output map.
+        extra_levels: number of coarser levels appended to those of the inputs.
+        normalize: whether batch normalization, instead of a bias, follows every convolution. Training from random
+            weights needs it; the paper starts from a pretrained network and does without.
 
     Shape:
-        inputs:  list, fine to coarse, per level (batch, height, width, channels); each half as high and wide
-                 (rounded up) as the one before
-        returns: list with `extra_levels` more entries, per level (batch, height, width, filters)
+        inputs:  list from fine to coarse; per level (batch, height, width, channels), where height and width are half
+                 those of the level before, rounded up
+        returns: list with `extra_levels` more entries; per level (batch, height, width, filters)
 
     Raises:
-        ValueError: filters below 1, or a level that is not half the one before.
+        ValueError: `filters` is below 1, or a level is not half the size of the one before.
 
-    Source: Lin et al., 2017, "Feature Pyramid Networks", section 3; extra levels as P6 and P7 of Lin et al., 2017,
-    "Focal Loss for Dense Object Detection", section 4 (there P6 is computed from C5).
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> maps = [np.zeros((1, 12, 8, 16), "float32"), np.zeros((1, 6, 4, 32), "float32")]
+        >>> [tuple(level.shape) for level in layers.FeaturePyramid(filters=5, extra_levels=1)(maps)]
+        [(1, 12, 8, 5), (1, 6, 4, 5), (1, 3, 2, 5)]
+
+    Source: Lin et al., 2017, "Feature Pyramid Networks", section 3. The extra levels are P6 and P7 of Lin et al., 2017,
+    "Focal Loss for Dense Object Detection", section 4; there, however, P6 is computed from C5, an input of the pyramid.
     """
 
     def __init__(self, filters, extra_levels=0, normalize=False, **kwargs):
@@ -48,7 +58,7 @@ class FeaturePyramid(keras.layers.Layer):
                        for i in range(self.extra_levels)]
 
     def _convolution(self, size, strides, input_shape, name):
-        """Returns the layers of one convolution, built."""
+        """Returns one convolution, built, as a list of its layers."""
         convolution = keras.layers.Conv2D(self.filters, size, strides, padding="same", use_bias=not self.normalize,
                                           dtype=self.dtype_policy, name=name)
         convolution.build(input_shape)

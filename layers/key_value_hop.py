@@ -1,4 +1,4 @@
-"""One read of a memory whose places have a key to find them by and a value to be read."""
+"""One read of a memory whose entries have one vector to be found by and another to be read."""
 import math
 
 import keras
@@ -9,23 +9,36 @@ from layers.memory_hop import MemoryHop
 
 @keras.saving.register_keras_serializable(package="layers")
 class KeyValueHop(keras.layers.Layer):
-    """Reads the values of the memories whose keys fit the query, and makes the next hop's query of both.
+    """Reads the values of the memories whose keys match the query, and computes the next hop's query.
 
-        p = softmax(query . keys) over the memories that are there,  o = sum_m p[m] * values[m]    (`MemoryHop`)
+        p = softmax(query . keys) over the memories that exist,  o = sum_m p[m] * values[m]    (`MemoryHop`)
         returns[b, ..., :] = (query + o)[b, ..., :] . R[..., :, :]
 
-    R starts as the identity, that is as a hop that adds and nothing else, and is one matrix for each network that is
-    trained beside others (the axes in place of the dots). An empty memory adds nothing to the query.
+    R starts as the identity, so that an untrained hop just adds what it reads to the query. The dots stand for axes of
+    networks that are trained side by side; they are the same in query, keys and values. Each network has its own R.
 
     Shape:
         query:   (batch, ..., units)
         keys:    (batch, memories, ..., units)
         values:  (batch, memories, ..., units)
-        mask:    (batch, memories) which memories there are: bool, or how many each entry stands for
-        returns: the next query (batch, ..., units) and p (batch, ..., memories)
+        mask:    (batch, memories) bool or number
+        returns: the next query (batch, ..., units), and the attention p (batch, ..., memories)
 
-    Source: Miller et al., 2016, "Key-Value Memory Networks for Directly Reading Documents", section 3.1; the paper does not
-    say how R starts.
+    Mask: which memories exist (bool), or how many memories each entry stands for (0, 1, 2, ...). It is required. Where
+        a row is fully masked, o and p are 0 and the next query is query . R. Keras passes no mask on to the next layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> query = np.array([[1.0, 0.0]], "float32")
+        >>> keys = np.array([[[9.0, 0.0], [0.0, 9.0]]], "float32")
+        >>> values = np.array([[[0.0, 5.0], [7.0, 7.0]]], "float32")
+        >>> following, attention = layers.KeyValueHop()(query, keys, values, mask=np.array([[True, True]]))
+        >>> print(following.numpy().round(1), attention.numpy().round(1))
+        [[1. 5.]] [[1. 0.]]
+
+    Source: Miller et al., 2016, "Key-Value Memory Networks for Directly Reading Documents", section 3.1. The paper does
+    not say how R starts.
     """
 
     def __init__(self, **kwargs):

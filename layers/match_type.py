@@ -1,4 +1,4 @@
-"""Which kinds of things a response names that the dialogue has named too."""
+"""Which types of entities a candidate response shares with the dialog."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,23 +7,35 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class MatchType(keras.layers.Layer):
-    """Tells of each candidate response and each type whether it names an entity of this type that the dialogue names.
+    """Marks, for each candidate response and entity type, whether the candidate names an entity that the dialog names.
 
         out[b, c, t] = 1 if some entity e has types[e - 1] = t, e in candidates[c] and e in entities[b], else 0
 
-    It lets a network prefer responses about what was said even where the entity itself was never seen in training.
+    With these features a network can prefer responses that repeat what the dialog is about, even if it never saw the
+    entity in training.
 
-    types:      the type 0, 1, … of each entity 1, 2, … of the knowledge base
-    candidates: for each candidate the entities that it names, any number of them
+    Args:
+        types: for each entity 1, 2, ... of the knowledge base, its type 0, 1, ...
+        candidates: for each candidate response, the entities that it names, any number of them.
 
     Shape:
-        entities: (batch, words) int32, the entities that a dialogue names, in any order; 0 is none
-        returns:  (batch, candidates, types); no gradient
+        entities: (batch, words) int32: the entities that a dialog names, in any order; 0 means none
+        returns:  (batch, candidates, types) of 0 and 1; no gradient
 
     Raises:
-        ValueError: there is no entity or no candidate, or a candidate names an entity that there is not.
+        ValueError: there is no entity or no candidate, a type is negative, or a candidate names an unknown entity.
 
-    Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3, "match type features".
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> match = layers.MatchType(types=[0, 0, 1], candidates=[[1], [2, 3], []])  # entities: two cities and a price
+        >>> print(match(np.array([[1, 3, 0]])).numpy())
+        [[[1. 0.]
+          [0. 1.]
+          [0. 0.]]]
+
+    Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3, "match
+    type features".
     """
 
     def __init__(self, types, candidates, **kwargs):
@@ -39,7 +51,7 @@ class MatchType(keras.layers.Layer):
         self.built = True  # no weights
 
     def _by_type(self):
-        """Returns the entities by candidate and type, (candidates, types, most of one type) int32, 0 for none."""
+        """Returns the entities by candidate and type as (candidates, types, most of one type) int32; 0 means none."""
         found = [[[] for _ in range(max(self.types) + 1)] for _ in self.candidates]
         for row, candidate in zip(found, self.candidates):
             for entity in candidate:

@@ -7,22 +7,43 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class Maxout(keras.layers.Layer):
-    """Takes the largest of `pieces` affine functions of its input.
+    """Returns the largest of `pieces` affine functions of its input.
 
         y[..., u] = max_p ( x[..., :] . W[:, p, u] + b[p, u] )
 
-    All pieces are one `keras.layers.Dense`, `affine`, whose kernel is (features, pieces * units), column p * units + u.
-    So each column is one affine function: an initializer sees its fan-in, `features`, and `MaxNorm(axis=0)` bounds the
-    norm of its incoming weights. A kernel (features, units, pieces) would be taken for a convolution's, with a fan-in of
-    features * units. The fan-out is that of all pieces, so Glorot's variance is less than that of `Dense(units)`; He's and
-    LeCun's are the same. Of equal pieces, the first one gets the gradient.
+    All pieces are one `keras.layers.Dense`, the attribute `affine`. Its kernel is (features, pieces * units), where
+    column p * units + u belongs to piece p of unit u. So each column is one affine function: an initializer sees its
+    fan-in, `features`, and `MaxNorm(axis=0)` bounds the norm of its incoming weights. In a kernel (features, units,
+    pieces) Keras would see a convolution's, with a fan-in of features * units. The fan-out counts all pieces, so
+    Glorot's variance is smaller than for `Dense(units)`, whereas He's and LeCun's are the same. Where pieces are equal,
+    the first one gets the gradient.
+
+    Args:
+        units: size of the output.
+        pieces: number of affine functions per unit.
+        kernel_initializer: initializer of the kernel of all pieces.
+        bias_initializer: initializer of the bias of all pieces.
+        kernel_regularizer: regularizer of that kernel, or None.
+        kernel_constraint: constraint on that kernel, or None.
 
     Shape:
         inputs:  (batch, ..., features)
         returns: (batch, ..., units)
 
+    Mask: not used; it is passed on to the next layer.
+
     Raises:
-        ValueError: units or pieces below 1.
+        ValueError: `units` or `pieces` is below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> maxout = layers.Maxout(units=1, pieces=2)
+        >>> maxout.build((None, 1))
+        >>> maxout.set_weights([np.array([[1.0, -1.0]]), np.zeros(2)])  # max(x, -x)
+        >>> print(maxout(np.array([[-3.0], [2.0]])).numpy())
+        [[3.]
+         [2.]]
 
     Source: Goodfellow et al., 2013, "Maxout Networks", section 3.
     """
@@ -62,9 +83,9 @@ class Maxout(keras.layers.Layer):
 
 
 def largest_piece(outputs, pieces):
-    """Returns the largest of the pieces that lie one after another on the last axis.
+    """Returns the elementwise maximum of the pieces that lie one after another on the last axis.
 
-    Several times faster than one reduction over a short axis, forward and backward.
+    This is several times faster, forward and backward, than a reduction over a short axis of pieces.
 
     Shape:
         outputs: (..., pieces * units)

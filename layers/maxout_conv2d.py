@@ -6,24 +6,42 @@ from layers.maxout import largest_piece
 
 @keras.saving.register_keras_serializable(package="layers")
 class MaxoutConv2D(keras.layers.Layer):
-    """Takes at each place the largest of `pieces` convolutions of its input.
+    """Returns the largest of `pieces` convolutions of its input at each position.
 
         y[..., f] = max_p ( (x * W[:, :, :, p, f])[...] + b[p, f] )
 
-    All pieces are one `keras.layers.Conv2D`, `convolution`, whose kernel is (height, width, channels, pieces * filters),
-    channel p * filters + f. So each filter is one affine function, as in `Maxout`: an initializer sees its fan-in,
-    height * width * channels, with a fan-out of all pieces, and `MaxNorm(axis=[0, 1, 2])` bounds the norm of its
-    incoming weights.
+    All pieces are one `keras.layers.Conv2D`, the attribute `convolution`. Its kernel is (height, width, channels,
+    pieces * filters), where channel p * filters + f belongs to piece p of filter f. So each output channel of the
+    kernel is one affine function, as in `Maxout`: an initializer sees its fan-in, height * width * channels, and a
+    fan-out of all pieces, and `MaxNorm(axis=[0, 1, 2])` bounds the norm of its incoming weights.
+
+    Args:
+        filters: number of output channels.
+        kernel_size: height and width of the kernel, an integer or a pair.
+        pieces: number of convolutions per filter.
+        strides: strides of the convolution, an integer or a pair.
+        padding: "valid" or "same", as in Conv2D.
+        kernel_initializer: initializer of the kernel of all pieces.
+        bias_initializer: initializer of the bias of all pieces.
+        kernel_constraint: constraint on that kernel, or None.
 
     Shape:
         inputs:  (batch, height, width, channels)
-        returns: (batch, height', width', filters), the sizes those of Conv2D
+        returns: (batch, new height, new width, filters), where height and width change as in Conv2D
 
     Raises:
-        ValueError: filters or pieces below 1, inputs that are no images, and what Conv2D refuses.
+        ValueError: `filters` or `pieces` is below 1, the inputs are not images, or Conv2D refuses an argument.
 
-    Source: Goodfellow et al., 2013, "Maxout Networks", section 3. What differs: there the maximum is over neighbouring
-    channels, here pieces lie `filters` channels apart, which is faster and, as weights are learnt, the same.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> maxout = layers.MaxoutConv2D(filters=5, kernel_size=3, pieces=2)
+        >>> print(maxout(np.zeros((1, 6, 8, 4), "float32")).shape, maxout.convolution.kernel.shape)
+        (1, 4, 6, 5) (3, 3, 4, 10)
+
+    Source: Goodfellow et al., 2013, "Maxout Networks", section 3. What differs: there the maximum is over neighboring
+    channels; here the pieces of a filter lie `filters` channels apart, which is faster. Since the weights are learned,
+    the two are equivalent.
     """
 
     def __init__(self, filters, kernel_size, pieces, strides=1, padding="valid", kernel_initializer="glorot_uniform",

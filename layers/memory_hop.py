@@ -9,25 +9,42 @@ class MemoryHop(keras.layers.Layer):
 
         score[b, ..., m] = query[b, ..., :] . keys[b, m, ..., :]
         p[m] = mask[m] exp(score[m]) / sum_n mask[n] exp(score[n])
-        or, where `linear`,  p[m] = mask[m] score[m]
+        or, where `linear` is true,  p[m] = mask[m] score[m]
         output[b, ..., :] = sum_m p[b, ..., m] * values[b, m, ..., :]
 
-    A mask of numbers says how many memories each entry stands for, so that many equal ones are one entry: a memory's empty
-    places, say, which let a question read little where nothing fits it.
-
-    The axes in place of the dots, for networks that are trained side by side, are the same in all arguments. An empty
-    memory reads nothing: output and p are 0. Keras's Attention takes a sequence of queries and no axes of networks, and
-    cannot leave out the softmax.
+    The dots stand for axes of networks that are trained side by side; they are the same in query, keys and values.
+    Keras's Attention takes a sequence of queries, has no axes of networks, and cannot leave out the softmax.
 
     Shape:
         query:   (batch, ..., units)
         keys:    (batch, memories, ..., units)
         values:  (batch, memories, ..., units)
-        mask:    (batch, memories) which memories there are: bool, or how many each entry stands for
-        linear:  (...) bool, or None for nowhere
-        returns: output (batch, ..., units) and p (batch, ..., memories)
+        mask:    (batch, memories) bool or number
+        linear:  (...) bool: the networks that read without softmax; None means that all use it
+        returns: output (batch, ..., units), and the attention p (batch, ..., memories)
 
-    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", eq. 1 and 2; without softmax: section 4.2, "linear start".
+    Mask: which memories exist (bool), or how many equal memories each entry stands for (0, 1, 2, ...). It is required
+        and has no gradient. With numbers, one entry can stand for all empty places of a memory (`with_empty_places`):
+        they take attention, so that little is read where nothing matches the query. Where a row is fully masked, output
+        and p are 0. Keras passes no mask on to the next layer.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> hop = layers.MemoryHop()
+        >>> query = np.array([[1.0, 0.0]], "float32")
+        >>> keys = np.zeros((1, 2, 2), "float32")
+        >>> values = np.array([[[1.0, 0.0], [3.0, 8.0]]], "float32")
+        >>> for mask in ([True, True], [True, False], [False, False], [3, 1]):
+        ...     output, attention = hop(query, keys, values, mask=np.array([mask]))
+        ...     print(output.numpy(), attention.numpy())
+        [[2. 4.]] [[0.5 0.5]]
+        [[1. 0.]] [[1. 0.]]
+        [[0. 0.]] [[0. 0.]]
+        [[1.5 2. ]] [[0.75 0.25]]
+
+    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", eq. 1 and 2; without softmax: section 4.2, "linear
+    start".
     """
 
     def __init__(self, **kwargs):
@@ -58,12 +75,19 @@ class MemoryHop(keras.layers.Layer):
 
 
 def with_empty_places(mask, places):
-    """Returns how many memories each entry stands for where one more entry stands for all places that are left empty.
+    """Returns `mask` with one more entry, which stands for all places of the memory that are left empty.
+
+    places: number of places of each memory, full or empty.
 
     Shape:
-        mask:    (batch, memories) number, 1 for a memory that is there; `places` at most in a row
-        returns: (batch, memories + 1)
+        mask:    (batch, memories) number: 1 for a memory that exists, else 0; at most `places` ones in a row
+        returns: (batch, memories + 1): how many memories each entry stands for
 
-    Source: the code of Sukhbaatar et al., 2015, whose memory always has all its places.
+    >>> import numpy as np
+    >>> from layers import memory_hop
+    >>> print(memory_hop.with_empty_places(np.array([[1.0, 1.0, 0.0]]), places=10).numpy())
+    [[1. 1. 0. 8.]]
+
+    Source: the code of Sukhbaatar et al., 2015, "End-To-End Memory Networks", whose memory always has all its places.
     """
     return ops.concatenate([mask, places - ops.sum(mask, axis=1, keepdims=True)], axis=1)

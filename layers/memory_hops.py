@@ -1,4 +1,4 @@
-"""Several reads of a memory, each with the question that the last one left."""
+"""Several reads of a memory, each with the query that the previous read computed."""
 import keras
 from keras import ops
 
@@ -7,23 +7,47 @@ from layers.memory_hop import MemoryHop
 
 @keras.saving.register_keras_serializable(package="layers")
 class MemoryHops(keras.layers.Layer):
-    """Reads a memory `hops` times; what was read is added to the query.
+    """Reads a memory `hops` times; each read is added to the query of the next.
 
-        o_k, p_k = MemoryHop(u_k, keys_k, values_k)
+        o_k, p_k = MemoryHop(u_k, keys_k, values_k)                      k = 1..hops, u_1 = query
         u_(k+1) = f(u_k + o_k)        adjacent tying:    keys_k = memory[k - 1], values_k = memory[k]
         u_(k+1) = f(H u_k + o_k)      layer-wise tying:  keys_k = memory[0],     values_k = memory[1], as in an RNN
 
-    f is the identity, or ReLU where `nonlinear`. Networks that are trained side by side are an axis `members`.
+    `members` is the number of networks that are trained side by side. With layer-wise tying each has its own matrix H,
+    which starts with a standard deviation of 0.1; with adjacent tying the layer has no weights.
+
+    Args:
+        hops: number of reads.
+        tying: "adjacent" (the values of one hop are the keys of the next) or "layer_wise" (all hops share keys and
+            values).
+        nonlinear: whether f is the ReLU; otherwise it is the identity.
 
     Shape:
         query:   (batch, members, units)
         memory:  (batch, memories, tables, members, units); tables = hops + 1 for adjacent tying, 2 for layer-wise
-        mask:    (batch, memories) which memories there are: bool, or how many each entry stands for
-        linear:  (members,) bool: whose reads have no softmax; None for nobody's
-        returns: u after the last hop (batch, members, units) and p (batch, hops, members, memories)
+        mask:    (batch, memories) bool or number
+        linear:  (members,) bool: the members that read without softmax; None means that all use it
+        returns: u after the last hop (batch, members, units), and the attention p (batch, hops, members, memories)
+
+    Mask: which memories exist (bool), or how many equal memories each entry stands for (0, 1, 2, ...). It is required.
+        Where a row is fully masked, every o and p is 0: with adjacent tying and no ReLU the query is returned
+        unchanged. Keras passes no mask on to the next layer.
 
     Raises:
-        ValueError: hops below 1, an unknown tying, or another number of tables.
+        ValueError: `hops` is below 1, `tying` is unknown, or the memory has another number of tables.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> hops = layers.MemoryHops(hops=2)
+        >>> query, memory = np.ones((1, 1, 4), "float32"), np.ones((1, 5, 3, 1, 4), "float32")
+        >>> output, attention = hops(query, memory, mask=np.array([[True, True, False, False, False]]))
+        >>> print(output.numpy())  # 1 from the query and 1 from each hop
+        [[[3. 3. 3. 3.]]]
+        >>> print(attention.numpy())
+        [[[[0.5 0.5 0.  0.  0. ]]
+        <BLANKLINE>
+          [[0.5 0.5 0.  0.  0. ]]]]
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 2.2; f = ReLU: section 4.4.
     """
@@ -41,7 +65,7 @@ class MemoryHops(keras.layers.Layer):
 
     @property
     def tables(self):
-        """How many vectors each memory has."""
+        """The number of vectors that the memory must hold for each of its entries."""
         return self.hops + 1 if self.tying == "adjacent" else 2
 
     def build(self, query_shape, memory_shape):  # Keras passes on no shape of an argument `mask`

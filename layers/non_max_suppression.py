@@ -6,23 +6,40 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class NonMaxSuppression(keras.layers.Layer):
-    """Keeps the best boxes, and of those that overlap within a group only the one with the highest score.
+    """Keeps the boxes with the highest scores, but none that overlaps a better one of its group too much.
 
-        keep box i  unless a kept j of the same group has score[j] > score[i] and iou[i, j] > iou_threshold
-        (of equal scores the first counts as higher)
+        box i is kept if score[i] > score_threshold, unless a kept box j of the same group has
+        score[j] > score[i] and iou[i, j] > iou_threshold                  (of equal scores the first counts as higher)
 
-    Groups (classes, pyramid levels) are kept apart by moving each to a place of its own, so that one pass serves all.
+    At most `outputs` boxes are kept, those with the highest scores. Groups are classes or pyramid levels, for example;
+    each is shifted to a region of its own, so that one pass handles all. The layer computes in float32 under every
+    global policy, unless `dtype` says otherwise.
+
+    Args:
+        outputs: number of results, including padding.
+        iou_threshold: largest intersection over union of two kept boxes of a group.
+        score_threshold: boxes with this score or a lower one are never kept.
 
     Shape:
-        boxes_yxyx: (batch, candidates, 4), pixels
-        scores:     (batch, candidates); only those above `score_threshold` are kept
-        groups:     (batch, candidates) int32, or None for one group
-        returns:    indices (batch, outputs) int32 by falling score, 0 where padded; count (batch,) int32 of real ones
+        boxes_yxyx: (batch, candidates, 4): ymin, xmin, ymax, xmax in pixels; the number of candidates must be known
+        scores:     (batch, candidates)
+        groups:     (batch, candidates) int32, or None for a single group
+        returns:    indices (batch, outputs) int32 in descending order of score, 0 where padded, and
+                    count (batch,) int32, the number of indices that are not padding
 
     Raises:
-        ValueError: outputs < 1, or an iou_threshold not in [0, 1].
+        ValueError: `outputs` is below 1, or `iou_threshold` is not in [0, 1].
 
-    Source: the greedy procedure of Girshick et al., 2014, "R-CNN", section 2.2; the kernel is TensorFlow's.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> boxes = np.array([[[0, 0, 10, 10], [0, 1, 10, 11], [20, 20, 30, 30]]], "float32")
+        >>> scores = np.array([[0.7, 0.9, 0.8]], "float32")
+        >>> indices, count = layers.NonMaxSuppression(outputs=3)(boxes, scores)  # box 0 overlaps box 1
+        >>> print(indices.numpy(), count.numpy())
+        [[1 2 0]] [2]
+
+    Source: the greedy procedure of Girshick et al., 2014, "Rich Feature Hierarchies", section 2.2; TensorFlow's kernel.
     """
 
     def __init__(self, outputs, iou_threshold=0.5, score_threshold=0.0, **kwargs):

@@ -1,4 +1,4 @@
-"""The regions that a proposal network hands to the second stage."""
+"""The regions that a proposal network passes to the second stage."""
 import keras
 from keras import ops
 
@@ -8,22 +8,49 @@ from layers.non_max_suppression import NonMaxSuppression
 
 @keras.saving.register_keras_serializable(package="layers")
 class RegionProposals(keras.layers.Layer):
-    """Keeps the best boxes of a proposal network, a fixed number.
+    """Keeps the best boxes of a region proposal network, a fixed number of them.
 
-    Per level the `candidates` best by score are cut at the image's border; then, levels apart, those that overlap a
-    better one by more than `iou_threshold` go, and so do boxes with a side under `smallest` pixels.
+    1. Of each level, the `candidates` boxes with the highest logits are kept.
+    2. They are cut at the image's borders, and boxes with a side under `smallest` are removed.
+    3. Of each level, boxes that overlap a better one by more than `iou_threshold` are removed.
+    4. Of what is left, the `proposals` boxes with the highest scores are returned, in descending order of score.
+
+    The layer computes in float32 under every global policy, unless `dtype` says otherwise. The boxes have a gradient;
+    where proposals are to be taken as given, as in the paper, the caller must stop it.
+
+    Args:
+        proposals: number of boxes returned for each image, including padding.
+        image_size: height and width of the images in pixels.
+        candidates: largest number of boxes of a level that enter the suppression.
+        iou_threshold: largest intersection over union of two boxes that are kept, in [0, 1].
+        smallest: smallest height and width of a box in pixels.
 
     Shape:
-        boxes_yxyx: list, per level (batch, anchors of the level, 4), pixels
-        logits:     list, per level (batch, anchors of the level)
-        returns:    boxes_yxyx (batch, proposals, 4), zeros where padded; scores (batch, proposals), probabilities,
-                    0 where padded; valid (batch, proposals) bool
+        boxes_yxyx: list, per level (batch, anchors of the level, 4): ymin, xmin, ymax, xmax in pixels
+        logits:     list, per level (batch, anchors of the level); the number of anchors must be known
+        returns:    boxes_yxyx (batch, proposals, 4) in pixels, 0 where padded;
+                    scores (batch, proposals), the sigmoid of the logits, 0 where padded;
+                    valid (batch, proposals) bool, false where padded
 
     Raises:
-        ValueError: candidates or image_size not positive, smallest negative, or what `NonMaxSuppression` refuses.
+        ValueError: `candidates` or `image_size` is not positive, `smallest` is negative, or `NonMaxSuppression` refuses
+            `proposals` or `iou_threshold`.
 
-    Boxes keep their gradient: the caller stops it where proposals are taken as given, as the paper does.
-    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.3; levels apart as in Lin et al., 2017, section 4.1.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> boxes = np.array([[[0, 0, 20, 20], [0, 1, 20, 21], [50, 50, 80, 70]]], "float32")
+        >>> logits = np.array([[0.0, 2.0, -1.0]], "float32")
+        >>> proposals, scores, valid = layers.RegionProposals(proposals=3, image_size=(64, 64))([boxes], [logits])
+        >>> print(proposals.numpy())  # box 0 overlaps box 1, and box 2 exceeds the image
+        [[[ 0.  1. 20. 21.]
+          [50. 50. 64. 64.]
+          [ 0.  0.  0.  0.]]]
+        >>> print(scores.numpy().round(2), valid.numpy())
+        [[0.88 0.27 0.  ]] [[ True  True False]]
+
+    Source: Ren et al., 2015, "Faster R-CNN", section 3.1.3. Levels are suppressed separately as in Lin et al., 2017,
+    "Feature Pyramid Networks", section 4.1.
     """
 
     def __init__(self, proposals, image_size, candidates=1000, iou_threshold=0.7, smallest=1.0, **kwargs):

@@ -1,4 +1,4 @@
-"""Features of regions, by bilinear interpolation."""
+"""Features of regions by bilinear interpolation."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,28 +9,48 @@ from layers import boxes
 
 @keras.saving.register_keras_serializable(package="layers")
 class RoIAlign(keras.layers.Layer):
-    """Averages bilinear samples of the feature map in each of size x size bins of a region.
+    """Averages bilinear samples of a feature map in each of size x size bins of a region.
 
         out[n, i, j, :] = sum_yx rows[n, i, y] * columns[n, j, x] * features[y, x, :]
         rows[n, i, y] = mean_s max(0, 1 - |p(n, i, s) - y|)
         p(n, i, s) = (ymin + (i + (s + 1/2) / samples) * (ymax - ymin) / size) / stride - 1/2,  kept within the map
 
-    for boxes cut at the map's border. TensorFlow's kernel for crops reads the points, all levels at once. Bilinear
-    interpolation on a grid is separable, so two matrix products give the same: they are the gradient, since the kernel's own
-    adds up in an order that changes from run to run, and with `xla` they are all of it, since XLA has no such kernel.
-    Each region is read from one level: 224 pixels (square root of the area) from the one of stride `canonical_stride`,
-    half of that from the next finer one, within the levels there are. Box coordinates get no gradient.
+    Boxes are first cut at the map's borders. Each region is read from one level: a region with an area of
+    canonical_size^2 pixels from the level of stride `canonical_stride`, one with half that side from the next finer
+    level, and so on, as far as there are levels. Box coordinates have no gradient.
+
+    TensorFlow's kernel for crops reads the samples of all levels at once. Bilinear interpolation on a grid is
+    separable, so two matrix products give the same result. They compute the gradient, because the kernel's own gradient
+    sums in an order that changes from run to run. With `xla` they compute everything, because XLA has no such kernel.
+
+    Args:
+        size: number of bins along each side of a region.
+        strides: for each level, the pixels per cell of its feature map, in ascending order.
+        samples: number of samples along each side of a bin.
+        canonical_size: side in pixels (square root of the area) of the regions read at `canonical_stride`.
+        canonical_stride: stride in pixels of the level that those regions are read from.
+        xla: whether the layer uses only operations that XLA can compile.
 
     Shape:
-        boxes_yxyx: (batch, regions, 4), pixels
-        features:   list, per level (batch, height, width, channels)
+        boxes_yxyx: (batch, regions, 4): ymin, xmin, ymax, xmax in pixels; the number of regions must be known
+        features:   list, per level (batch, height, width, channels); height and width must be known
         returns:    (batch, regions, size, size, channels)
 
     Raises:
-        ValueError: size or samples below 1, or not one feature map per stride.
+        ValueError: `size` or `samples` is below 1, or there is not one feature map per stride.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> features = np.tile(np.arange(8, dtype="float32"), (8, 1)).reshape(1, 8, 8, 1)  # each cell holds its column
+        >>> region = np.array([[[0, 0, 32, 16]]], "float32")  # the left half of an image of 32 x 32 pixels
+        >>> print(layers.RoIAlign(size=2, strides=(4,))(region, [features]).numpy().reshape(2, 2))
+        [[0.5 2.5]
+         [0.5 2.5]]
 
     Source: He et al., 2017, "Mask R-CNN", section 3; levels by Lin et al., 2017, "Feature Pyramid Networks", eq. 1.
-    Samples outside the map take the border's value; the original code reads 0 from a cell beyond it.
+    What differs: samples outside the map take the border's value, whereas the original code reads 0 beyond a margin of
+    a cell.
     """
 
     def __init__(self, size, strides, samples=2, canonical_size=224, canonical_stride=16, xla=False, **kwargs):
@@ -82,7 +102,7 @@ class RoIAlign(keras.layers.Layer):
         return total
 
     def _crops(self, boxes_yxyx, level, features):
-        """Reads all levels from one canvas, on which they lie one below the other, each within a copy of its border."""
+        """Reads all levels from one canvas, on which each lies below the one before, within a copy of its border."""
         sides = np.array([maps.shape[1:3] for maps in features])
         tops = np.cumsum([1, *(sides[:-1, 0] + 2)])
         right = sides[:, 1].max()
@@ -104,7 +124,7 @@ class RoIAlign(keras.layers.Layer):
         return tf.cast(tf.reshape(pieces, (-1, regions, self.size, self.size, canvas.shape[-1])), self.compute_dtype)
 
     def level(self, boxes_yxyx):
-        """Returns the level, an index into `strides`, that each region is read from: (batch, regions) int32."""
+        """Returns the level that each region is read from, an index into `strides`: (batch, regions) int32."""
         side = ops.sqrt(boxes.area(boxes_yxyx))
         octaves = ops.floor(ops.log2(ops.maximum(side, 1e-6) / self.canonical_size) + 1e-6)
         wanted = self.canonical_stride * 2.0 ** octaves

@@ -1,26 +1,40 @@
-"""Features of regions, by the maximum in each bin."""
+"""Features of regions by the maximum in each bin."""
 import keras
 from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="layers")
 class RoIPooling(keras.layers.Layer):
-    """Takes the largest value in each of size x size bins of a region.
+    """Returns the largest feature in each of size x size bins of a region.
 
         first = round(ymin / stride),  last = round(ymax / stride),  extent = max(last - first + 1, 1)
         bin i covers cells  first + floor(i * extent / size)  to  first + ceil((i + 1) * extent / size) - 1
         out[n, i, j, c] = max of features over bin i of rows and bin j of columns;  0 where the bin is off the map
 
-    The maximum over a rectangle is one over its columns, then one over its rows, so masks of (bins, cells) do it with
-    static shapes. It holds (batch, regions, height, width, channels) numbers at a time.
+    Columns are divided as rows are, and halves are rounded up. The maximum over a rectangle is one over its columns
+    followed by one over its rows, so masks of (bins, cells) compute it with static shapes. This takes memory for
+    (batch, regions, height, width, channels) numbers at a time. Box coordinates have no gradient.
+
+    Args:
+        size: number of bins along each side of a region.
+        stride: pixels per cell of the feature map.
 
     Shape:
-        boxes_yxyx: (batch, regions, 4), pixels
-        features:   (batch, height, width, channels)
+        boxes_yxyx: (batch, regions, 4): ymin, xmin, ymax, xmax in pixels
+        features:   (batch, height, width, channels); height and width must be known
         returns:    (batch, regions, size, size, channels)
 
     Raises:
-        ValueError: size below 1 or stride not positive.
+        ValueError: `size` is below 1, or `stride` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> features = np.tile(np.arange(8, dtype="float32"), (8, 1)).reshape(1, 8, 8, 1)  # each cell holds its column
+        >>> region = np.array([[[0, 0, 32, 16]]], "float32")  # rounded to columns 0 to 4
+        >>> print(layers.RoIPooling(size=2, stride=4)(region, features).numpy().reshape(2, 2))
+        [[2. 4.]
+         [2. 4.]]
 
     Source: Girshick, 2015, "Fast R-CNN", section 2.1, with the rounding of its code.
     """

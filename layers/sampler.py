@@ -5,17 +5,32 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class BalancedSampler(keras.layers.Layer):
-    """Draws `samples` matched places, at most `positive_fraction` of them (rounded down, but one) objects, the rest background.
+    """Selects `samples` of the anchors or regions: a limited number of objects, and background for the rest.
 
-    The number is fixed; where there are not enough candidates, the surplus has weight 0. In training the draw is uniform;
-    otherwise the first candidates are taken.
+    In training the objects and the background are drawn uniformly without replacement; otherwise the first ones are
+    taken. Where there are too few of both, the surplus samples have weight 0, and their indices mean nothing. The layer
+    computes in float32 under every global policy, unless `dtype` says otherwise.
+
+    Args:
+        samples: number of samples for each image.
+        positive_fraction: largest fraction of the samples that may be objects, in (0, 1]; the resulting number is
+            rounded down, but it is at least 1.
+        seed: integer seed of the random generator, or None for a random one.
 
     Shape:
-        matches: (batch, places) int32 as `BoxMatcher` returns: an object's index, -1 for background, -2 for neither
-        returns: indices (batch, samples) int32, weights (batch, samples) float32 of 0 and 1; objects come first
+        matches: (batch, places) int32, as `BoxMatcher` returns them: an object's index, -1 for background, -2 for
+                 neither; the number of places must be known
+        returns: indices (batch, samples) int32, objects first, and weights (batch, samples) float32 of 0 and 1
 
     Raises:
-        ValueError: samples < 1, or a fraction not in (0, 1].
+        ValueError: `samples` is below 1, or `positive_fraction` is not in (0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> indices, weights = layers.BalancedSampler(samples=4, positive_fraction=0.25)(np.array([[-1, 2, -1, 0, -2]]))
+        >>> print(indices[:, :3].numpy(), weights.numpy())  # one object and both backgrounds
+        [[1 0 2]] [[1. 1. 1. 0.]]
 
     Source: Ren et al., 2015, "Faster R-CNN", section 3.1.3 (256 anchors, up to half of them positive).
     """

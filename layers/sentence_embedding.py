@@ -1,4 +1,4 @@
-"""Vectors of sentences from the words in them."""
+"""Vectors of sentences from the vectors of their words."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -9,30 +9,48 @@ MOST_COUNTED_WORDS = 1024
 
 @keras.saving.register_keras_serializable(package="layers")
 class SentenceEmbedding(keras.layers.Layer):
-    """Sums the vectors of a sentence's words, weighted by their place in it.
+    """Sums the vectors of a sentence's words, weighted by their position.
 
         out[..., t, k] = sum_j l(j, k) * table[word[..., j], t, k]
         l(j, k) = 2 (1 - j / J) - 2 (k / d) (1 - 2 j / J)   position encoding; j = 1..J words, k = 1..d units
         l(j, k) = 1                                         bag of words
 
-    J is the number of words of that sentence. Several tables are read at once, since the hops of a memory network, and
-    networks that are trained side by side, see the same words. l is a sum of two products of a function of j and one
-    of k, so each word needs two numbers, not d: for small vocabularies the sentence becomes two rows of weighted counts
-    and all tables are read by one matrix product.
+    J is the number of words of that sentence. Keras's Embedding does not sum over sentences.
 
-    The initializer is a Gaussian of deviation 0.1, as in the paper, unless another one is given.
+    Several tables are read at once, because the hops of a memory network, and networks that are trained side by side,
+    read the same words. l is a sum of two terms, each of which is a function of j times a function of k, so each word
+    needs two numbers instead of d. With a small vocabulary the sentence becomes two rows of weighted word counts, and
+    one matrix product reads all tables.
+
+    Args:
+        vocabulary_size: number of words, including the padding 0.
+        units: size of the vectors.
+        tables: number of tables of word vectors.
+        encoding: "position" or "bag".
+        initializer: initializer of the tables; by default a normal distribution with standard deviation 0.1, as in the
+            paper.
 
     Shape:
-        inputs:  (batch, ..., words) int32, the words first, then 0 where there is none, which adds nothing
+        inputs:  (batch, ..., words) int32, a known number: the words from 1 on, then 0 as padding, which adds nothing;
+                 a sentence of padding alone gives 0
         returns: (batch, ..., tables, units)
 
     Raises:
-        ValueError: vocabulary_size, units or tables below 1, or an unknown encoding.
+        ValueError: `vocabulary_size`, `units` or `tables` is below 1, or `encoding` is unknown.
 
-    Keras's Embedding knows no sentences.
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> sentences = np.array([[3, 1, 0], [0, 0, 0]])
+        >>> bag = layers.SentenceEmbedding(vocabulary_size=9, units=2, encoding="bag", initializer="ones")
+        >>> print(bag(sentences).numpy()[:, 0])  # the number of words
+        [[2. 2.]
+         [0. 0.]]
+        >>> layers.SentenceEmbedding(vocabulary_size=9, units=2, tables=4)(sentences).shape
+        TensorShape([2, 4, 2])
 
-    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 4.1. What differs: l is twice the paper's, as in
-    the authors' code, so that it is 1 on average as for a bag of words; the rate of learning depends on it.
+    Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 4.1. What differs: l is twice the paper's, as
+    in the authors' code, so that its mean is about 1, as for a bag of words. The learning rate depends on this factor.
     """
 
     def __init__(self, vocabulary_size, units, tables=1, encoding="position", initializer=None, **kwargs):
@@ -68,7 +86,7 @@ class SentenceEmbedding(keras.layers.Layer):
         return ops.reshape(sums[0], (-1, *inputs.shape[1:-1], self.tables, self.units))
 
     def _weights(self, ids):
-        """Returns what l needs of each word, (sentences, words) once or twice; 0 for padding."""
+        """Returns the factors of l that depend on j, one or two arrays (sentences, words); 0 for padding."""
         present = ops.cast(ids != 0, "float32")
         if self.encoding == "bag":
             return [present]
@@ -76,7 +94,7 @@ class SentenceEmbedding(keras.layers.Layer):
         return [present * (2 - 2 * place), present * (2 - 4 * place)]
 
     def _counts(self, ids, weights):
-        """Returns each word's weight in each sentence, (sentences, vocabulary)."""
+        """Returns each word's total weight in each sentence, (sentences, vocabulary)."""
         sentences = tf.shape(ids)[0]
         row = tf.repeat(tf.range(sentences), ids.shape[1])
         where = tf.stack([row, tf.cast(tf.reshape(ids, [-1]), tf.int32)], axis=1)

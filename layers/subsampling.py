@@ -5,19 +5,30 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class Subsampling(keras.layers.Layer):
-    """Sums each block of a map, then scales and shifts the map by two numbers of its own.
+    """Sums each block of a feature map, then scales and shifts the map by two trained numbers of its own.
 
         y[i, j, c] = coefficient[c] * sum of x[., ., c] over block (i, j) + bias[c]
 
-    Blocks are pool_size x pool_size and do not overlap; rows and columns that fill none are dropped. It starts as
-    Keras's AveragePooling2D, which has nothing to train.
+    Blocks do not overlap, and rows and columns that do not fill a block are dropped. Initially the layer equals Keras's
+    AveragePooling2D, which has no weights.
+
+    Args:
+        pool_size: side of the square blocks in cells.
 
     Shape:
         inputs:  (batch, height, width, channels)
         returns: (batch, height // pool_size, width // pool_size, channels)
 
     Raises:
-        ValueError: pool_size below 1, inputs that are no images or smaller than a block.
+        ValueError: `pool_size` is below 1, or the inputs are not images or are smaller than a block.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> subsampling = layers.Subsampling(pool_size=2)
+        >>> image = np.array([[1, 2, 5], [3, 4, 5]], "float32").reshape(1, 2, 3, 1)
+        >>> print(subsampling(image).numpy().ravel(), subsampling.coefficient.numpy())
+        [2.5] [0.25]
 
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B, layer S2. What
     differs: the sigmoid that follows there is a layer of its own.

@@ -14,24 +14,40 @@ LENET5_TABLE = (
 
 @keras.saving.register_keras_serializable(package="layers")
 class TableConv2D(keras.layers.Layer):
-    """Convolves, where output map j sees only the input maps in table[j].
+    """Convolves images so that output map j sees only the input maps in table[j].
 
         y[..., j] = bias[j] + sum_i x[..., table[j][i]] * kernel[:, :, first[j] + i]
         first[j] = len(table[0]) + ... + len(table[j - 1])
 
-    It has only the weights of connections that exist: kernel height * kernel width * connections + filters. In the call they
-    are put among zeros and one ordinary convolution is done. Keras's Conv2D connects all maps, or groups of them.
+    Only connections that exist have weights: kernel height * kernel width * connections + filters. The call places them
+    among zeros and does one ordinary convolution. Keras's Conv2D connects all maps, or groups of them.
 
-    The initializer is asked for an ordinary kernel of as many input maps as the output map sees, so that the variance
-    follows each output map's own fan-in.
+    Args:
+        filters: number of output maps.
+        kernel_size: height and width of the kernel, an integer or a pair.
+        table: for each output map, the indices of the input maps that it sees.
+        strides: strides of the convolution, an integer or a pair.
+        padding: "valid" or "same".
+        kernel_initializer: initializer of the kernel. For each output map it is asked for an ordinary kernel of as many
+            input maps as that map sees, so that the variance follows the map's own fan-in. The bias starts at 0.
 
     Shape:
         inputs:  (batch, height, width, channels)
-        returns: (batch, height', width', filters), the sizes those of Conv2D
+        returns: (batch, new height, new width, filters), where height and width change as in Conv2D
 
     Raises:
-        ValueError: a table that has not one row for each filter, or an empty row, or one that repeats an input map or
-            names one that is not there; a padding that is neither valid nor same, sizes below 1, inputs that are no images.
+        ValueError: `table` does not have one row for each filter, or a row is empty, repeats an input map or names one
+            that does not exist; `padding` is unknown; `filters`, `kernel_size` or `strides` is below 1; the inputs are
+            not images.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> convolution = layers.TableConv2D(filters=16, kernel_size=5, table=layers.LENET5_TABLE)
+        >>> convolution(np.zeros((1, 14, 14, 6), "float32")).shape
+        TensorShape([1, 10, 10, 16])
+        >>> convolution.count_params()  # 5 * 5 * 60 connections + 16; an ordinary convolution has 2416
+        1516
 
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B and table 1,
     which is `LENET5_TABLE`.

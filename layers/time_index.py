@@ -8,21 +8,32 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="layers")
 class TimeIndex(keras.layers.Layer):
-    """Counts memories back from the latest one; in training, blanks between them make the count uneven.
+    """Numbers memories backward from the latest one; in training, blanks between them make the numbers uneven.
 
         out[b, i] = 1 + memories of b after i                       1 for the latest, 0 where masked
-        training:  n memories take n of the times 1..n + blanks, drawn without replacement and in order,
-                   blanks drawn from 0..ceil(noise * n)
+        training:  n memories get n of the numbers 1..n + blanks, drawn without replacement and kept in order,
+                   where blanks is drawn from 0..ceil(noise * n)
 
-    The numbers look up vectors that are added to the memories, so the blanks keep the network from knowing stories by
-    their exact times. No number is above `largest(memories)`.
+    The numbers select vectors that are added to the memories. The blanks keep a network from recognizing stories by
+    their exact times. No number exceeds `largest(memories)`.
+
+    Args:
+        noise: largest number of blanks as a fraction of the number of memories, at least 0.
+        seed: integer seed of the random generator, or None for a random one.
 
     Shape:
-        inputs:  (batch, memories) bool, which memories there are, the latest last
-        returns: (batch, memories) int32
+        inputs:  (batch, memories) bool: which memories exist, the latest last; the number of memories must be known
+        returns: (batch, memories) int32; a row without memories is 0
 
     Raises:
-        ValueError: noise is negative.
+        ValueError: `noise` is negative.
+
+    Example:
+        >>> import numpy as np
+        >>> import layers
+        >>> print(layers.TimeIndex()(np.array([[True, True, True], [True, True, False]])).numpy())
+        [[3 2 1]
+         [2 1 0]]
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", section 4.1, "temporal encoding" and "random noise"
     (10 % of empty memories).
@@ -38,7 +49,7 @@ class TimeIndex(keras.layers.Layer):
         self.built = True  # no weights
 
     def largest(self, memories):
-        """Returns the greatest number that can come out for so many memories."""
+        """Returns the largest number that can result for `memories` memories."""
         return memories + math.ceil(self.noise * memories)
 
     def call(self, inputs, training=False):

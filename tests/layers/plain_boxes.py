@@ -5,8 +5,8 @@ import numpy as np
 def random_boxes(*shape, seed=0, image=100, smallest=5, largest=50):
     """Returns boxes_yxyx (*shape, 4) that may stick out of the image."""
     random = np.random.default_rng(seed)
-    centres, sides = random.uniform(0, image, (*shape, 2)), random.uniform(smallest, largest, (*shape, 2))
-    return np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1).astype("float32")
+    centers, sides = random.uniform(0, image, (*shape, 2)), random.uniform(smallest, largest, (*shape, 2))
+    return np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1).astype("float32")
 
 
 def area(box):

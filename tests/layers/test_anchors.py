@@ -44,7 +44,7 @@ def test_areas_and_shapes():
 
 
 def test_order_is_that_of_a_convolution():
-    """A 1x1 convolution over a map of its cells' centres, with the sides in its bias, flattens to the anchors."""
+    """A 1x1 convolution over a map of its cells' centers, with the sides in its bias, flattens to the anchors."""
     layer, stride, sizes = layers.Anchors((8,), SIZES[:1], RATIOS), 8, SIZES[0]
     anchors = layer.of(24, 40)
     rows, columns = np.meshgrid((np.arange(3) + 0.5) * stride, (np.arange(5) + 0.5) * stride, indexing="ij")

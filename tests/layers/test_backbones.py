@@ -1,4 +1,4 @@
-"""Convolutional trunks: shapes, sizes, and what makes a block residual."""
+"""Convolutional backbones: shapes, sizes, and what makes a block residual."""
 import keras
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Batch normalisation by the fused kernel, against Keras's own layer."""
+"""Batch normalization by the fused kernel, against Keras's own layer."""
 import keras
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_the_moving_variance_is_that_of_a_sample(dtype):
     np.testing.assert_allclose(added, of_keras * COUNT / (COUNT - 1), rtol=1e-4)
 
 
-def test_statistics_stay_when_nothing_is_learnt():
+def test_statistics_stay_when_nothing_is_learned():
     for settings, training in (({"trainable": False}, True), ({}, False)):
         layer, _ = pair(**settings)
         before = layer.get_weights()
@@ -71,7 +71,7 @@ def test_statistics_stay_when_nothing_is_learnt():
         assert all(np.array_equal(a, b) for a, b in zip(before, layer.get_weights()))
 
 
-def test_training_normalises():
+def test_training_normalizes():
     layer = layers.BatchNormalization()
     outputs = layer(IMAGES, training=True).numpy().reshape(-1, 5)
     np.testing.assert_allclose(outputs.mean(axis=0), np.zeros(5), atol=1e-5)

@@ -53,7 +53,7 @@ def test_survivors_are_scaled_or_not(kind, of_a_survivor, precision):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_units_are_dropped_one_by_one(kind):
-    """No axis shares a mask, and neighbours are independent."""
+    """No axis shares a mask, and neighbors are independent."""
     kept = kind(0.5, seed=0)(np.ones((200, 300), "float32"), training=True).numpy() != 0
     for axis in range(2):
         means = kept.mean(axis=axis)

@@ -50,13 +50,13 @@ def test_contract(tmp_path):
     assert [x.shape for x in found] == [(2, 15, 11, 6), (2, 8, 6, 6), (2, 4, 3, 6), (2, 2, 2, 6), (2, 1, 1, 6)]
 
 
-def test_contract_with_normalisation_in_training(tmp_path):
+def test_contract_with_normalization_in_training(tmp_path):
     check_layer(lambda **options: layers.FeaturePyramid(6, extra_levels=1, normalize=True, **options), {"inputs": maps()},
                 lambda layer, inputs: by_hand(layer, inputs, training=True), tmp_path, training=True,
                 rows_depend_on_batch=True, tolerance=1e-4)
 
 
-def test_normalisation_when_not_training():
+def test_normalization_when_not_training():
     layer = layers.FeaturePyramid(6, normalize=True)
     layer(maps(), training=True)  # moves the statistics
     for found, wanted in zip(layer(maps(1)), by_hand(layer, maps(1))):

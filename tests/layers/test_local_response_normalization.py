@@ -1,4 +1,4 @@
-"""Local response normalisation, against a plain loop and TensorFlow's kernel."""
+"""Local response normalization, against a plain loop and TensorFlow's kernel."""
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -34,7 +34,7 @@ def aligned(layer, boxes_yxyx, features):
         height, width, _ = features[level][row].shape
         ymin, xmin, ymax, xmax = np.clip(box / layer.strides[level], 0, [height, width, height, width])
         for a, b in np.ndindex(samples, samples):
-            y = ymin + (i + (a + 0.5) / samples) * (ymax - ymin) / size - 0.5  # cell 0 has its centre at 1/2
+            y = ymin + (i + (a + 0.5) / samples) * (ymax - ymin) / size - 0.5  # cell 0 has its center at 1/2
             x = xmin + (j + (b + 0.5) / samples) * (xmax - xmin) / size - 0.5
             found[row, region, i, j] += bilinear(features[level][row].astype("float64"), y, x) / samples ** 2
     return found
@@ -45,7 +45,7 @@ def random_maps(*shapes, seed=0):
 
 
 def pixel_ramps(height, width, strides):
-    """Returns maps whose features are the pixel coordinates y, x of each cell's centre: linear, and alike on all levels."""
+    """Returns maps whose features are the pixel coordinates y, x of each cell's center: linear, and alike on all levels."""
     return [np.stack(np.meshgrid((np.arange(height // stride) + 0.5) * stride, (np.arange(width // stride) + 0.5) * stride,
                                  indexing="ij"), -1)[None].astype("float32") for stride in strides]
 
@@ -108,7 +108,7 @@ def test_a_constant_map_gives_the_constant():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
-def test_a_linear_map_gives_the_centres_of_the_bins(samples):
+def test_a_linear_map_gives_the_centers_of_the_bins(samples):
     strides = (4, 8, 16)
     boxes_yxyx = np.array([[[20, 30, 27, 33], [16.5, 40.25, 70, 60], [10, 12, 130, 100], [50, 50, 50, 50]]], "float32")
     layer = layers.RoIAlign(3, strides, samples, canonical_size=64, canonical_stride=16)
