@@ -82,7 +82,7 @@ class KerasCVRetinaNet(detector.Detector):
 
 @keras.saving.register_keras_serializable(package="apps.detection")
 class _Candidates(keras.layers.Layer):
-    """Stands where keras-cv would suppress: hands all candidates on, so that every system is evaluated with the same suppression."""
+    """Takes the place of keras-cv's suppression and passes all candidates on: every system is evaluated with the same one."""
 
     bounding_box_format = "yxyx"
 

@@ -44,7 +44,8 @@ def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
 
 def render(model, splits, config, info):
     """Returns the Rendered pictures, activations and embeddings, see `pictures`, `activations` and `embeddings`."""
-    return Rendered(pictures(model, splits, config, info), activations(model, splits), {}, embeddings(model, splits, config, info))
+    return Rendered(
+        pictures(model, splits, config, info), activations(model, splits), embeddings=embeddings(model, splits, config, info))
 
 
 def pictures(model, splits, config, info, count=8):

@@ -4,8 +4,10 @@ import types
 import keras
 import tensorflow as tf
 
+from training.data.spec import Info
+
 CONFIG = types.SimpleNamespace(image_size=32)
-INFO = {"class_names": ["red", "größer", "blue"]}
+INFO = Info(class_names=["red", "größer", "blue"])
 
 
 class RedSpot(keras.Model):

@@ -5,10 +5,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import training
-from apps import detection
 from apps.detection import augmentation
 from apps.detection import data as detection_data
-from training import config as settings
+from training.app import App
 from training.data import sources
 from training.datasets import digit_scenes
 
@@ -27,7 +26,7 @@ def folder(tmp_path_factory):
 
 
 def resolved(folder, **changes):
-    return settings.resolve(detection, detection.Config(data_dir=str(folder), **({"batch_size": 4} | changes)))
+    return App("detection").config(data_dir=str(folder), **({"batch_size": 4} | changes))
 
 
 def rows(batches):
@@ -43,7 +42,7 @@ def test_elements_are_what_the_contract_says(folder):
     assert splits.spec.targets == {
         "boxes_yxyx": tf.TensorSpec([None, 8, 4], tf.float32), "class_ids": tf.TensorSpec([None, 8], tf.int32),
         "ignore": tf.TensorSpec([None, 8], tf.bool)}
-    assert splits.spec.info == {"class_names": [str(digit) for digit in range(10)]}
+    assert splits.spec.info.class_names == [str(digit) for digit in range(10)]
     for split in (splits.validation, splits.test):
         inputs, targets = split.element_spec
         assert inputs["image"].shape == (None, 128, 128, 3) and inputs["image"].dtype == tf.uint8
@@ -248,7 +247,7 @@ def test_tfds_s_voc_keeps_difficult_objects_as_such(tmp_path):
                "objects": objects}
     store(tmp_path, "voc/2007", {"train": [example] * 4, "validation": [example], "test": [example] * 2})
     splits = detection_data.datasets(resolved(tmp_path, dataset="voc/2007", image_size=40, augment=False))
-    assert splits.spec.info["class_names"][11] == "dog"
+    assert splits.spec.info.class_names[11] == "dog"
     for inputs, targets in rows(splits.test):
         assert targets["scale"] == 0.5 and (targets["height"], targets["width"]) == (60, 80)
         assert np.allclose(targets["boxes_yxyx"], [(3, 8, 15, 24), (15, 10, 30, 30)], atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from apps.detection import evaluation
+from training.data.spec import Info
 
 FIGURES = {"ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "ar100": 8}
 
@@ -305,6 +306,9 @@ class Reader(keras.Model):
         super().__init__()
         self.traces = 0
 
+    def propose(self, images):
+        return None
+
     def detect(self, images):
         self.traces += 1
         first = tf.cast(images[:, 0, :6, 0], tf.float32)  # (batch, box, class, score)
@@ -347,17 +351,17 @@ def config(**changes):
 def test_evaluate_counts_every_image_once_and_traces_once():
     model = Reader()
     for _ in range(2):
-        metrics = evaluation.evaluate(model, batches_of(), config(), {"class_names": ["a", "b"]})
+        metrics = evaluation.evaluate(model, batches_of(), config(), Info(class_names=["a", "b"]))
     assert metrics["ap"] == metrics["voc_ap50"] == 1  # padding is no detection and no object
     assert model.traces == 1
     assert "recall_50" not in metrics and "intervals" not in metrics
 
 
 def test_evaluate_measures_proposals_and_intervals():
-    metrics = evaluation.evaluate(Proposer(), batches_of(), config(), {"class_names": ["a", "b"]}, resamples=10)
+    metrics = evaluation.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), resamples=10)
     assert metrics["recall_50"] == metrics["recall_300"] == 1
     assert metrics["intervals"] == {"ap": [1, 1], "ap50": [1, 1]}
-    without = evaluation.evaluate(Proposer(), batches_of(), config(), {"class_names": ["a", "b"]}, validating=True)
+    without = evaluation.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), validating=True)
     assert "recall_50" not in without
 
 

@@ -1,4 +1,4 @@
-"""Pictures hold what they promise: boxes where they belong, in colours that can be told apart, and labels inside."""
+"""Pictures hold what they promise: boxes where they belong, in colors that can be told apart, and labels inside."""
 import itertools
 import types
 
@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from apps.detection import pictures
+from training.data.spec import Info
 
 GREY = np.full((128, 128, 3), 90, np.uint8)
 
 
-def near(picture, colour):
-    return (picture.astype(int) == colour).all(axis=-1)
+def near(picture, color):
+    return (picture.astype(int) == color).all(axis=-1)
 
 
 def test_a_small_image_is_enlarged_by_a_whole_number_and_kept():
@@ -27,7 +28,7 @@ def test_a_box_is_drawn_where_it_is_and_nothing_else_changes():
     before = GREY.copy()
     drawn = pictures.draw(GREY, [[40, 20, 80, 60]], [""], class_ids=[1])
     np.testing.assert_array_equal(GREY, before)
-    rows, columns = np.nonzero(near(drawn, pictures.COLOURS[1]))
+    rows, columns = np.nonzero(near(drawn, pictures.COLORS[1]))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (120, 240, 60, 180)
     changed = (drawn != 90).any(axis=-1)
     assert not changed[125:235, 65:175].any()  # inside
@@ -35,10 +36,10 @@ def test_a_box_is_drawn_where_it_is_and_nothing_else_changes():
     assert not changed.any()  # outside
 
 
-def test_a_box_stands_out_on_its_own_colour():
-    for colour in pictures.COLOURS:
-        drawn = pictures.draw(np.full((50, 50, 3), colour, np.uint8), [[10, 10, 40, 40]], [""], class_ids=[
-            pictures.COLOURS.index(colour)])
+def test_a_box_stands_out_on_its_own_color():
+    for color in pictures.COLORS:
+        drawn = pictures.draw(np.full((50, 50, 3), color, np.uint8), [[10, 10, 40, 40]], [""], class_ids=[
+            pictures.COLORS.index(color)])
         assert near(drawn, (0, 0, 0)).sum() > 100
 
 
@@ -47,31 +48,31 @@ def test_a_box_stands_out_on_its_own_colour():
 def test_boxes_and_labels_at_and_beyond_the_border(box):
     drawn = pictures.draw(GREY, [box], ["a rather long name"], [0.5])
     assert drawn.shape == (384, 384, 3) and drawn.dtype == np.uint8
-    ink = near(drawn, pictures.COLOURS[0])
+    ink = near(drawn, pictures.COLORS[0])
     assert ink.sum() > 500  # the label's ground, all inside
     assert near(drawn, (0, 0, 0)).sum() > 50  # its letters
 
 
 def test_a_label_of_a_low_box_is_above_it_and_of_a_high_box_inside():
     low = pictures.draw(GREY, [[60, 20, 100, 60]], ["name"])
-    assert near(low, pictures.COLOURS[0])[150:179].any()
+    assert near(low, pictures.COLORS[0])[150:179].any()
     high = pictures.draw(GREY, [[0, 20, 100, 60]], ["name"])
-    assert near(high, pictures.COLOURS[0])[2:14, 65:95].sum() > 100
+    assert near(high, pictures.COLORS[0])[2:14, 65:95].sum() > 100
 
 
-def test_labels_scores_and_colours():
+def test_labels_scores_and_colors():
     boxes = [[60, 10, 100, 50], [60, 70, 100, 110]]
     same, scored = pictures.draw(GREY, boxes, ["cat", "cat"]), pictures.draw(GREY, boxes, ["cat", "cat"], [0.25, 0.75])
     assert (same != scored).any()
-    assert not near(same, pictures.COLOURS[1]).any()
+    assert not near(same, pictures.COLORS[1]).any()
     two = pictures.draw(GREY, boxes, ["cat", "dog"])
-    assert near(two, pictures.COLOURS[0]).any() and near(two, pictures.COLOURS[1]).any()
-    far = pictures.draw(GREY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(pictures.COLOURS)])
-    assert near(far, pictures.COLOURS[3]).any() and not near(far, pictures.COLOURS[0]).any()
+    assert near(two, pictures.COLORS[0]).any() and near(two, pictures.COLORS[1]).any()
+    far = pictures.draw(GREY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(pictures.COLORS)])
+    assert near(far, pictures.COLORS[3]).any() and not near(far, pictures.COLORS[0]).any()
     assert (pictures.draw(GREY, boxes, ["Ωж", ""]) != pictures.draw(GREY, boxes, ["ab", ""])).any()
 
 
-def test_colours_can_be_told_apart_by_colour_blind_people():
+def test_colors_can_be_told_apart_by_color_blind_people():
     # Machado, Oliveira and Fernandes, 2009: linear RGB as seen without long, middle and short cones
     kinds = {
         "all": np.eye(3),
@@ -85,10 +86,10 @@ def test_colours_can_be_told_apart_by_colour_blind_people():
         x = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
         return np.array([116 * x[1] - 16, 500 * (x[0] - x[1]), 200 * (x[1] - x[2])])
 
-    values = np.array(pictures.COLOURS) / 255
+    values = np.array(pictures.COLORS) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     for name, kind in kinds.items():
-        seen = [lab(np.array(kind) @ colour) for colour in linear]
+        seen = [lab(np.array(kind) @ color) for color in linear]
         least = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
         assert least > 15, name  # a difference of about 2 can be just seen
 
@@ -143,7 +144,7 @@ def splits():
 
 
 CONFIG = types.SimpleNamespace(batch_size=4, limit_steps=None, seed=0)
-INFO = {"class_names": ["first", "second"]}
+INFO = Info(class_names=["first", "second"])
 
 
 def test_pictures_of_a_system_that_has_everything():
@@ -160,14 +161,14 @@ def test_pictures_of_a_system_that_has_everything():
 def test_detections_below_three_tenths_are_not_drawn():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["detections"][0]
     upper, lower = np.split(drawn, 2)
-    blue = pictures.COLOURS[1]  # the second class: true, but found with a score of 0.2
+    blue = pictures.COLORS[1]  # the second class: true, but found with a score of 0.2
     assert near(upper, blue)[24:].sum() > 300 and not near(lower, blue)[24:].any()
-    assert near(lower, pictures.COLOURS[0])[24:].sum() > 300
+    assert near(lower, pictures.COLORS[0])[24:].sum() > 300
 
 
-def test_proposals_that_cover_an_object_have_another_colour():
+def test_proposals_that_cover_an_object_have_another_color():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["proposals"]
-    hit, other = pictures.COLOURS[1], pictures.COLOURS[0]
+    hit, other = pictures.COLORS[1], pictures.COLORS[0]
     assert near(drawn[0], hit)[12:120, 12:120].any() and not near(drawn[0], hit)[180:, 180:].any()
     assert near(drawn[0], other)[180:240, 180:240].any()
     assert not near(drawn[2], hit).any()  # and padding is not drawn
@@ -176,20 +177,20 @@ def test_proposals_that_cover_an_object_have_another_colour():
 
 def test_only_matched_anchors_are_drawn():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["anchors_matched"][1]
-    rows, columns = np.nonzero(near(drawn, pictures.COLOURS[1]))
+    rows, columns = np.nonzero(near(drawn, pictures.COLORS[1]))
     assert max(rows.max(), columns.max()) < 16 * 6
     rows, columns = np.nonzero(near(drawn, (255, 255, 255)))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (24, 192, 24, 192)
 
 
-def test_pictures_without_the_optional_methods():
-    class Plain:
-        detect = Model.detect
+def test_pictures_of_a_model_that_has_neither_proposals_nor_anchors_nor_features_of_boxes():
+    class Plain(Model):
+        propose = embed = matched_anchors = lambda self, *_: None
 
-    made = pictures.pictures(Plain(), splits(), CONFIG, INFO)
-    assert list(made) == ["detections"] and len(made["detections"]) == 3
-    assert pictures.activations(Plain(), splits(), CONFIG, INFO) == {}
-    assert pictures.embeddings(Plain(), splits(), CONFIG, INFO) == {}
+    rendered = pictures.render(Plain(), splits(), CONFIG, INFO)
+    assert list(rendered.pictures) == ["detections", "feature_maps"] and len(rendered.pictures["detections"]) == 3
+    assert list(rendered.activations) == ["pyramid_level_1", "pyramid_level_2"]
+    assert rendered.embeddings == {}
 
 
 def test_pictures_of_images_without_objects_or_detections():
@@ -201,7 +202,7 @@ def test_pictures_of_images_without_objects_or_detections():
     empty = splits()
     empty.test = empty.test.map(lambda inputs, targets: (inputs, targets | {"class_ids": tf.fill((3, 2), -1)}))
     made = pictures.pictures(Blind(), empty, CONFIG, INFO)
-    assert not near(made["detections"][0], pictures.COLOURS[0]).any()
+    assert not near(made["detections"][0], pictures.COLORS[0]).any()
     assert pictures.embeddings(Blind(), empty, CONFIG, INFO) == {}
 
 
@@ -219,7 +220,7 @@ def test_embedding_keeps_vector_metadata_and_thumbnail_together():
 
 
 def test_activations_are_of_levels_and_of_real_boxes():
-    made = pictures.activations(Model(), splits(), CONFIG, INFO)
+    made = pictures.activations(Model(), splits())
     assert {name: value.shape for name, value in made.items()} == {
         "pyramid_level_1": (3, 16, 16, 6), "pyramid_level_2": (3, 8, 8, 6), "box_features": (4, 6)}
     assert all(value.dtype == np.float32 for value in made.values())

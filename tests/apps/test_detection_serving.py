@@ -19,9 +19,9 @@ from training.vision import images
 
 def photo(height, width, seed=0, red_at=None):
     """Returns a smooth picture, nowhere red but in one spot, without symmetry."""
-    colours = np.random.default_rng(seed).integers(20, 200, (4, 5, 3), np.uint8)
-    colours[..., 0] = colours.min(-1) // 2
-    image = Image.fromarray(colours).resize((width, height), Image.BICUBIC)
+    colors = np.random.default_rng(seed).integers(20, 200, (4, 5, 3), np.uint8)
+    colors[..., 0] = colors.min(-1) // 2
+    image = Image.fromarray(colors).resize((width, height), Image.BICUBIC)
     y, x = red_at or (height // 4, width // 3)
     image.paste((255, 0, 0), (x - 3, y - 3, x + 3, y + 3))
     return image
@@ -86,7 +86,7 @@ def check_mixed_batch(answer, model):
     assert answer["count"].tolist() == [2, 0, 2, 2, 0, 2]
     assert answer["error"].tolist() == [b"", b"this is no JPEG, PNG, GIF or BMP image", b"", b"",
                                         b"the JPEG decoder refuses this file: it is damaged or cut short", b""]
-    names = np.array([name.encode() for name in small_detector.INFO["class_names"]], object)
+    names = np.array([name.encode() for name in small_detector.INFO.class_names], object)
     for row, (boxes, scores, class_ids) in zip(good, by_hand(model, [batch[row] for row in good])):
         np.testing.assert_allclose(answer["boxes_yxyx"][row, :2], boxes, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(answer["scores"][row, :2], scores, rtol=1e-4)
@@ -224,7 +224,7 @@ def test_present(version, tmp_path, capsys):
     found = json.loads((tmp_path / "answers" / "photo.json").read_text(encoding="utf-8"))
     assert found["file"] == str(paths[0]) and found["error"] == "" and len(found["detections"]) == 2
     np.testing.assert_allclose(found["detections"][1]["box_yxyx"], [0, 0, 64, 96])
-    assert found["detections"][0]["class_name"] in small_detector.INFO["class_names"]
+    assert found["detections"][0]["class_name"] in small_detector.INFO.class_names
     assert json.loads((tmp_path / "answers" / "bad.json").read_text())["error"].startswith("this is no JPEG")
     drawn = Image.open(tmp_path / "answers" / "photo.png")
     assert drawn.width / drawn.height == pytest.approx(1.5, abs=0.01)

@@ -1,24 +1,27 @@
 """Properties of the detectors' own parts."""
-import importlib
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps import detection
-from apps.detection import faster_rcnn
-from training import UserError, config
+from training import UserError
+from training.app import App
+from training.data.spec import Info, Spec
+
+APP = App("detection")
+
+
+def built(model, classes=2, **settings):
+    """Returns a compiled model for images of 64 pixels."""
+    config = APP.config(model, image_size=64, **settings)
+    return APP.build_model(config, Spec({}, {}, Info(class_names=["a", "b"][:classes])), steps=100)
 
 
 def test_the_proposal_network_on_sampled_anchors_is_the_one_on_all():
     """Values and every gradient: of the network itself and of the maps it reads."""
-    settings = config.resolve(detection, detection.Config(image_size=64, pyramid_filters=16, head_units=32, extra_levels=1))
-    spec = types.SimpleNamespace(info={"class_names": ["a", "b"], "steps": 100})
-    model = faster_rcnn.build_model(settings, spec)
+    model = built("faster_rcnn", pyramid_filters=16, head_units=32, extra_levels=1)
     assert len(model.cells) == 3
     random = np.random.default_rng(0)
-    maps = [tf.constant(random.normal(size=(2, *shape[1:])), tf.float32) for shape in model.trunk.output_shape]
+    maps = [tf.constant(random.normal(size=(2, *shape[1:])), tf.float32) for shape in model.backbone.output_shape]
     index = tf.constant(np.stack([random.permutation(len(model.anchors))[:50] for _ in range(2)]), tf.int32)
     weights = tf.constant(random.normal(size=(2, 50, 5)), tf.float32)
     variables = [v.value for v in model.proposal_head.trainable_variables]
@@ -41,33 +44,27 @@ def test_the_proposal_network_on_sampled_anchors_is_the_one_on_all():
 
 @pytest.mark.parametrize("settings, compiled", [({}, False), ({"xla": True}, True), ({"strategy": "tpu"}, True)])
 def test_a_compiled_step_reads_regions_without_the_kernel_that_xla_lacks(settings, compiled):
-    resolved = config.resolve(detection, detection.Config(image_size=64, pyramid_filters=8, head_units=8, **settings))
-    model = faster_rcnn.build_model(resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
-    assert model.align.xla == compiled
+    assert built("faster_rcnn", 1, pyramid_filters=8, head_units=8, **settings).align.xla == compiled
 
 
 @pytest.mark.parametrize("model, changes, words", [
     ("faster_rcnn", dict(region_levels=9), "--region-levels 9 must be 3 or less"),
-    ("faster_rcnn", dict(finest_anchors=128), "--finest-anchors 128 must be a stride of the pyramid: 4, 8, 16"),
-    ("faster_rcnn", dict(finest_anchors=3), "--finest-anchors 3 must be a stride of the pyramid: 4, 8, 16"),
-    ("retinanet", dict(finest_anchors=128), "--finest-anchors 128 must be a stride of the backbone: 4, 8, 16"),
-    ("retinanet", dict(finest_anchors=3), "--finest-anchors 3 must be a stride of the backbone: 4, 8, 16"),
+    ("faster_rcnn", dict(min_anchor_stride=128), "--min-anchor-stride 128 must be a stride of the pyramid: 4, 8, 16"),
+    ("faster_rcnn", dict(min_anchor_stride=3), "--min-anchor-stride 3 must be a stride of the pyramid: 4, 8, 16"),
+    ("retinanet", dict(min_anchor_stride=128), "--min-anchor-stride 128 must be a stride of the backbone: 4, 8, 16"),
+    ("retinanet", dict(min_anchor_stride=3), "--min-anchor-stride 3 must be a stride of the backbone: 4, 8, 16"),
 ])
 def test_levels_that_a_pyramid_lacks_are_refused_in_one_sentence(model, changes, words):
-    resolved = config.resolve(detection, detection.Config(model=model, image_size=64, pyramid_filters=8, **changes))
     with pytest.raises(UserError, match=words) as refused:
-        importlib.import_module(f"apps.detection.{model}").build_model(
-            resolved, types.SimpleNamespace(info={"class_names": ["a"], "steps": 10}))
+        built(model, 1, pyramid_filters=8, **changes)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16"], indirect=True)
-@pytest.mark.parametrize("model", detection.SYSTEMS)
+@pytest.mark.parametrize("model", APP.systems)
 def test_each_system_learns_and_detects_in_bfloat16(model, precision):
     smaller = {} if model == "keras_cv_retinanet" else dict(pyramid_filters=16)
-    settings = config.resolve(detection, detection.Config(model=model, image_size=64, **smaller))
-    spec = types.SimpleNamespace(info={"class_names": ["a", "b"], "steps": 100})
-    made = importlib.import_module(f"apps.detection.{model}").build_model(settings, spec)
+    made = built(model, **smaller)
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)), tf.float32)
     boxes = tf.constant([[[8, 8, 40, 40]]] * 2, tf.float32)
     targets = {"boxes_yxyx": boxes, "class_ids": tf.constant([[0], [1]]), "ignore": tf.constant([[False]] * 2),
