@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from training import config as settings
 from training.config import UserError
-from training.engine import checkpoint, tensorboard
+from training.engine import files, tensorboard
 from training.engine.figures import rendered
 
 _NO_SETTINGS = ("data_dir", "runs", "name", "debug")
@@ -43,7 +43,7 @@ class Rows(dict):
     def __setitem__(self, key, numbers):
         super().__setitem__(key, numbers)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(self.path, json.dumps({"settings": self.settings, "rows": self}, indent=2) + "\n")
+        files.write_text(self.path, json.dumps({"settings": self.settings, "rows": self}, indent=2) + "\n")
 
 
 def rows_of(folder, request):

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from training import config as settings
 from training import run, runs
 from training.config import UserError
-from training.engine import checkpoint, strategies, tensorboard
+from training.engine import files, strategies, tensorboard
 
 _COARSE = 0.6
 """share of the trials that are drawn over the whole space"""
@@ -175,7 +175,7 @@ def _check_settings(path, wanted):
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept | {"trials": 0} != wanted | {"trials": 0}:
             raise UserError(f"{path.parent} holds a search with other settings: choose another --name")
-    checkpoint.write_text(path, json.dumps(wanted, indent=2) + "\n")
+    files.write_text(path, json.dumps(wanted, indent=2) + "\n")
 
 
 @contextlib.contextmanager

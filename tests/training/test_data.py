@@ -12,7 +12,7 @@ import training
 from training.data import pipelines, sources
 from training.data.spec import load_spec, save_spec, spec_of
 from training.datasets import digit_scenes
-from training.engine import checkpoint
+from training.engine import files
 
 COUNT, BATCH = 23, 5
 ALONE = tf.distribute.InputContext()
@@ -274,7 +274,7 @@ def test_a_set_that_another_process_prepares_is_waited_for(tmp_path, small_scene
     waiting = threading.Thread(
         target=lambda: found.append(sources.builder("digit_scenes", training.Config(data_dir=str(tmp_path)))))
     (tmp_path / "digit_scenes").mkdir()
-    with checkpoint.lock(tmp_path / "digit_scenes"):
+    with files.lock(tmp_path / "digit_scenes"):
         waiting.start()
         said = ""
         while "waiting for another process, which prepares digit_scenes" not in said and waiting.is_alive():

@@ -110,10 +110,10 @@ def test_a_run_that_is_held_shows_as_running(made, say):
 
 
 def test_the_lock_is_the_one_that_training_takes(made):
-    from training.engine import checkpoint
+    from training.engine import files
 
     folder = made("held", CONFIG)
-    with checkpoint.lock(folder):
+    with files.lock(folder):
         assert runs.in_use(folder)
     assert not runs.in_use(folder)
 

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from training import datasets
 from training.config import UserError
 from training.datasets import annotations
-from training.engine import checkpoint
+from training.engine import files
 
 
 def builder(name, config):
@@ -153,7 +153,7 @@ def _prepare(found, name, kind, config, data_dir):
     kept = pathlib.Path(data_dir, found.name)
     try:
         kept.mkdir(parents=True, exist_ok=True)
-        with checkpoint.lock(kept, waiting=f"waiting for another process, which prepares {name}"):
+        with files.lock(kept, waiting=f"waiting for another process, which prepares {name}"):
             if _is_prepared(found.data_dir):  # by that process
                 return tfds.builder_from_directory(found.data_dir)
             print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)

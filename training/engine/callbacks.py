@@ -1,12 +1,13 @@
 """What is done along the way: showing progress, and keeping the best weights."""
 import math
-import os
 import pathlib
 import time
 
 import keras
 import rich.console
 import rich.progress
+
+from training.engine import files
 
 
 class Progress(keras.callbacks.Callback):
@@ -163,17 +164,15 @@ class BestWeights(keras.callbacks.Callback):
 
 
 def write_weights(model, path):
-    """Writes the weights so that `path` holds all of them or what it held before; the name ends in .weights.h5."""
+    """Writes a model's weights so that `path` holds all of them or what it held before; its name ends in .weights.h5.
+
+    model: Keras model
+    path:  of the file, which no other process writes meanwhile
+    """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}")
-    try:
+    # Keras asks for the ending; what a kill leaves is written over by the next weights, and does not pile up
+    with files.whole(path, temporary_name=f".{path.name}") as temporary:
         model.save_weights(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _losses(logs):

@@ -1,8 +1,6 @@
 """A run's whole state on disk, complete or absent: variables, callbacks and the position in the data."""
-import contextlib
 import io
 import json
-import os
 import pathlib
 import re
 import zipfile
@@ -12,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import UserError
-from training.engine import strategies
+from training.engine import files, strategies
+from training.engine.files import lock, write_text  # noqa: F401  for training.run, until it asks `files` itself
 
 STATE = ("best", "best_epoch", "best_weights", "wait", "cooldown_counter", "stopped_epoch", "history", "epoch",
          "_global_train_batch", "_global_test_batch", "_previous_epoch_iterations")
@@ -53,8 +52,8 @@ class Checkpoints:
         Raises:
             UserError: it belongs to another model, data set or strategy, or all there are is damaged.
         """
-        files = _files(self.folder)
-        for path in files:
+        found = _files(self.folder)
+        for path in found:
             try:
                 state, arrays = read(path)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -63,7 +62,7 @@ class Checkpoints:
             self._check(path, state, arrays)
             self.loaded, self.latest = (state, arrays), path
             return state["epoch"], state["step"]
-        if files:
+        if found:
             raise UserError(f"every checkpoint in {self.folder} is damaged: start a new run")
         return None
 
@@ -146,72 +145,18 @@ class Checkpoints:
         tf.function(lambda values: self.strategy.run(assign, args=(values,)))(values)
 
 
-@contextlib.contextmanager
-def lock(folder, waiting=None):
-    """Keeps `folder` for this process as long as the context lasts; the system lets go of it when the process dies.
-
-    waiting: what to say before waiting for another process that holds it; None: do not wait
-
-    Raises:
-        UserError: another process holds it, and there is no waiting.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    path = pathlib.Path(folder) / ".lock"
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not waiting:
-                file.seek(0)
-                raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
-                                "wait for it or choose another --name") from None
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            pass
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
 def write(path, state, arrays):
-    """Writes a JSON-able `state` and `arrays` so that `path` holds all of it or what it held before."""
-    temporary = pathlib.Path(f"{path}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:  # keeps a CRC of every member
-                state = state | {"dtypes": [array.dtype.name for array in arrays]}
-                archive.writestr("state.json", json.dumps(state))
-                for index, array in enumerate(arrays):
-                    with archive.open(f"{index}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, _plain(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    """Writes a JSON-able `state` and `arrays` so that `path` holds all of it or what it held before.
 
-
-def write_text(path, text):
-    """Writes a text so that `path` holds all of it or what it held before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    path:   of a file in the format of `numpy.savez`, with the state as a further member
+    state:  dict fit for JSON
+    arrays: list of numpy arrays
+    """
+    with files.whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # keeps a CRC of every member
+        archive.writestr("state.json", json.dumps(state | {"dtypes": [array.dtype.name for array in arrays]}))
+        for index, array in enumerate(arrays):
+            with archive.open(f"{index}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, _plain(array), allow_pickle=False)
 
 
 def read(path):
@@ -232,16 +177,6 @@ def read(path):
 def _plain(array):
     """numpy's file format does not know bfloat16 and its like: their bits are written."""
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
-
-
-def sync_folder(folder):
-    """Brings the names in a folder to the disk, so that a new one outlives a power cut too; Windows cannot be told to."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _files(folder):

@@ -2,9 +2,6 @@
 import contextlib
 import functools
 import math
-import signal
-import sys
-import threading
 import time
 
 import keras
@@ -12,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import UserError
-from training.engine import strategies
+from training.engine import signals, strategies
 from training.engine.checkpoint import Checkpoints
 
 MOST_STEPS_PER_CALL = 64
@@ -76,16 +73,19 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     pace = _Pace(steps_per_call)
     validation_is_long = True  # until it is known
 
+    def leave(signal_number, done):
+        signals.leave(signal_number, f"stopped at step {done}; go on with --resume")
+
     def between_calls(epoch, step, save):
         """Lets all workers take the same turn: saves, stops, or leaves after a signal."""
-        signal_number, stop, pace.count = agree(signals.received, model.stop_training, pace.count)
+        signal_number, stop, pace.count = agree(received.number, model.stop_training, pace.count)
         model.stop_training = bool(stop)
         if saved and (save or signal_number):
             saved.save(epoch, step)
         if signal_number:
-            _leave(signal_number, epoch * steps + step)
+            leave(signal_number, epoch * steps + step)
 
-    with _lost_worker(strategy), _signals(saved) as signals, _closing(callbacks.callbacks):
+    with _lost_worker(strategy), signals.saving(wanted=saved is not None) as received, _closing(callbacks.callbacks):
         callbacks.on_train_begin()
         if position and not step:
             saved.restore()  # was saved after on_epoch_end
@@ -131,8 +131,8 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         if model.optimizer is not None:  # averaged weights, where the optimizer keeps them
             model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end()
-        if signals.received:
-            _leave(signals.received, total)
+        if received.number:
+            leave(received.number, total)
     return model.history
 
 
@@ -320,38 +320,6 @@ class _Pace:
         self.calls += 1
         if not self.fixed and self.calls > 1:  # the first call also traces
             self.count = max(1, min(MOST_STEPS_PER_CALL, int(SECONDS_PER_CALL * count / max(seconds, 1e-9))))
-
-
-class _Signals:
-    """Remembers SIGTERM and Ctrl-C, so that the loop can save between two calls; a second Ctrl-C works at once."""
-
-    received = 0
-
-    def __call__(self, number, frame):
-        if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = number
-
-
-@contextlib.contextmanager
-def _signals(wanted):
-    signals = _Signals()
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _leave(signal_number, steps):
-    if signal_number == signal.SIGINT:
-        raise KeyboardInterrupt
-    print(f"stopped at step {steps}; go on with --resume", file=sys.stderr, flush=True)
-    sys.exit(128 + signal_number)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from training.config import UserError
-from training.engine import checkpoint
+from training.engine import files
 
 SERVER_VERSION = "2.20.0"
 """the newest release of TensorFlow Serving, and the one of `deploy`"""
@@ -169,10 +169,10 @@ def configure(folder):
         if folder.name not in [model.name for model in config.model_config_list.config]:
             config.model_config_list.config.add(
                 name=folder.name, base_path=f"/models/{folder.name}", model_platform="tensorflow")
-            checkpoint.write_text(path, text_format.MessageToString(config))
+            files.write_text(path, text_format.MessageToString(config))
         for name, text in (("batching.config", _BATCHING), ("monitoring.config", _MONITORING)):
             if not (folder.parent / name).exists():
-                checkpoint.write_text(folder.parent / name, text)
+                files.write_text(folder.parent / name, text)
 
 
 def check_tensorflow():
@@ -291,7 +291,7 @@ def _publish(folder, partial):
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             continue
-        checkpoint.sync_folder(folder)
+        files.sync_folder(folder)
         return version
 
 
@@ -332,7 +332,7 @@ def _flush(folder):
         for name in names:
             with open(os.path.join(path, name), "rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
-        checkpoint.sync_folder(path)
+        files.sync_folder(path)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """How often the class of an example is the right one, over all examples and by class."""
 import numpy as np
 
+from training import bootstrap
+
 
 def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
     """Returns the metrics of answers to examples with one class each.
@@ -31,9 +33,8 @@ def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
     metrics["per_class"] = {name: float(confusion[k, k] / counts[k]) for k, name in enumerate(class_names) if counts[k]}
     metrics["confusion"] = confusion.tolist()
     if resamples:
-        random = np.random.default_rng(seed)
-        drawn = [right[random.integers(0, len(right), len(right))].mean() for _ in range(resamples)]
-        metrics["intervals"] = {"accuracy": np.percentile(drawn, [2.5, 97.5]).tolist()}
+        metrics["intervals"] = bootstrap.intervals(
+            lambda rows: {"accuracy": right[rows].mean()}, len(right), resamples, seed)
     return metrics
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from training.engine import graphs
 from training.serving import export
 from training.vision import classification_metrics, classification_pictures, image_signatures
 
@@ -17,7 +18,7 @@ _MOST_POINTS = 1000
 
 def answers(model, batches, head="label"):
     """Returns the logits (images, classes) float32 and the labels (images,) of all batches; labels below 0 are left out."""
-    step = model.__dict__.setdefault("_answer", tf.function(lambda inputs: model(inputs, training=False)))
+    step = graphs.of_model(model, "classifiers.answer", lambda model: tf.function(lambda inputs: model(inputs, training=False)))
     logits, labels = zip(*((step(inputs)[head], targets[head]) for inputs, targets in batches))
     logits, labels = np.concatenate([np.asarray(part, np.float32) for part in logits]), np.concatenate(labels)
     return logits[labels >= 0], labels[labels >= 0]
@@ -25,9 +26,8 @@ def answers(model, batches, head="label"):
 
 def features(model, images):
     """Returns what the logits are an affine function of, (batch, features) float32."""
-    if "_features" not in model.__dict__:  # for every batch another one would be work
-        model.__dict__["_features"] = keras.Model(model.inputs, model.get_layer("features").output)
-    network = model.__dict__["_features"]
+    network = graphs.of_model(  # for every batch another one would be work
+        model, "classifiers.features", lambda model: keras.Model(model.inputs, model.get_layer("features").output))
     return tf.cast(network({"image": images}, training=False), tf.float32)
 
 

@@ -1,0 +1,64 @@
+"""What a process does when it is asked to end: by SIGTERM, as from a cluster that wants its machine back, or by Ctrl-C."""
+import contextlib
+import signal
+import sys
+import threading
+
+
+class Received:
+    """The last signal that came, for a loop that looks at it between two steps; a second Ctrl-C works at once."""
+
+    number = 0
+    """of the signal; 0: none came"""
+
+    def __call__(self, number, frame):
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+
+
+@contextlib.contextmanager
+def saving(wanted=True):
+    """Yields a Received, in which SIGTERM and Ctrl-C are remembered as long as the context lasts, so that a loop can save first.
+
+    wanted: false leaves the signals as they are, for a loop that saves nothing; so does a thread other than the main one.
+    """
+    received = Received()
+    with _handled(received, signal.SIGTERM, signal.SIGINT) if wanted else contextlib.nullcontext():
+        yield received
+
+
+@contextlib.contextmanager
+def leaving(message):
+    """Ends the process at SIGTERM with `message` wherever no `saving` inside of it remembers the signal instead.
+
+    message: a sentence for standard error
+    """
+    with _handled(lambda number, frame: leave(number, message), signal.SIGTERM):
+        yield
+
+
+def leave(number, message):
+    """Ends the process as a signal asks for: prints `message` and exits with code 128 + number.
+
+    number:  of the signal; Ctrl-C raises KeyboardInterrupt instead, without the message
+    message: a sentence for standard error
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def _handled(handler, *numbers):
+    """Lets `handler` take the signals of these numbers; Python allows it in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

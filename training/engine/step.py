@@ -1,0 +1,103 @@
+"""One gradient step, for every model with a `train_step` of its own: right in float16 and on any number of replicas."""
+import keras
+import tensorflow as tf
+from keras import ops
+
+from training.engine import strategies
+
+
+def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=None):
+    """Moves `variables` one step down the gradient of a loss, and returns what `losses_of` returned.
+
+        def losses_of():
+            logits = self(inputs, training=True)
+            return ops.mean(cross_entropy(logits, targets)), logits
+
+        loss, logits = step.gradient_step(self.optimizer, self.trainable_variables, losses_of)
+
+    A model with several optimizers calls it once for each. Call it in a replica, as a `train_step` is called; eagerly, in a
+    `tf.function`, and under XLA it does the same. Without variables nothing is differentiated, and the optimizer may be None.
+
+    A network of several that are kept in one variable can be trained by itself: `losses_of` reads the variable and takes that
+    network's part of it, and the gradient of the rest is 0.
+
+    optimizer: Keras optimizer, also a LossScaleOptimizer; it unscales the gradients, clips them and sums over the replicas
+    variables: list of Keras variables that the optimizer was built with
+    losses_of: function without arguments, called once under a tape. It returns a scalar loss, or a tuple of it and of anything
+               else that the caller wants back
+    is_share:  whether the loss is this replica's share of the loss of the whole batch already, as that of
+               `keras.Model.compute_loss` is, and one divided by a count over all replicas. Else it is a mean over this
+               replica's examples, and is divided by the number of replicas.
+    change:    function that takes and returns a list of gradients, one for each variable: dense tensors without the loss scale,
+               or None. They are of this replica's share; a norm of the whole batch's gradient needs
+               `strategies.global_sum` first. A gradient that is not finite makes the optimizer skip the step, whatever
+               `change` makes of it.
+    """
+    if not variables:
+        return losses_of()
+    returned, gradients = scaled_gradients(optimizer, variables, losses_of, is_share=is_share)
+    apply_scaled(optimizer, gradients, variables, change=change)
+    return returned
+
+
+def scaled_gradients(optimizer, sources, losses_of, *, is_share=False):
+    """Returns what `losses_of` returned and the gradients of its loss times the optimizer's loss scale.
+
+    It is the first half of `gradient_step`, for a step that needs more than one gradient, or a gradient by inputs.
+
+    optimizer, losses_of, is_share: as in `gradient_step`
+    sources: list of Keras variables and tensors to differentiate by
+    """
+    sources = [source.value if isinstance(source, keras.Variable) else source for source in sources]
+    with tf.GradientTape() as tape:
+        tape.watch([source for source in sources if isinstance(source, tf.Tensor)])
+        returned = losses_of()
+        loss = returned[0] if isinstance(returned, tuple) else returned
+        if loss.dtype != tf.float64:
+            loss = ops.cast(loss, "float32")  # the scale is beyond float16's range
+        if not is_share:
+            loss = loss / tf.distribute.get_strategy().num_replicas_in_sync
+        scaled = optimizer.scale_loss(loss)
+    return returned, tape.gradient(scaled, sources)
+
+
+def apply_scaled(optimizer, gradients, variables, *, change=None):
+    """Gives an optimizer gradients that carry its loss scale, which it takes off again.
+
+    It is the second half of `gradient_step`.
+
+    optimizer, variables, change: as in `gradient_step`
+    gradients: list of one for each variable, of `scaled_gradients`
+    """
+    is_dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if change is not None or (is_dynamic and tf.distribute.get_strategy().num_replicas_in_sync > 1):
+        scale = optimizer.scale_loss(tf.ones(()))
+        good = tf.ones(())
+        if is_dynamic:  # it looks for what is not finite, and on the first replica only: all are to skip the step together
+            good = _one_or_nan(gradients)
+        if change is not None:
+            gradients = change([_times(gradient, 1 / scale, dense=True) for gradient in gradients])
+            good = good * scale
+        gradients = [_times(gradient, good) for gradient in gradients]
+    optimizer.apply(gradients, variables)
+
+
+def _one_or_nan(gradients):
+    """Returns 1 where the gradients of all replicas are finite, or else NaN."""
+    values = [gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+              for gradient in gradients if gradient is not None]
+    bad = [tf.logical_not(tf.reduce_all(tf.math.is_finite(value))) for value in values]
+    count = strategies.global_sum(sum((tf.cast(is_bad, tf.float32) for is_bad in bad), tf.zeros(())))
+    return tf.where(count > 0, float("nan"), 1.0)
+
+
+def _times(gradient, factor, dense=False):
+    """Returns a gradient times a scalar; None stays None."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        if not dense:
+            return tf.IndexedSlices(
+                gradient.values * tf.cast(factor, gradient.dtype), gradient.indices, gradient.dense_shape)
+        gradient = tf.convert_to_tensor(gradient)
+    return gradient * tf.cast(factor, gradient.dtype)
