@@ -255,7 +255,8 @@ def check(request, given=()):
                 _check_range(name, value, mark)
             if isinstance(mark, When) and not mark.holds(getattr(request, mark.name)):
                 if name in given or value != usual.get(name, value):
-                    raise UserError(f"{flag(name)} has no effect with {flag(mark.name)} {getattr(request, mark.name)}: leave it out")
+                    beside = f"{flag(mark.name)} {getattr(request, mark.name)}"
+                    raise UserError(f"{flag(name)} has no effect with {beside}: leave it out")
 
 
 def _check_range(name, value, allowed):
@@ -338,7 +339,8 @@ def of_plain(systems, values, where):
             owners = [other for other, each in systems.items() if name in {field.name for field in dataclasses.fields(each)}]
             near = difflib.get_close_matches(name, settings, 1)
             raise UserError(f"{where} has the unknown setting {name!r}" + (
-                f"; it belongs to {', '.join(owners)}, not to {model}" if owners else f"; did you mean {near[0]!r}?" if near else ""))
+                f"; it belongs to {', '.join(owners)}, not to {model}" if owners else
+                f"; did you mean {near[0]!r}?" if near else ""))
         if not _fits(value, hints[name]):
             raise UserError(f"{where} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -51,7 +51,8 @@ def parse(systems, arguments, *, program, description, extras=()):
     kind = _system(systems, texts.get("model") or values.get("model"))
     if path:
         # a run's name and the wish to resume belong to that run, not to the next one
-        known = dataclasses.asdict(settings.of_plain(systems, values | {"model": kind.model}, path)) | dict(name=None, resume=False)
+        known = dataclasses.asdict(settings.of_plain(systems, values | {"model": kind.model}, path))
+        known |= dict(name=None, resume=False)
     else:
         known = kind.defaults(**{name: text for name, text in texts.items() if name == "dataset" and text},
                               **{name: value for name, value in _conditions(kind) if texts.get(name) == str(value)})

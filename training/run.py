@@ -7,9 +7,7 @@ import pathlib
 import platform
 import shlex
 import shutil
-import signal
 import sys
-import threading
 import time
 import warnings
 from typing import NamedTuple
@@ -23,7 +21,7 @@ from training import runs
 from training.app import App
 from training.config import UserError
 from training.data.spec import Spec, load_spec, save_spec
-from training.engine import callbacks, checkpoint, loop, strategies, tensorboard
+from training.engine import callbacks, files, loop, signals, strategies, tensorboard
 from training.serving import client, export
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
@@ -41,11 +39,11 @@ def train(app, config):
     is_new = chief and not folder.exists()
     if chief:
         folder.mkdir(parents=True, exist_ok=True)
-    with checkpoint.lock(folder) if chief else contextlib.nullcontext(), _terminated():
+    with files.lock(folder) if chief else contextlib.nullcontext(), signals.leaving("stopped; go on with --resume"):
         if chief:
             if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
                 raise UserError(f"{folder} holds a run already: choose another --name, or continue it with --resume")
-            checkpoint.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
+            files.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
         try:
             return _train(app, config, strategy, folder, chief)
         except Exception:
@@ -161,7 +159,7 @@ def _train(app, config, strategy, folder, chief):
             "total": round(time.perf_counter() - began, 2)},
         "examples_per_second": progress.examples_per_second(), "parameters": model.count_params(), "dtype": policy,
         "replicas": strategy.num_replicas_in_sync, "export": str(version), "versions": _versions()}
-    checkpoint.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     _farewell(app, folder, version, results)
     return results
 
@@ -187,7 +185,7 @@ def evaluate(app, request):
         low_high = metrics.get("intervals", {}).get(name)
         print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
-    checkpoint.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
     print(f"kept in {path}")
     return metrics
 
@@ -283,23 +281,6 @@ def _render(app, model, splits, config, folder):
     for name, (vectors, metadata, thumbnails) in rendered.embeddings.items():
         tensorboard.projector(folder, name, vectors, metadata, thumbnails)
     tensorboard.graph(folder, model, splits.spec.inputs)
-
-
-@contextlib.contextmanager
-def _terminated():
-    """Ends with a message at SIGTERM wherever `loop.fit`, which saves first, has no handler of its own."""
-    def leave(number, frame):
-        print("stopped; go on with --resume", file=sys.stderr, flush=True)
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -42,10 +42,10 @@ class _Best(keras.callbacks.Callback):
 def search(app, config, trials, given=()):
     """Tries settings and prints a table of them and the command of the best; returns that trial's settings.
 
-    The space is the system's `SPACE`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}, without the
-    settings that the system lacks and those that are `given`. Three trials of five are drawn evenly over it and take a third of the
-    epochs, see `training.Config.shortened`; the others take all epochs and are drawn from a quarter of each range around the best coarse one,
-    whose choices they share. The trials are kept, so that the same command with the same --name goes on where it was stopped.
+    The space is the system's `SPACE`, see `training.Config`, without the settings that it lacks and those that are `given`.
+    Three trials of five are drawn evenly over it and take a third of the epochs, see `training.Config.shortened`; the others
+    take all epochs and are drawn from a quarter of each range around the best coarse one, whose choices they share. The trials
+    are kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
         UserError: nothing to search for, a --name that holds the search of other settings, no network to begin with, or no

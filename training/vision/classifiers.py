@@ -35,20 +35,20 @@ def evaluate(model, batches, config, info, *, resamples=0):
     """Returns the metrics over a validation or test set, see `classification_metrics`; the loss is without label smoothing."""
     logits, labels = answers(model, itertools.islice(batches, config.limit_steps))
     return classification_metrics.summary(
-        tf.nn.log_softmax(logits).numpy(), labels, info["class_names"], resamples=resamples, seed=config.seed)
+        tf.nn.log_softmax(logits).numpy(), labels, info.class_names, resamples=resamples, seed=config.seed)
 
 
 def pictures(model, batches, config, info):
     """Returns {name: uint8 (1, height, width, 3)} over test batches.
 
-    wrong:     images that are answered wrong, the surest first, with answer and truth
-    confusion: images by right and answered class
+    wrong:     images that are predicted wrong, the surest first, with answer and truth
+    confusion: images by true and predicted class
     """
     batches = list(itertools.islice(batches, config.limit_steps))
     logits, labels = answers(model, batches)
     images = np.concatenate([inputs["image"][targets["label"] >= 0] for inputs, targets in batches])
-    return {"wrong": classification_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info["class_names"])[None],
-            "confusion": classification_pictures.confusion(logits, labels, info["class_names"])[None]}
+    return {"wrong": classification_pictures.wrong(images, tf.nn.softmax(logits).numpy(), labels, info.class_names)[None],
+            "confusion": classification_pictures.confusion(logits, labels, info.class_names)[None]}
 
 
 def embeddings(model, batches, config, info):
@@ -58,7 +58,7 @@ def embeddings(model, batches, config, info):
         kept = targets["label"] >= 0
         images, labels = inputs["image"][kept], targets["label"][kept].numpy()
         vectors.append(features(model, images).numpy())
-        rows += [{"class": info["class_names"][label], "number": len(rows) + place} for place, label in enumerate(labels)]
+        rows += [{"class": info.class_names[label], "number": len(rows) + place} for place, label in enumerate(labels)]
         thumbnails.append(classification_pictures.rgb(tf.image.resize(images, (32, 32)).numpy()))
         if len(rows) >= _MOST_POINTS or config.limit_steps:
             break

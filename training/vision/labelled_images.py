@@ -1,4 +1,6 @@
 """Images with one class each, from any such set of TFDS or of ours, fitted into squares."""
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -6,6 +8,7 @@ import tensorflow_datasets as tfds
 from training import datasets
 from training.config import UserError
 from training.data import pipelines, sources
+from training.data.spec import Info
 from training.vision import images
 
 _LARGEST_IN_MEMORY = 2 ** 30
@@ -14,6 +17,16 @@ _SHIFT = 1 / 8
 """farthest shift of an augmented image, as a share of its side: 4 pixels of 32, as in He et al., 2016"""
 _BUFFER = 2_000  # encoded photographs to shuffle among
 _SAMPLE = 1_000  # images that the statistics of a set are taken from that is not in memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageInfo(Info):
+    """What a classifier must know of its images: their classes, and the statistics of the training pixels by channel."""
+
+    mean: list[float]
+    """from 0 to 255"""
+    std: list[float]
+    """standard deviation, from 0 to 255"""
 
 
 class LabelledImages:
@@ -75,7 +88,7 @@ class LabelledImages:
 
         return pipelines.augmented(batches, changed, seed)
 
-    def judged(self, part, batch_size):
+    def evaluation_batches(self, part, batch_size):
         """Returns the batches of validation or test."""
         if self.fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
             return tf.data.Dataset.from_tensor_slices(self.arrays(part)).batch(batch_size)
@@ -83,11 +96,11 @@ class LabelledImages:
 
 
 def statistics(pixels):
-    """Returns {"mean", "deviation"}: lists by channel of uint8 pixels (images, height, width, channels)."""
+    """Returns {"mean", "std"}: lists by channel of uint8 pixels (images, height, width, channels)."""
     values = pixels.reshape(-1, pixels.shape[-1])
     mean = values.mean(axis=0, dtype=np.float64)
-    deviation = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
-    return {"mean": mean.round(3).tolist(), "deviation": deviation.round(3).tolist()}
+    std = np.sqrt(np.maximum((values.astype(np.float32) ** 2).mean(axis=0, dtype=np.float64) - mean ** 2, 1.0))
+    return {"mean": mean.round(3).tolist(), "std": std.round(3).tolist()}
 
 
 def augment(pixels, seed, mirror, erase):
