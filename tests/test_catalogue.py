@@ -1,38 +1,34 @@
 """`python -m apps`: the catalogue, and the way to runs and doctor."""
-import importlib
 import os
-import pkgutil
 import subprocess
 import sys
 
 import pytest
 
-import apps
 from apps import __main__ as command
-from training import cli, doctor
+from training import cli, config, doctor, forms
 
-TASKS = [module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg]
+APPS = command.catalogue()
+TASKS = list(APPS)
 
 
 def test_every_system_stands_in_the_catalogue_with_its_command(capsys):
     command.main([])
     shown = capsys.readouterr().out
-    for task in TASKS:
-        app = importlib.import_module(f"apps.{task}")
-        assert f"{task}: {app.__doc__.splitlines()[0]}" in shown
-        for model, text in app.SYSTEMS.items():
+    for task, app in APPS.items():
+        assert f"{task}: {app.doc.splitlines()[0]}" in shown
+        for number, (model, kind) in enumerate(app.systems.items()):
+            text = f"{', '.join(kind.ID) or 'baseline'}: {config.title(kind)}"
             line, = [line for line in shown.splitlines() if line.endswith(f"  {text}")]
-            chosen = app.Config().model == model
-            assert line.split("  ")[1] == f"python -m apps.{task}" + ("" if chosen else f" --model {model}")
+            assert line.split("  ")[1] == f"python -m apps.{task}" + (f" --model {model}" if number else "")
     assert all(f"  {verb}" in shown for verb in cli.VERBS)
 
 
 def test_the_commands_of_the_catalogue_are_accepted():
-    for task in TASKS:
-        app = importlib.import_module(f"apps.{task}")
-        for model in app.SYSTEMS:
-            config = cli._parse(app, "train", "", ["--model", model])
-            assert config.model == model
+    for app in APPS.values():
+        for model in app.systems:
+            parsed = forms.parse(app.systems, ["--model", model], program="", description="")
+            assert parsed.config == app.config(model) and parsed.given == {"model"}
 
 
 @pytest.mark.parametrize("word", ["nothing", TASKS[0]])

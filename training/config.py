@@ -35,10 +35,11 @@ class Range:
         return self.least <= value < self.below and value > self.above
 
     def __str__(self):
-        lower = f"above {self.above:g}" if self.above > -math.inf else f"{self.least:g} or more"
-        if self.below == math.inf:
+        least, below, above = self.least, self.below, self.above
+        lower = f"above {above}" if above > -math.inf else f"{least} or more"
+        if below == math.inf:
             return lower
-        return (lower if self.above > -math.inf else f"at least {self.least:g}") + f" and below {self.below:g}"
+        return (lower if above > -math.inf else f"at least {least}") + f" and below {below}"
 
 
 @dataclasses.dataclass(frozen=True, init=False)

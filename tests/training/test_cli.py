@@ -1,6 +1,7 @@
 """The command line: what it passes on, and what it refuses in one sentence."""
 import dataclasses
 import errno
+import re
 import subprocess
 import sys
 import types
@@ -8,19 +9,26 @@ import types
 import pytest
 
 import training
-from apps import detection
 from training import UserError, cli, config
+from training.app import App
+
+DETECTION = App("detection")
+
+
+def save(settings, path):
+    path.write_text(config.dumps(settings))
 
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Takes the place of training.run: keeps what the verbs are called with."""
+    """Takes the place of training.run and training.summary: keeps what the verbs are called with."""
     calls = []
-    module = types.ModuleType("training.run")
-    for verb in cli.VERBS:
-        setattr(module, verb, lambda app, *request, verb=verb: calls.append((verb, app, *request)))
-    monkeypatch.setitem(sys.modules, "training.run", module)
-    monkeypatch.setattr(training, "run", module, raising=False)
+    for name, verbs in (("run", {"train": "train", "evaluate": "evaluate", "predict": "predict"}), ("summary", {"show": "summary"})):
+        module = types.ModuleType(f"training.{name}")
+        for function, verb in verbs.items():
+            setattr(module, function, lambda app, *request, verb=verb: calls.append((verb, app.task, *request)))
+        monkeypatch.setitem(sys.modules, f"training.{name}", module)
+        monkeypatch.setattr(training, name, module, raising=False)
     monkeypatch.setattr(cli, "_check", lambda *_: None)  # no run nor file is there
     return calls
 
@@ -30,7 +38,7 @@ def refused(capsys, ran):
     """Runs arguments that must be refused and returns the sentence."""
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
-            cli.main(detection, list(arguments))
+            cli.main("apps.detection", list(arguments))
         assert ended.value.code == 2 and not ran
         shown = capsys.readouterr()
         assert shown.out == "" and shown.err.startswith("error: ") and shown.err.count("\n") == 1
@@ -40,37 +48,37 @@ def refused(capsys, ran):
 
 @pytest.mark.parametrize("verb", ["", "train", "summary"])
 def test_a_verb_gets_the_resolved_settings(ran, verb):
-    cli.main(detection, [verb, "--seed", "3"][not verb:])
-    assert ran == [(verb or "train", detection, config.resolve(detection, detection.Config(seed=3)))]
+    cli.main("apps.detection", [verb, "--seed", "3"] if verb else [])
+    assert ran == [(verb or "train", "detection", DETECTION.config(seed=3 if verb else 0))]
 
 
 def test_evaluate_and_predict(ran):
-    cli.main(detection, ["evaluate"])
-    cli.main(detection, ["evaluate", "some/run", "--dataset", "bccd", "--resamples", "7"])
-    cli.main(detection, ["predict", "a.jpg", "b.png", "--server", "localhost:8500"])
+    cli.main("apps.detection", ["evaluate"])
+    cli.main("apps.detection", ["evaluate", "some/run", "--dataset", "bccd", "--resamples", "7"])
+    cli.main("apps.detection", ["predict", "a.jpg", "b.png", "--server", "localhost:8500"])
     assert [call[2] for call in ran] == [cli.Evaluate(), cli.Evaluate(run="some/run", dataset="bccd", resamples=7),
                                          cli.Predict(inputs=("a.jpg", "b.png"), server="localhost:8500")]
 
 
 @pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
 def test_flags_change_the_settings_of_a_file(ran, tmp_path, form):
-    kept = config.resolve(detection, detection.Config(model="retinanet", epochs=5, seed=4, name="before", resume=True))
-    config.save(kept, tmp_path / "config.json")
-    cli.main(detection, ["--epochs", "2", *[part.format(tmp_path / "config.json") for part in form], "--batch-size", "3"])
+    kept = DETECTION.config("retinanet", epochs=5, seed=4, name="before", resume=True)
+    save(kept, tmp_path / "config.json")
+    cli.main("apps.detection", ["--epochs", "2", *[part.format(tmp_path / "config.json") for part in form], "--batch-size", "3"])
     # the name and the wish to resume were the other run's
     assert ran[0][2] == dataclasses.replace(kept, epochs=2, batch_size=3, name=None, resume=False)
 
 
 def test_a_file_alone_gives_the_same_run(ran, tmp_path):
-    kept = config.resolve(detection, detection.Config(model="retinanet", dataset="bccd", learning_rate=0.003))
-    config.save(kept, tmp_path / "config.json")
-    cli.main(detection, ["--config", str(tmp_path / "config.json")])
+    kept = DETECTION.config("retinanet", dataset="bccd", learning_rate=0.003)
+    save(kept, tmp_path / "config.json")
+    cli.main("apps.detection", ["--config", str(tmp_path / "config.json")])
     assert ran[0][2] == kept
 
 
 def test_a_file_of_one_system_with_another_one_chosen(refused, tmp_path):
-    config.save(config.resolve(detection, detection.Config(model="faster_rcnn")), tmp_path / "config.json")
-    assert "is not read by retinanet; it belongs to faster_rcnn" in refused(
+    save(DETECTION.config("faster_rcnn"), tmp_path / "config.json")
+    assert "'proposals'; it belongs to faster_rcnn, not to retinanet" in refused(
         "--config", str(tmp_path / "config.json"), "--model", "retinanet")
 
 
@@ -79,19 +87,58 @@ def test_settings_that_cannot_be(refused, tmp_path):
     assert "did you mean 'batch_size'?" in refused("--config", str(tmp_path / "config.json"))
     assert refused("--config", str(tmp_path / "none.json")).startswith("cannot read settings from")
     assert refused("--config") == refused("--config=") == "--config needs the name of a file"
-    assert refused("--batch-size", "0") == "--batch-size must be above 0, got 0"
-    assert refused("--model", "retinanet", "--proposals", "9").startswith(
-        "--proposals is not read by retinanet; it belongs to faster_rcnn")
+    assert refused("--batch-size", "0") == "--batch-size must be 1 or more, got 0"
+    assert refused("--model", "retinanet", "--proposals", "9") == "--proposals is not a setting of retinanet; it belongs to faster_rcnn"
+    assert refused("--model=keras_cv_retinanet", "--backbone", "small") == (
+        "--backbone is not a setting of keras_cv_retinanet; it belongs to faster_rcnn, retinanet")
+    assert refused("--batch-sise", "1") == "--batch-sise is not a setting of faster_rcnn; did you mean --batch-size?"
+    assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help shows those that there are"
+    assert refused("--model", "retinanett") == "there is no system 'retinanett'; did you mean retinanet?"
+    assert refused("--model", "huge") == "there is no system 'huge'; there are faster_rcnn, retinanet, keras_cv_retinanet"
+
+
+@pytest.mark.parametrize("flags, augment", [
+    (["--augment"], True), (["--no-augment"], False), (["--augment", "True"], True), (["--augment", "False"], False),
+    (["--augment=false"], False), (["--augment=true"], True), ([], True)])
+def test_booleans_are_flags_and_take_a_value_too(ran, flags, augment):
+    cli.main("apps.detection", [*flags, "--batch_size", "3"])
+    assert ran[0][2] == DETECTION.config(augment=augment, batch_size=3)
+
+
+@pytest.mark.parametrize("flags, settings", [
+    ([], {}), (["--model", "retinanet", "--dataset", "bccd"], dict(model="retinanet", dataset="bccd")),
+    (["--model=retinanet", "--dataset=bccd", "--epochs", "2"], dict(model="retinanet", dataset="bccd", epochs=2))])
+def test_help_shows_the_values_that_will_be_used(ran, capsys, flags, settings):
+    with pytest.raises(SystemExit) as ended:
+        cli.main("apps.detection", [*flags, "--help"])
+    assert ended.value.code == 0 and not ran
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    values = dataclasses.asdict(DETECTION.config(**settings))
+    for name in ("learning_rate", "image_size", "max_objects", "batch_size", "pyramid_filters", "model", "dataset"):
+        flag = re.search(rf"--{name.replace('_', '-')} .*?\(default: (.*?)\)", shown.partition("data options")[2])
+        assert flag and flag.group(1) == str(values[name]), name
+    assert all(f"{group} options" in shown for group in ("data", "training", "run", values["model"]))
+    assert ("--proposals" in shown) == (values["model"] == "faster_rcnn") and ("--head-layers" in shown) != ("--proposals" in shown)
+
+
+@pytest.mark.parametrize("flags", [[], ["--model", "retinanet", "--dataset", "bccd", "--no-augment", "--anchor-ratios", "1", "2"]])
+def test_printed_settings_give_the_same_run(ran, capsys, tmp_path, flags):
+    cli.main("apps.detection", [*flags, "--print-config"])
+    assert not ran
+    (tmp_path / "config.json").write_text(capsys.readouterr().out)
+    cli.main("apps.detection", ["--config", str(tmp_path / "config.json")])
+    cli.main("apps.detection", flags)
+    assert ran[0] == ran[1]
 
 
 def test_resume_takes_no_other_settings(refused, ran, tmp_path):
     sentence = "--resume goes on with the run's own settings: leave out "
     # also where the value is the default: the run's own may be another
     assert refused("--resume", "--seed", "0", "--batch_size=4") == f"{sentence}--seed, --batch_size"
-    config.save(config.resolve(detection, detection.Config()), tmp_path / "config.json")
+    save(DETECTION.config(), tmp_path / "config.json")
     assert refused("--resume", "--config", str(tmp_path / "config.json")) == f"{sentence}--config"
-    cli.main(detection, ["--resume", "--name", "mine", "--runs", "elsewhere"])
-    assert ran[0][2] == detection.Config(resume=True, name="mine", runs="elsewhere")
+    cli.main("apps.detection", ["--resume", "--name", "mine", "--runs", "elsewhere"])
+    assert ran[0][2] == DETECTION.config(resume=True, name="mine", runs="elsewhere")
 
 
 @pytest.mark.parametrize("error, sentence", [
@@ -107,11 +154,11 @@ def test_an_error_of_the_run_is_one_sentence(monkeypatch, capsys, ran, error, se
         raise error
     monkeypatch.setattr(training.run, "train", fail)
     with pytest.raises(SystemExit) as ended:
-        cli.main(detection, [])
+        cli.main("apps.detection", [])
     shown = capsys.readouterr()
     assert ended.value.code == 2 and shown.err.startswith(f"error: {sentence}") and shown.err.count("\n") == 1
     with pytest.raises(type(error)):  # --debug lets it through, with its traceback
-        cli.main(detection, ["--debug"])
+        cli.main("apps.detection", ["--debug"])
 
 
 def test_stopping_by_hand_says_how_to_go_on(monkeypatch, capsys, ran):
@@ -121,7 +168,7 @@ def test_stopping_by_hand_says_how_to_go_on(monkeypatch, capsys, ran):
     monkeypatch.setattr(training.run, "predict", stop)
     for arguments, said in ([], True), (["predict", "a.jpg"], False):
         with pytest.raises(SystemExit) as ended:
-            cli.main(detection, arguments)
+            cli.main("apps.detection", arguments)
         assert ended.value.code == 130 and ("--resume" in capsys.readouterr().err) == said
 
 
@@ -130,15 +177,16 @@ def test_exit_codes_of_the_program_are_kept(monkeypatch, ran):
         sys.exit(143)
     monkeypatch.setattr(training.run, "train", end)
     with pytest.raises(SystemExit) as ended:
-        cli.main(detection, [])
+        cli.main("apps.detection", [])
     assert ended.value.code == 143
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["--epochs", "0"], "error: --epochs must be above 0, got 0\n"),
+    (["--epochs", "0"], "error: --epochs must be 1 or more, got 0\n"),
     (["predict"], "error: predict needs the names of one or more files\n"),
     (["evaluate", "--resamples", "-5"], "error: --resamples must be 0 or more, got -5\n"),
-    (["--model", "nothing"], None), (["--epochs", "many"], None), (["--nothing", "1"], None),
+    (["--model", "retinanett"], "error: there is no system 'retinanett'; did you mean retinanet?\n"), (["--epochs", "many"], None),
+    (["--batch-sise", "1"], "error: --batch-sise is not a setting of faster_rcnn; did you mean --batch-size?\n"),
 ])
 def test_as_a_program(repository, arguments, sentence):
     ended = subprocess.run([sys.executable, "-m", "apps.detection", *arguments], cwd=repository, capture_output=True,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps import classification
 from apps.classification import evaluation
-from training import UserError, cli, run, runs
+from training import UserError, cli, runs
+from training.app import App
 from training.serving import export
 
 TINY = ["--model", "softmax", "--image-size", "8", "--limit-steps", "3"]
@@ -25,16 +25,16 @@ def folder(tmp_path, monkeypatch):
 
 
 def train(*flags):
-    cli.main(classification, [*TINY, *flags])
+    cli.main("apps.classification", [*TINY, *flags])
 
 
 def resume(*flags):
-    cli.main(classification, ["--resume", *flags])
+    cli.main("apps.classification", ["--resume", *flags])
 
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
-        cli.main(classification, list(arguments))
+        cli.main("apps.classification", list(arguments))
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1
     return said
@@ -125,7 +125,7 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
     pictures("others", ["cat", "fox"], 256)
     of_folder = ["--data-dir", "prepared", "--dataset", "image_folder", "--manual-dir"]
     train("--name", "small", "--epochs", "1", "--batch-size", "8", *of_folder, "own")
-    cli.main(classification, ["evaluate", "small", *of_folder, "darker"])
+    cli.main("apps.classification", ["evaluate", "small", *of_folder, "darker"])
     kept = json.loads((folder / "runs/classification/small/evaluation-image_folder.json").read_text())
     assert 0 <= kept["metrics"]["accuracy"] <= 1
     capsys.readouterr()
@@ -134,5 +134,4 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
 
 def test_what_is_asked_is_checked_before_tensorflow_is_there():
     with pytest.raises(UserError, match="multi_worker needs --name"):
-        runs.new("classification", classification.Config(strategy="multi_worker"))
-    assert run.runs is runs
+        runs.new("classification", App("classification").config(strategy="multi_worker"))

@@ -1,4 +1,5 @@
 """The verb `search`: from coarse to fine, going on where it was stopped, and the command that it ends with."""
+import dataclasses
 import json
 import math
 import shlex
@@ -8,14 +9,20 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import training
-from apps import classification, ensembles
-from training import cli, run, search
-from training import config as settings
+from apps.__main__ import catalogue
+from training import cli, forms, run, search
+from training.app import App
+
+CLASSIFICATION, ENSEMBLES = App("classification"), App("ensembles")
 
 
 def config(folder, **changes):
-    return settings.resolve(classification, classification.Config(
-        model="softmax", image_size=8, batch_size=64, epochs=3, limit_steps=4, runs=str(folder), dtype="float32", **changes))
+    return CLASSIFICATION.config(
+        "softmax", image_size=8, batch_size=64, epochs=3, limit_steps=4, runs=str(folder), dtype="float32", **changes)
+
+
+def parsed(app, arguments):
+    return forms.parse(app.systems, arguments, program="", description="")
 
 
 GIVEN = ("batch_size", "optimizer")
@@ -46,7 +53,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
 
     monkeypatch.setattr(run, "trial", trial)
     stop = None
-    best = search.search(classification, config(tmp_path / "one"), 5, GIVEN)
+    best = search.search(CLASSIFICATION, config(tmp_path / "one"), 5, GIVEN)
     whole, tried = tried, []
     assert [chosen.epochs for chosen in whole] == [1, 1, 1, 3, 3]
     names = ("learning_rate", "weight_decay", "label_smoothing")
@@ -59,15 +66,15 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
     assert "trial 3 of 5, coarse: accuracy nan" in said and said.count("fine: accuracy 0.") == 2
 
     command, = [line.split("apps.classification ")[1] for line in said.splitlines() if line.startswith("command")]
-    again = cli._parse(classification, "train", "", shlex.split(command))
+    again = parsed(CLASSIFICATION, shlex.split(command)).config
     assert {name: getattr(again, name) for name in names} == best
     assert (again.model, again.image_size, again.epochs, again.limit_steps) == ("softmax", 8, 3, 4)
 
     stop = 4
     with pytest.raises(KeyboardInterrupt):
-        search.search(classification, config(tmp_path / "two"), 5, GIVEN)
+        search.search(CLASSIFICATION, config(tmp_path / "two"), 5, GIVEN)
     stop, before = None, len(tried) - 1
-    search.search(classification, config(tmp_path / "two"), 5, GIVEN)
+    search.search(CLASSIFICATION, config(tmp_path / "two"), 5, GIVEN)
     del tried[before]  # the one that was stopped
     assert [[getattr(chosen, name) for name in names] for chosen in tried] == [
         [getattr(chosen, name) for name in names] for chosen in whole]
@@ -76,26 +83,31 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
     shown = EventAccumulator(str(next((tmp_path / "one").rglob("trial-004")) / "test")).Reload()
     assert "test/val_accuracy" in shown.Tags()["tensors"]
     with pytest.raises(training.UserError, match="other settings"):
-        search.search(classification, config(tmp_path / "one", seed=1), 5, GIVEN)
+        search.search(CLASSIFICATION, config(tmp_path / "one", seed=1), 5, GIVEN)
 
 
 def test_what_is_given_is_not_searched(tmp_path):
     with pytest.raises(training.UserError, match="no settings left"):
-        search.search(classification, config(tmp_path), 2, (*GIVEN, "learning_rate", "weight_decay", "label_smoothing"))
+        search.search(CLASSIFICATION, config(tmp_path), 2, (*GIVEN, "learning_rate", "weight_decay", "label_smoothing"))
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path):
     with pytest.raises(training.UserError, match="must be the plain name of a folder"):
-        search.search(classification, config(tmp_path / "runs", name="../elsewhere"), 2, GIVEN)
+        search.search(CLASSIFICATION, config(tmp_path / "runs", name="../elsewhere"), 2, GIVEN)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_line_says_how_many_trials_and_what_is_fixed():
-    resolved, trials, given = cli._parse(classification, "search", "", ["--trials", "7", "--model", "lenet5", "--learning-rate", "0.01"])
-    assert trials == 7 and given == {"trials", "model", "learning_rate"}
-    assert (type(resolved), resolved.model, resolved.learning_rate) == (classification.Config, "lenet5", 0.01)
-    with pytest.raises(training.UserError, match="--trials must be above 0"):
-        cli._parse(classification, "search", "", ["--trials", "0"])
+def test_the_command_line_says_how_many_trials_and_what_is_fixed(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(search, "search", lambda *request: asked.append(request))
+    cli.main("apps.classification", ["search", "--trials", "7", "--model", "lenet5", "--learning-rate", "0.01"])
+    (app, resolved, trials, given), = asked
+    assert (app.task, trials, given) == ("classification", 7, {"model", "learning_rate"})
+    assert resolved == CLASSIFICATION.config("lenet5", learning_rate=0.01)
+    with pytest.raises(SystemExit):
+        cli.main("apps.classification", ["search", "--trials", "0"])
+    assert "--trials must be 1 or more" in capsys.readouterr().err
 
 
 def test_a_system_that_cannot_begin_ends_the_search(tmp_path, monkeypatch):
@@ -104,49 +116,49 @@ def test_a_system_that_cannot_begin_ends_the_search(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "initialize", initialize)
     with pytest.raises(training.UserError, match="the weights are not here"):
-        search.search(classification, config(tmp_path), 5, GIVEN)
+        search.search(CLASSIFICATION, config(tmp_path), 5, GIVEN)
 
 
 def test_the_space_names_settings_that_a_model_reads():
-    import importlib
-    import pkgutil
-
-    import apps
-
-    for task in (module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg):
-        app = importlib.import_module(f"apps.{task}")
-        known = {name for model in app.SYSTEMS for name in app.defaults(model, app.Config().dataset)}
-        assert set(app.SPACE) <= known
-        assert not set(app.SPACE) & {"batch_size", "image_size", "dataset"}  # the data is read once for all trials
-        json.dumps(app.SPACE)
-        for model in app.SYSTEMS:
-            whole = settings.resolve(app, app.Config(model=model))
-            short = search.shortened(app, whole)
+    for app in catalogue().values():
+        for kind in app.systems.values():
+            names = {field.name for field in dataclasses.fields(kind)}
+            assert not set(kind.SPACE) & {"batch_size", "image_size", "dataset"}  # the data is read once for all trials
+            json.dumps(kind.SPACE)
+            assert not kind.SPACE or set(kind.SPACE) & names or kind.model in COUNTING, kind
+            whole = kind.of()
+            short = whole.shortened(3)
             assert 1 <= short.epochs <= whole.epochs / 2 or whole.epochs == short.epochs == 1
-            assert settings.resolve(app, short) == short
+        assert {name for kind in app.systems.values() for name in kind.SPACE} <= {
+            field.name for kind in app.systems.values() for field in dataclasses.fields(kind)}
+
+
+COUNTING = {"tfidf", "naive_bayes", "lda"}
+
+
+def test_what_has_no_validation_split_cannot_be_searched(tmp_path):
+    with pytest.raises(training.UserError, match="leave out --train-on-all"):
+        search.search(CLASSIFICATION, config(tmp_path / "runs", train_on_all=True), 2)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("model, epochs, members, expected", [
     ("independent", 30, 5, 10), ("independent", 2, 5, 1), ("bagging", 4, 5, 2), ("snapshots", 50, 5, 15), ("snapshots", 5, 5, 5),
     ("adaboost", 200, 20, 60), ("adaboost", 4, 2, 4), ("gradient_boosting", 200, 20, 60), ("snapshots", 51, 5, 51)])
 def test_a_coarse_trial_of_an_ensemble_has_whole_epochs_for_every_member(model, epochs, members, expected):
-    whole = settings.resolve(ensembles, ensembles.Config(model=model, epochs=epochs, members=members))
-    assert search.shortened(ensembles, whole).epochs == expected
+    assert ENSEMBLES.config(model, epochs=epochs, members=members).shortened(3).epochs == expected
 
 
 def test_snapshots_can_be_searched(tmp_path, capsys):
-    whole = settings.resolve(ensembles, ensembles.Config(
-        model="snapshots", members=2, epochs=6, hidden=8, runs=str(tmp_path), data_dir=str(tmp_path / "data"), force=True))
-    search.search(ensembles, whole, 2)
+    whole = ENSEMBLES.config("snapshots", members=2, epochs=6, hidden=8, runs=str(tmp_path), data_dir=str(tmp_path / "data"), force=True)
+    search.search(ENSEMBLES, whole, 2)
     said = capsys.readouterr().out
     assert "trial 1 of 2, coarse: accuracy 0." in said and "trial 2 of 2, fine: accuracy 0." in said
 
 
 def test_the_command_gives_a_bare_flag_where_a_setting_takes_no_value():
-    from apps import detection
-
-    for app, changes in ((classification, dict(force=True, train_on_all=True, model="resnet", full_size=True, augment=True)),
-                         (detection, dict(augment=False, download=True, anchor_ratios=(0.5, 3.0)))):
-        wanted = settings.resolve(app, app.Config(**changes))
+    for app, changes in ((CLASSIFICATION, dict(force=True, train_on_all=True, model="resnet", full_size=True, augment=True)),
+                         (App("detection"), dict(augment=False, download=True, anchor_ratios=(0.5, 3.0)))):
+        wanted = app.config(**changes)
         command = search._flags(app, wanted)
-        assert cli._parse(app, "train", "", shlex.split(command)) == wanted, command
+        assert parsed(app, shlex.split(command)).config == wanted, command
