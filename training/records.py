@@ -63,7 +63,7 @@ def record(request):
         if name is not None and not _NAME.fullmatch(name):
             raise UserError(f"{option} {name} must be a plain name of letters, digits, dots, dashes and underscores")
     content = _of_report(request) or _of_run(runs.find(request.run, request.runs))
-    seed = content.get("seed")
+    content["seed"] = seed = content["seed"] if isinstance(content["seed"], int) else None
     parts = [content.get("verb") or content.get("model") or "run", content.get("dataset"), f"seed-{seed}" if seed else None]
     name = request.name or re.sub(r"[^\w.-]+", "-", "-".join(str(part) for part in parts if part), flags=re.ASCII)
     for part in (content["app"], name):
@@ -76,7 +76,8 @@ def record(request):
     text, dropped = _text({key: value for key, value in content.items() if value not in (None, {}, [])})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    print(f"kept in {path}" + (f"; too large to keep: {', '.join(dropped)}" if dropped else ""))
+    dropped = ", ".join(re.sub(r"[^\w -]", "?", name)[:48] for name in dropped)  # a run's file may hold anything
+    print(f"kept in {path}" + (f"; too large to keep: {dropped}" if dropped else ""))
     return path
 
 
@@ -90,10 +91,11 @@ def _of_run(run):
     metrics = _figures(results.get("metrics"))
     if not isinstance(metrics, dict) or not metrics:
         raise UserError(f"{run.folder} has no metrics to record")
+    versions = _figures(results.get("versions")) if isinstance(results.get("versions"), dict) else None
     known = ("model", "dataset", "seed", "best_epoch", "examples_per_second", "parameters", "dtype", "replicas")
     return {name: _scalar(results.get(name)) for name in known} | {
         "app": run.folder.resolve().parent.name, "split": "test", "settings": _settings(run.config), "metrics": metrics,
-        "minutes": _minutes(results.get("seconds")), "versions": _figures(results.get("versions"))}
+        "minutes": _minutes(results.get("seconds")), "versions": versions}
 
 
 def _of_report(request):
@@ -137,18 +139,19 @@ def _settings(values):
     """Returns settings without places on one machine."""
     kept = {}
     for name, value in (values if isinstance(values, dict) else {}).items():
-        if name not in LEFT_OUT:
-            parts = value if isinstance(value, list) else [value]
-            parts = [_without_folder(name, part) for part in parts if not isinstance(part, (dict, list))]
-            kept[name] = parts if isinstance(value, list) else parts[0] if parts else None
+        if name in LEFT_OUT or isinstance(value, dict):
+            continue
+        parts = [_setting(name, part) for part in (value if isinstance(value, list) else [value])]
+        kept[name] = parts if isinstance(value, list) else parts[0]
     return kept
 
 
-def _without_folder(name, value):
-    if not isinstance(value, str):
-        return value
-    windows = pathlib.PureWindowsPath(value)  # takes both kinds of separators
-    return windows.name if name in PATHS or value.startswith(("/", "~")) or windows.drive else value[:200]
+def _setting(name, value):
+    if isinstance(value, str):
+        windows = pathlib.PureWindowsPath(value)  # takes both kinds of separators
+        return windows.name if name in PATHS or value.startswith(("/", "~")) or windows.drive else value[:200]
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_number or value is None else str(value)[:200]
 
 
 def _figures(value, with_lists=False):

@@ -191,7 +191,7 @@ def _at(value, path):
 def _shown(values, spec, is_alone):
     if len(values) == 1 and isinstance(values[0], dict):
         return ", ".join(f"{name} {_shown([value], spec, is_alone)}" for name, value in values[0].items())
-    if len(values) == 1 and isinstance(values[0], str):
+    if isinstance(values[0], str) and len(set(values)) == 1:
         return values[0]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
