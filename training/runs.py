@@ -2,7 +2,9 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
+import operator
 import pathlib
 import re
 import shutil
@@ -84,12 +86,15 @@ class Run:
 
 def main(arguments):
     """Runs `python -m apps runs …`."""
-    verbs = {"list": (List, show), "compare": (Compare, compare), "prune": (Prune, prune)}
+    from training import records, tables  # which read files by this module
+
+    verbs = {"list": (List, show), "compare": (Compare, compare), "prune": (Prune, prune),
+             "record": (records.Record, records.record), "tables": (tables.Tables, tables.write)}
     kinds = [Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, (kind, _) in verbs.items()]
     if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
         arguments = ["list", *arguments]
-    request = tyro.cli(kinds[0] | kinds[1] | kinds[2], prog="python -m apps runs", args=arguments,
-                       description="Lists (the default), compares and prunes runs and exports.")
+    request = tyro.cli(functools.reduce(operator.or_, kinds), prog="python -m apps runs", args=arguments,
+                       description="Lists (the default), compares, prunes and records runs.")
     {kind: function for kind, function in verbs.values()}[type(request)](request)
 
 
@@ -150,8 +155,8 @@ def prune(request):
 
 def every(runs, app=None):
     """Returns all runs under the folder `runs`, the newest first; what an experiment leaves has none of a run's files."""
-    found = [read(folder) for application in _folders(runs) if app in (None, application.name)
-             for folder in _folders(application) if any((folder / name).exists() for name in ("config.json", "results.json"))]
+    found = [read(folder) for application in folders(runs) if app in (None, application.name)
+             for folder in folders(application) if any((folder / name).exists() for name in ("config.json", "results.json"))]
     return sorted(found, key=lambda run: run.started, reverse=True)
 
 
@@ -245,7 +250,7 @@ def initial_weights(task, config):
 
 def read(folder):
     """Returns what the run in `folder` tells; never raises for what its files hold."""
-    (config, fault), (results, other) = (_object(folder / name) for name in ("config.json", "results.json"))
+    (config, fault), (results, other) = (json_object(folder / name) for name in ("config.json", "results.json"))
     if not config and not fault:
         fault = "no config.json"
     try:
@@ -268,7 +273,7 @@ def table(rows):
     return "\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def _object(path):
+def json_object(path):
     """Returns (the JSON object in a file, "") or ({}, what is wrong); a file that is not there is an empty object."""
     try:
         if not path.is_file():
@@ -281,7 +286,7 @@ def _object(path):
     return (value, "") if isinstance(value, dict) else ({}, f"{path.name} holds no object")
 
 
-def _folders(folder):
+def folders(folder):
     try:
         return sorted(path for path in pathlib.Path(folder).iterdir()
                       if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))
@@ -330,9 +335,9 @@ def _checkpoints(folder):
 
 def _exports(saved_models, app):
     """Yields the versions of every exported model, the newest first: the folders whose names are numbers."""
-    for model in _folders(saved_models):
+    for model in folders(saved_models):
         if app is None or model.name == app or model.name.startswith(f"{app}-"):
-            yield sorted((path for path in _folders(model) if re.fullmatch(r"[0-9]+", path.name)),
+            yield sorted((path for path in folders(model) if re.fullmatch(r"[0-9]+", path.name)),
                          key=lambda path: int(path.name), reverse=True)
 
 
