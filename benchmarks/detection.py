@@ -32,21 +32,18 @@ def scene():
 def network_of(model, dtype="auto"):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import contextlib
-    import importlib
 
-    from apps import detection
-    from training import config as settings
-
-    resolved = settings.resolve(detection, detection.Config(
-        model=model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS))
     import keras
 
+    from training.app import App
+    from training.data.spec import Info, Spec
     from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
         keras.config.set_dtype_policy(strategies.precision(dtype))
-    info = {"class_names": [str(i) for i in range(CLASSES)], "steps": 1000}
-    return importlib.import_module(f"apps.detection.{model}").build_model(resolved, types.SimpleNamespace(info=info))
+    app = App("detection")
+    config = app.config(model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS)
+    return app.build_model(config, Spec({}, {}, Info(class_names=[str(i) for i in range(CLASSES)])), steps=1000)
 
 
 def keras_side(model, training, dtype="auto"):

@@ -2,7 +2,6 @@
 
     python benchmarks/pipeline.py detection|classification
 """
-import importlib
 import os
 import pathlib
 import statistics
@@ -15,7 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `training` does, but b
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from training import config as settings  # noqa: E402
+from training.app import App  # noqa: E402
 from training.engine import loop, strategies  # noqa: E402
 
 STEPS, ROUNDS = 50, 7
@@ -33,12 +32,11 @@ class Clock(keras.callbacks.Callback):
 
 
 def main(task):
-    app = importlib.import_module(f"apps.{task}")
-    config = settings.resolve(app, app.Config(**FLAGS[task]))
+    app = App(task)
+    config = app.config(**FLAGS[task])
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    splits = importlib.import_module(f"apps.{task}.data").datasets(config)
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": 2 * STEPS * ROUNDS})
-    model = importlib.import_module(f"apps.{task}.{config.model}").build_model(config, spec)
+    splits = app.data.datasets(config)
+    model = app.build_model(config, splits.spec, steps=2 * STEPS * ROUNDS)
     one = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
 
     def batches(epoch, skip, context):

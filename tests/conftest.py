@@ -53,3 +53,28 @@ def _same_seed():
 def repository():
     """The folder of the clone."""
     return pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the tests, such as 2/3")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keeps the tests of one shard; those of one system stay together, since they share its tiny run."""
+    try:
+        part, parts = map(int, config.getoption("--shard").split("/"))
+    except ValueError:
+        raise pytest.UsageError("--shard takes I/N, such as 2/3") from None
+    if not 1 <= part <= parts:
+        raise pytest.UsageError(f"--shard {part}/{parts} is not a part: I goes from 1 to N")
+    groups = sorted({_group(item) for item in items})
+    mine = set(groups[part - 1::parts])
+    config.hook.pytest_deselected(items=[item for item in items if _group(item) not in mine])
+    items[:] = [item for item in items if _group(item) in mine]
+
+
+def _group(item):
+    """Returns what a test belongs to: its system, or else its module."""
+    values = getattr(item, "callspec", None)
+    system = values and (values.params.get("finished") or values.params.get("system"))
+    return "-".join(system) if isinstance(system, tuple) else item.nodeid.partition("::")[0]

@@ -1,5 +1,7 @@
 """`python -m apps`: the catalogue, and the way to runs and doctor."""
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 
@@ -29,6 +31,20 @@ def test_the_commands_of_the_catalogue_are_accepted():
         for model in app.systems:
             parsed = forms.parse(app.systems, ["--model", model], program="", description="")
             assert parsed.config == app.config(model) and parsed.given == {"model"}
+
+
+@pytest.mark.parametrize("task, model", [(task, model) for task, app in APPS.items() for model in app.systems])
+def test_help_shows_the_values_of_every_system(task, model, capsys):
+    kind = APPS[task].systems[model]
+    dataset = ([name for each in kind.__mro__ for name in vars(each).get("DATASETS", {})] or [kind.dataset])[0]
+    with pytest.raises(SystemExit) as ended:
+        forms.parse(APPS[task].systems, ["--model", model, "--dataset", dataset, "--help"], program="", description="")
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, value in dataclasses.asdict(kind.of(dataset=dataset)).items():
+        found = re.search(rf"--{name.replace('_', '-')}\b.*?\(default: (.*?)\)", shown)
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert found and found.group(1).strip("'").replace(" ", "") == text.replace(" ", ""), (name, text)
 
 
 @pytest.mark.parametrize("word", ["nothing", TASKS[0]])

@@ -136,8 +136,8 @@ def test_kserve(deploy):
 
 def test_tfjob(deploy, monkeypatch):
     """No schema of TFJob is at hand: this checks the fields that it requires, and that our flags and TF_CONFIG fit."""
-    from apps import detection
-    from training import cli
+    from training import forms
+    from training.app import App
     from training.engine import strategies
 
     job, = documents(deploy / "kubeflow" / "tfjob.yaml")
@@ -149,7 +149,7 @@ def test_tfjob(deploy, monkeypatch):
     container, = worker["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
     assert {"name": "tfjob-port", "containerPort": 2222} in container["ports"]
-    again, first = (cli._parse(detection, "train", "test", line.split())
+    again, first = (forms.parse(App("detection").systems, line.split(), program="", description="").config
                     for line in re.findall(r"exec python -m apps.detection (.*)", container["command"][2]))
     assert again.resume and first.strategy == "multi_worker"
     assert (again.runs, again.name) == (first.runs, first.name)

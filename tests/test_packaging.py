@@ -1,10 +1,9 @@
 """What is installed is what the code imports, and the README says the commands that are tested."""
 import ast
 import configparser
-import importlib
+import dataclasses
 import importlib.metadata
 import pathlib
-import pkgutil
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import apps
+from apps.__main__ import catalogue
 from training import doctor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -144,9 +143,11 @@ def test_the_readme_promises_only_what_is_there():
     from training import cli
     for verb in cli.VERBS:
         assert verb == "train" or f"python -m apps.detection {verb}" in README, f"the README does not show {verb}"
-    others = {"--config", "--server", "--trials", "--keep", "--help", "--version", "--yes", "--logdir", "--port"}
-    flags = {app.name: {"--" + field.replace("_", "-") for field in importlib.import_module(f"apps.{app.name}").Config.__dataclass_fields__}
-             for app in pkgutil.iter_modules(apps.__path__) if app.ispkg}
+    others = {"--config", "--server", "--trials", "--keep", "--help", "--version", "--yes", "--logdir", "--port", "--print-config", "--check", "--results"}
+    flags = {task: {"--" + ("no-" if no else "") + field.name.replace("_", "-")
+                    for kind in (*app.systems.values(), *app.verbs.values()) for field in dataclasses.fields(kind)
+                    for no in (False, True)[:1 + (field.type is bool)]}
+             for task, app in catalogue().items()}
     for line in README.splitlines():
         named = [flags[name] for name in re.findall(r"python -m apps\.(\w+)", line)] or flags.values()
         unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)) - set().union(*named) - others

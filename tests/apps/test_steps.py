@@ -1,0 +1,51 @@
+"""One train step of every system in float16: the gradients that the optimizer applies are those of float32, within tolerance."""
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.apps.tiny import NOTHING_TO_TRAIN, TINY
+from training.app import App
+
+SYSTEMS = [pytest.param((app, model), id=f"{app}-{model}") for app, systems in TINY.items() for model in systems
+           if (app, model) not in NOTHING_TO_TRAIN]
+EXACT = dict(dropout=0.0, gradient_noise=0.0, augment=False, noise=0.0)
+"""settings, of those that a system has, with which a step draws nothing at random in the precision of its layers"""
+TOLERANCE = 0.03
+
+
+def applied(app, model, policy, batch=None):
+    """Returns the gradients that reach the optimizer's update in a first step, one vector, and the batch."""
+    keras.config.set_dtype_policy(policy)
+    kind = App(app).systems[model]
+    exact = {name: value for name, value in EXACT.items() if name in {field.name for field in dataclasses.fields(kind)}}
+    config = kind.of(**TINY[app][model] | exact)
+    splits = App(app).data.datasets(config)
+    batch = batch or next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+    keras.utils.set_random_seed(0)
+    made = App(app).build_model(config, splits.spec, steps=100)
+    made._symbolic_build(data_batch=tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), batch))
+    inner = getattr(made.optimizer, "inner_optimizer", made.optimizer)
+    found = []
+
+    def apply(gradients, trainable_variables=None):
+        found.append(np.concatenate([tf.convert_to_tensor(gradient).numpy().ravel() for gradient in gradients
+                                     if gradient is not None]))
+
+    inner.apply = apply
+    for _ in range(20):  # a loss scale that is too large for the first steps is halved until they are finite
+        made.train_step(batch)
+        if found:
+            return found[0].astype(np.float64), batch
+    raise AssertionError("no step was finite")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_in_float16_is_that_of_float32(system, request):
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
+    expected, batch = applied(*system, "float32")
+    found, _ = applied(*system, "mixed_float16", batch)
+    assert np.linalg.norm(expected) > 0
+    assert np.linalg.norm(found - expected) <= TOLERANCE * np.linalg.norm(expected)
