@@ -45,6 +45,13 @@ def test_arrows_point_one_way(path):
             assert name.split(".")[1] == parts[1], f"an application imports another one: {name}"
 
 
+def test_the_engine_knows_no_modality():
+    for path in ROOT.glob("training/engine/*.py"):
+        for name in imports(path):
+            assert name.split(".")[0] not in PACKAGES or re.match(r"training\.(engine|config|doctor)\b", name), \
+                f"{path.relative_to(ROOT)} imports {name}"
+
+
 @pytest.mark.parametrize("path", PYTHON, ids=ids)
 def test_imports_are_of_the_house_style(path):
     for name in imports(path):
@@ -94,6 +101,7 @@ def test_every_application_has_its_rooms(task):
 
 
 @pytest.mark.parametrize("module", ["training", "training.cli", "training.config", "training.runs", "training.doctor",
+                                    "training.engine.files", "training.engine.signals",
                                     "apps.__main__", *(f"apps.{task}" for task in TASKS)])
 def test_import_takes_no_tensorflow(module):
     code = f"import sys, {module}; print(sorted({{'tensorflow', 'keras', 'numpy', 'matplotlib'}} & set(sys.modules)))"
