@@ -120,8 +120,7 @@ def test_change_gets_and_gives_true_gradients(inputs, name):
 
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
-@pytest.mark.parametrize("inputs", [INPUTS, WORDS], ids=["dense", "sparse"])
-@pytest.mark.parametrize("has_change", [False, True], ids=["plain", "changed"])
+@pytest.mark.parametrize("inputs, has_change", [(INPUTS, False), (WORDS, True)], ids=["plain", "sparse and changed"])
 def test_float16_moves_as_far_as_float32(precision, mode, inputs, has_change):
     seen = []
 
@@ -146,16 +145,23 @@ def test_float16_moves_as_far_as_float32(precision, mode, inputs, has_change):
     np.testing.assert_allclose(loss, expected_loss, rtol=0.01)
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
-def test_a_loss_in_float16_is_scaled_in_float32(precision):
-    model = made()
-    weight = model.dense.bias
+class Watched(keras.optimizers.SGD):
+    """Notes in which type a loss is scaled."""
 
-    def losses_of():
-        return ops.sum(ops.cast(weight, "float16") - 300)  # times 2^10 it is beyond float16
+    def scale_loss(self, loss):
+        self.dtype = loss.dtype
+        return super().scale_loss(loss)
 
-    assert tf.function(lambda: step.gradient_step(model.optimizer, [weight], losses_of))().dtype == tf.float16
-    np.testing.assert_allclose(weight.numpy(), -0.1, rtol=1e-3)
+
+@pytest.mark.parametrize("dtype, scaled", [("float16", tf.float32), ("bfloat16", tf.float32), ("float32", tf.float32),
+                                           ("float64", tf.float64)])
+def test_a_loss_is_scaled_in_float32_or_float64(dtype, scaled):
+    weight = keras.Variable(np.ones(3), dtype="float32")
+    optimizer = Watched(0.5, loss_scale_factor=8.0)
+    optimizer.build([weight])
+    loss = step.gradient_step(optimizer, [weight], lambda: ops.sum(ops.cast(weight, dtype)))
+    assert loss.dtype == tf.as_dtype(dtype) and float(loss) == 3 and optimizer.dtype == scaled
+    np.testing.assert_array_equal(weight.numpy(), np.full(3, 0.5))
 
 
 def test_float64_stays():
@@ -206,8 +212,8 @@ def whole_norm(gradients):
     return [gradient * factor for gradient in gradients]
 
 
-@pytest.mark.parametrize("settings", [{}, dict(share=True), dict(change=whole_norm)], ids=["mean", "share", "changed"])
-@pytest.mark.parametrize("inputs", [INPUTS, WORDS], ids=["dense", "sparse"])
+@pytest.mark.parametrize("inputs, settings", [(INPUTS, {}), (WORDS, dict(share=True)), (WORDS, dict(change=whole_norm))],
+                         ids=["mean", "sparse share", "sparse and changed"])
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"], indirect=True)
 def test_two_replicas_move_as_one(mirrored, precision, inputs, settings):
     two = on_two(mirrored, inputs, **settings)
@@ -251,6 +257,24 @@ def test_one_network_of_several_in_a_variable_trains_alone():
     train_step(tf.constant(2))
     change = np.abs(networks.numpy() - before).max(axis=(1, 2))
     assert change[2] > 1e-3 and change[[0, 1, 3]].max() == 0
+
+
+def test_networks_in_one_variable_may_share_a_gradient():
+    """As copies do that move with the one that is trained."""
+    networks = keras.Variable(np.tile(RANDOM.normal(size=(1, 5, 3)), (4, 1, 1)), dtype="float32")
+    alone = keras.Variable(networks[2], dtype="float32")
+    optimizers = [keras.optimizers.SGD(0.1, loss_scale_factor=64.0), keras.optimizers.SGD(0.1)]
+    for optimizer, variable in zip(optimizers, (networks, alone)):
+        optimizer.build([variable])
+
+    def loss_of(kernel):
+        return ops.mean((ops.matmul(INPUTS, kernel) - TARGETS) ** 2)
+
+    kernel = ops.take(networks, [2], axis=0)
+    _, gradients = step.scaled_gradients(optimizers[0], [kernel], lambda: loss_of(kernel[0]))
+    step.apply_scaled(optimizers[0], [ops.broadcast_to(gradients[0], networks.shape)], [networks])
+    step.gradient_step(optimizers[1], [alone], lambda: loss_of(alone))
+    np.testing.assert_allclose(networks.numpy(), np.tile(alone.numpy(), (4, 1, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)

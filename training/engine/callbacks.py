@@ -13,8 +13,11 @@ from training.engine import files
 class Progress(keras.callbacks.Callback):
     """Shows epoch, step, loss, examples per second and the time that is left for the whole training.
 
-    On a terminal a bar; otherwise a plain line at most every `interval` seconds. One line for each epoch's result, unless
-    `every_epoch` is false: for many short trainings.
+    On a terminal a bar; otherwise plain lines.
+
+    interval:    seconds between two plain lines, at least
+    console:     of rich (default: standard output)
+    every_epoch: whether each epoch's result gets a line; it should not in many short trainings
     """
 
     def __init__(self, interval=10.0, console=None, every_epoch=True):
@@ -25,6 +28,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = None
 
     def on_train_begin(self, logs=None):
+        """Says where training starts, and opens the bar on a terminal."""
         epoch, step = self.params["position"]
         self.done = epoch * self.params["steps"] + step
         self.left_epochs = self.params["epochs"] - epoch
@@ -48,10 +52,12 @@ class Progress(keras.callbacks.Callback):
             self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Starts the epoch's clock."""
         self.epoch = epoch
         self.epoch_started = time.perf_counter()
 
     def on_train_batch_begin(self, batch, logs=None):
+        """Notes from when on the next call counts: not from before a validation."""
         now = time.perf_counter()
         if self.last_step_end is None:
             self.counted_from = None
@@ -63,6 +69,7 @@ class Progress(keras.callbacks.Callback):
         self.last_epoch_end = None
 
     def on_train_batch_end(self, batch, logs=None):
+        """Counts the steps of a call, and shows how far the training is."""
         now = time.perf_counter()
         done = self.epoch * self.params["steps"] + batch + 1
         if self.counted_from is not None:
@@ -80,6 +87,7 @@ class Progress(keras.callbacks.Callback):
             self._say(f"epoch {place} step {step}  {state}")
 
     def on_epoch_end(self, epoch, logs=None):
+        """Shows the epoch's result."""
         now = time.perf_counter()
         self.left_epochs = self.params["epochs"] - epoch - 1
         self.last_epoch_end = now
@@ -90,13 +98,16 @@ class Progress(keras.callbacks.Callback):
                       f"{_duration(now - self.epoch_started)}, ETA {self._eta()}")
 
     def on_test_begin(self, logs=None):
+        """Shows that the model is validated."""
         if self.bar:
             self.bar.update(self.task, state=f"validating  ETA {self._eta()}")
 
     def on_train_end(self, logs=None):
+        """Closes the bar."""
         self.close()
 
     def close(self):
+        """Closes the bar, so that what comes after it starts on a line of its own."""
         if self.bar:
             self.bar.stop()
             self.bar = None
@@ -129,7 +140,11 @@ class Progress(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Writes the model's weights to `path` whenever `monitor` has become better; `mode` is "min" or "max".
+    """Writes the model's weights to `path` whenever `monitor` has become better.
+
+    path:    of the file; its name ends in .weights.h5
+    monitor: name of what a validation measures, with or without "val_"
+    mode:    "min" or "max": what is better
 
     The file is whole at any moment. After a kill and a resume it ends as it would have without: an epoch is repeated
     with the same result and takes the same decision again.
@@ -147,9 +162,15 @@ class BestWeights(keras.callbacks.Callback):
         self.best = self.best_epoch = None
 
     def on_train_begin(self, logs=None):
+        """Forgets what an earlier training found."""
         self.best = self.best_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
+        """Writes the weights if the epoch was the best one so far.
+
+        Raises:
+            ValueError: nothing of the name `monitor` was measured.
+        """
         logs = logs or {}
         if not any(name.startswith("val_") for name in logs) and epoch + 1 < self.params["epochs"]:
             return  # an epoch without a validation

@@ -22,11 +22,13 @@ _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
 
 class Checkpoints:
-    """Saves and restores the state of one training in `folder`, and keeps the newest two files.
+    """Saves and restores the state of one training, and keeps the newest two files.
 
-    model, optimizers: their variables, the seeds of random layers and the metrics are saved.
-    callbacks:  those with something in STATE are saved by class name.
-    facts:      JSON-able dict of what must be the same when a run is resumed, such as the steps per epoch.
+    folder:     of the checkpoints; it is made if it is not there
+    model, optimizers: their variables, the seeds of random layers and the metrics are saved
+    callbacks:  those with something in STATE are saved by class name
+    strategy:   the `tf.distribute.Strategy` that they were made under
+    facts:      JSON-able dict of what must be the same when a run is resumed, such as the steps per epoch
 
     Trainable weights and optimizer slots are equal on all replicas and saved once. The rest (moving statistics, seeds,
     metrics) differs from replica to replica; each one's own value is saved, so that resuming is exact there too.
@@ -161,6 +163,8 @@ def write(path, state, arrays):
 
 def read(path):
     """Returns (state, arrays) of a file that `write` made; reads all of it, and so checks every CRC.
+
+    path: of the file
 
     Raises:
         ValueError, KeyError, zipfile.BadZipFile, OSError: the file is damaged.

@@ -6,7 +6,10 @@ from PIL import Image
 
 
 def rendered(figure):
-    """Returns a matplotlib figure as uint8 (height, width, 3)."""
+    """Returns a figure as uint8 (height, width, 3).
+
+    figure: of matplotlib
+    """
     figure.tight_layout()
     file = io.BytesIO()
     figure.savefig(file, dpi=110)

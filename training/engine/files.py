@@ -45,7 +45,10 @@ def write_text(path, text):
 
 
 def sync_folder(folder):
-    """Brings the names in `folder` to the disk, so that a new one outlives a power cut too; Windows cannot be told to."""
+    """Brings the names in a folder to the disk, so that a new one outlives a power cut too; Windows cannot be told to.
+
+    folder: whose names they are, not those of the folders in it
+    """
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -25,6 +25,9 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                       (`training.data.pipelines.shuffled`)
     validation:       Dataset of batches for all replicas together, the last one of any size; or a function without
                       arguments that returns {name: float}. Both are logged as `val_<name>`.
+    epochs:           passes over the training data, those before a resume among them
+    strategy:         a `tf.distribute.Strategy` (default: the current one)
+    callbacks:        Keras callbacks
     steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: for about a second
     checkpoints:      folder to save to and, where it holds something, to resume from
     checkpoint_every: steps between two saves within an epoch; the end of an epoch is always saved

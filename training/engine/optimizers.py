@@ -1,4 +1,4 @@
-"""Optimizers by name, with a falling rate, weight decay and noise on the gradients."""
+"""Optimizers by name, with a learning rate schedule, weight decay and noise on the gradients."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -13,14 +13,15 @@ _KINDS = {
 }
 NAMES = tuple(_KINDS)
 _KEPT = ("gamma", "beta", "bias", "coefficient", "alpha")
-"""names of weights that do not decay: of normalisation, biases, LeNet-5's subsampling, and PReLU, whose slope would be drawn
+"""names of weights that do not decay: of normalization, biases, LeNet-5's subsampling, and PReLU, whose slope would be drawn
 towards ReLU (He et al., 2015, section 2.1)"""
 _NOISE_DECAY = 0.55
 
 
 def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
-    """Returns a Keras optimizer by one of NAMES.
+    """Returns a Keras optimizer.
 
+    name:           one of NAMES
     rate:           number or schedule
     weight_decay:   share of a weight that is taken off per unit of rate at each step; but for `_KEPT`
     gradient_noise: variance of the noise on the first step's gradients, see `noisy`; 0: none
@@ -36,7 +37,11 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
 
 
 def warmup_cosine(peak, steps):
-    """Returns a rate that rises to `peak` over a tenth of the steps, 500 at most, and falls to 0 as a cosine."""
+    """Returns a learning rate schedule: linear warm-up over a tenth of the steps, 500 at most, then cosine decay to 0.
+
+    peak:  the largest rate
+    steps: of the whole training
+    """
     warmup = max(1, min(500, steps // 10))
     return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
 
@@ -48,18 +53,22 @@ def noisy(kind, variance, seed):
 
     The noise is a function of (seed, t, place of the weight), so that a resumed training draws the same.
 
+    kind:     class of a Keras optimizer
+    variance: of the noise at t = 0
+    seed:     whole number
+
     Source: Neelakantan et al., 2015, "Adding Gradient Noise Improves Learning for Very Deep Networks", eq. 1.
     """
     class Noisy(kind):
         def apply(self, grads, trainable_variables=None):
             replicas = tf.distribute.get_strategy().num_replicas_in_sync  # whose gradients are summed, equal noises too
             step = ops.cast(self.iterations, "float32")
-            deviation = ops.sqrt(variance / (1 + step) ** _NOISE_DECAY) / replicas
+            std = ops.sqrt(variance / (1 + step) ** _NOISE_DECAY) / replicas
 
             def with_noise(place, gradient):
                 numbers = tf.stack([tf.constant(seed * 65_537 + place, tf.int64), tf.cast(self.iterations.value, tf.int64)])
                 draw = tf.random.stateless_normal(tf.shape(gradient), numbers)
-                return gradient + ops.cast(draw * deviation, gradient.dtype)
+                return gradient + ops.cast(draw * std, gradient.dtype)
 
             grads = [None if gradient is None else with_noise(place, tf.convert_to_tensor(gradient))
                      for place, gradient in enumerate(grads)]

@@ -18,8 +18,8 @@ def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=Non
     A model with several optimizers calls it once for each. Call it in a replica, as a `train_step` is called; eagerly, in a
     `tf.function`, and under XLA it does the same. Without variables nothing is differentiated, and the optimizer may be None.
 
-    A network of several that are kept in one variable can be trained by itself: `losses_of` reads the variable and takes that
-    network's part of it, and the gradient of the rest is 0.
+    What a tape finds for a part of a variable is the gradient of that part: `losses_of` may read one network of several that one
+    variable holds, and the gradient of the others is 0.
 
     optimizer: Keras optimizer, also a LossScaleOptimizer; it unscales the gradients, clips them and sums over the replicas
     variables: list of Keras variables that the optimizer was built with
@@ -43,7 +43,9 @@ def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=Non
 def scaled_gradients(optimizer, sources, losses_of, *, is_share=False):
     """Returns what `losses_of` returned and the gradients of its loss times the optimizer's loss scale.
 
-    It is the first half of `gradient_step`, for a step that needs more than one gradient, or a gradient by inputs.
+    It is the first half of `gradient_step`, for a step that adds up several gradients, needs one by its inputs, chooses among
+    graphs in which they are computed (`tf.switch_case`), or gives the gradient by one tensor to several variables. What is
+    made of the gradients before `apply_scaled` takes them must leave a factor as it is: sums, means and copies do.
 
     optimizer, losses_of, is_share: as in `gradient_step`
     sources: list of Keras variables and tensors to differentiate by

@@ -12,7 +12,9 @@ from training.config import UserError
 
 @functools.lru_cache(maxsize=None)  # TensorFlow aborts when a process makes a second strategy with collectives
 def make(name):
-    """Returns the `tf.distribute.Strategy` called `name`: default, mirrored, multi_worker or tpu.
+    """Returns a `tf.distribute.Strategy`.
+
+    name: default, mirrored, multi_worker or tpu
 
     Make it before anything else touches TensorFlow's devices, and build models under its `scope()`.
 
@@ -31,7 +33,10 @@ def make(name):
 
 
 def is_chief(strategy):
-    """Whether this process is the one that writes files; always true with one worker."""
+    """Returns whether this process is the one that writes files; always true with one worker.
+
+    strategy: a `tf.distribute.Strategy`
+    """
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -41,7 +46,10 @@ def is_chief(strategy):
 
 
 def workers(strategy):
-    """Returns how many processes train together."""
+    """Returns how many processes train together.
+
+    strategy: a `tf.distribute.Strategy`
+    """
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or not resolver or not resolver.task_type:
         return 1
@@ -49,9 +57,11 @@ def workers(strategy):
 
 
 def global_sum(x):
-    """Sums `x` over the replicas; call it in a train step. With one replica it is `x` itself, and XLA compiles it.
+    """Sums over the replicas; call it in a train step. With one replica `x` is returned as it is, and XLA compiles it.
 
-    Keras adds up the replicas' gradients. A loss that is normalised by a count is therefore right on any number of
+    x: tensor, or a list of tensors that are summed each by itself
+
+    Keras adds up the replicas' gradients. A loss that is normalized by a count is therefore right on any number of
     replicas when each one's own sum is divided by the count of all: `sum(losses) / global_sum(count)`. A plain mean
     over a replica's examples is to be divided by the number of replicas instead (`keras.Model.compute_loss` does so).
     """
@@ -63,6 +73,8 @@ def global_sum(x):
 
 def all_rows(variables):
     """Returns the value of each Keras variable as (replicas, *shape), every replica's own; call it in a replica.
+
+    variables: list of Keras variables
 
     Those of one type travel together: a collective for each would take longer to trace than a small network to train.
     """
@@ -79,7 +91,10 @@ def all_rows(variables):
 
 
 def precision(name):
-    """Returns the Keras dtype policy for `name`; "auto" takes bfloat16 where the hardware multiplies matrices in it."""
+    """Returns the name of a Keras dtype policy.
+
+    name: of a policy, or "auto", which takes bfloat16 where the hardware multiplies matrices in it
+    """
     if name != "auto":
         return name
     reason = _bfloat16_units()

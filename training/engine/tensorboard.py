@@ -55,6 +55,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._writers = {}
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Opens the event files if none are open, and starts the epoch's counters."""
         if not self._writers:
             self._writers = {name: _start(self.folder / name, epoch + 1) for name in ("train", "validation")}
         self._steps = self._seconds = 0
@@ -64,6 +65,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._ratios = {}
 
     def on_train_batch_begin(self, batch, logs=None):
+        """Keeps the weights before a call whose update ratio is to be measured."""
         half = (self.params.get("steps") or 0) // 2
         if self._measured == 0 or (self._measured == 1 and half and batch >= half):
             self._measured += 1 if batch < half else 2
@@ -71,6 +73,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._batch, self._began = batch, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
+        """Counts steps and seconds, and measures the update ratio of the calls chosen for it."""
         seconds, steps = time.perf_counter() - self._began, batch - self._batch + 1
         if self._first_call is None:
             self._first_call = steps, seconds  # may hold the tracing: counts only when it is the only call
@@ -82,6 +85,7 @@ class TensorBoard(keras.callbacks.Callback):
             self._before = None
 
     def on_epoch_end(self, epoch, logs=None):
+        """Writes what the epoch gave."""
         step = epoch + 1
         logs = {name: value for name, value in (logs or {}).items() if np.ndim(value) == 0}
         steps, seconds = (self._steps, self._seconds) if self._steps else self._first_call or (0, 0)
@@ -109,9 +113,11 @@ class TensorBoard(keras.callbacks.Callback):
             writer.flush()
 
     def on_train_end(self, logs=None):
+        """Closes the event files."""
         self.close()
 
     def close(self):
+        """Closes the event files."""
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
@@ -120,6 +126,7 @@ class TensorBoard(keras.callbacks.Callback):
 def hparams(folder, config, metrics):
     """Writes a run's settings and final figures for the HParams page, where runs under one folder are compared.
 
+    folder:  the run's folder
     config:  {name: bool, number, string, None or anything with a short text}; None is left out
     metrics: {name: number}; other values are left out
     """
@@ -138,14 +145,24 @@ def hparams(folder, config, metrics):
 
 
 def scalars(folder, values, step):
-    """Writes numbers: {name: float}."""
+    """Writes numbers.
+
+    folder: of the event file
+    values: {name: float}
+    step:   finished epochs
+    """
     with _writing(folder, step):
         for name, value in values.items():
             tf.summary.scalar(name, value)
 
 
 def images(folder, pictures, step):
-    """Writes pictures: {name: uint8 (n, height, width, 3) or (height, width, 3)}."""
+    """Writes pictures.
+
+    folder:   of the event file
+    pictures: {name: uint8 (n, height, width, 3) or (height, width, 3)}
+    step:     finished epochs
+    """
     with _writing(folder, step):
         for name, values in pictures.items():
             values = np.asarray(values)
@@ -154,21 +171,36 @@ def images(folder, pictures, step):
 
 
 def texts(folder, values, step):
-    """Writes texts in Markdown: {name: str}."""
+    """Writes texts.
+
+    folder: of the event file
+    values: {name: Markdown}
+    step:   finished epochs
+    """
     with _writing(folder, step):
         for name, text in values.items():  # TensorBoard shows neither where a picture has the same tag
             tf.summary.text(f"text/{name}", text)
 
 
 def activations(folder, values, step):
-    """Writes histograms of what layers answer to a fixed batch: {name: array of any shape}."""
+    """Writes histograms of what layers answer to a fixed batch.
+
+    folder: of the event file
+    values: {name: array of any shape}
+    step:   finished epochs
+    """
     with _writing(folder, step):
         for name, array in values.items():
             _histogram(f"activations/{name}", np.asarray(array))
 
 
 def graph(folder, function, *specs):
-    """Writes the TensorFlow graph of `function`, traced on tensor specs, for the Graphs page."""
+    """Writes the TensorFlow graph of a function for the Graphs page.
+
+    folder:   of the event file
+    function: of tensors, such as a model
+    specs:    a nest of tensor specs for each of its arguments, with which it is traced
+    """
     traced = tf.function(function).get_concrete_function(*specs)
     with _writing(folder, 0):
         tf.summary.graph(traced.graph)
@@ -179,8 +211,10 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
 
     Keras 3's callback writes a configuration that does not match its file, so the four files are written here.
 
+    folder:     of the run
+    name:       of the embedding
     vectors:    (n, dimensions) numbers
-    metadata:   n dicts with the same keys: what a point is called and coloured by
+    metadata:   n dicts with the same keys: what a point is called and colored by
     thumbnails: uint8 (n, height, width, 3), the picture at each point
 
     Raises:
