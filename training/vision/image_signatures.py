@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import UserError
+from training.engine import files
 from training.serving import export, requests
 from training.vision import images
 
@@ -106,7 +107,7 @@ def present_classes(paths, answer, folder):
             {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
             for class_name, class_id, score in zip(*(answer[key][row] for key in ("class_names", "class_ids", "scores")))]
         document = {"file": str(path), "error": error, "classes": found}
-        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         said = f"no answer: {error}" if error else ", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])
         print(f"{str(path):{width}}  {said}")
     print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")

@@ -56,7 +56,7 @@ class LabelledImages:
         return sources.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
 
     def fitted(self, example):
-        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}); the image is top left in the square, the rest black."""
+        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left is the image, the rest is black."""
         image = self.features["image"].decode_example(example["image"])
         image, _ = images.fit_square(tf.image.grayscale_to_rgb(image) if self.channels == 1 else image[..., :3], self.size)
         return {"image": tf.cast(tf.round(image[..., :self.channels]), tf.uint8)}, {"label": tf.cast(example["label"], tf.int32)}
