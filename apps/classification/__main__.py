@@ -1,4 +1,3 @@
-from apps import classification
 from training import cli
 
-cli.main(classification)
+cli.main(__package__)

@@ -1,25 +1,16 @@
 """AlexNet (C2)."""
 import keras
 
-from apps.classification import blocks, classifier
+from apps.classification import classifier
+from apps.classification.blocks import Blocks
 from training import UserError
 
-MONITOR = ("accuracy", "max")
 _SMALLEST, _SMALLEST_FULL = 15, 67
 """side of an image, in pixels, of which a place is left after the pools, in the small network and in the paper's"""
 
 
-def build_model(config, spec):
-    """Returns a compiled AlexNet: five convolutions, three pools, two fully connected layers.
-
-    With `full_size` the paper's for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256 3x3, the second,
-    fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes. Otherwise the first layer
-    is 5x5 of stride 1, the maps are `width` / 96 of the paper's and the units ten times `width`.
-
-    Source: Krizhevsky et al., 2012, "ImageNet Classification with Deep Convolutional Neural Networks", sections 3 and 4.
-    What differs: the groups are on one device; He's initial weights, where the paper draws with a deviation of 0.01, and
-    biases that start at 0, not some of them at 1; Adam with a falling rate, not momentum; inverted dropout, which scales in
-    training, where the paper halves the answers in testing.
+def build_model(config, spec, steps):
+    """Returns a compiled AlexNet.
 
     Raises:
         UserError: images of less than 15 pixels, or 67 with `full_size`.
@@ -28,19 +19,49 @@ def build_model(config, spec):
     if config.image_size < smallest:
         beside = " with --full-size True" if config.full_size else ""
         raise UserError(f"alexnet takes images of {smallest} pixels or more{beside}, not --image-size {config.image_size}")
-    return classifier.build(config, spec, lambda images: network(images, config))
+
+    def features(images):
+        return network(
+            images, full_size=config.full_size, width=config.width, activation=config.activation,
+            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
+            initializer=config.initializer)
+
+    return classifier.compiled(config, spec, steps, features)
 
 
-def network(images, config):
-    """Returns the second fully connected layer; images: (batch, side, side, channels)."""
-    parts = blocks.Blocks(config)
-    width, units = (96, 4096) if config.full_size else (config.width, 10 * config.width)
-    everywhere = parts.normalization == "batch"  # the paper normalises after the first two layers only
+def network(images, *, full_size=False, width=24, activation="relu", normalization="local_response", dropout=0.5,
+            dropout_scaling="inverted", initializer="he"):
+    """Returns the second fully connected layer of AlexNet: five convolutions and three pools come before the first one.
+
+    With `full_size` it is the paper's network for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256 3x3,
+    the second, fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes. Otherwise the
+    first layer is 5x5 of stride 1, every layer has `width` / 96 of the paper's maps, and the units are ten times `width`.
+
+    images:    Keras tensor of scaled images, (batch, side, side, channels)
+    full_size: whether the network has the size of the paper's; `width` is then 96
+    width:     maps of the first layer
+    activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import alexnet
+        >>> alexnet.network(keras.Input((32, 32, 3)), width=6).shape
+        (None, 60)
+
+    Source: Krizhevsky et al., 2012, "ImageNet Classification with Deep Convolutional Neural Networks", sections 3 and 4.
+    What differs: the groups are on one device; He's initial weights, where the paper draws with a standard deviation of 0.01, and
+    biases that start at 0, not some of them at 1; Adam with a learning rate that decays as a cosine, not momentum; inverted
+    dropout, which scales in training, where the paper halves the answers in testing.
+    """
+    parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
+                   initializer=initializer)
+    width, units = (96, 4096) if full_size else (width, 10 * width)
+    everywhere = normalization == "batch"  # the paper normalizes after the first two layers only
 
     def maps(share):
         return max(2, round(width * share / 96 / 2) * 2)
 
-    if config.full_size:
+    if full_size:
         x = parts.convolution(images, maps(96), 11, 4, "convolution1", padding="valid", normalize=everywhere)
     else:
         x = parts.convolution(images, maps(96), 5, 1, "convolution1", normalize=everywhere)
@@ -56,12 +77,12 @@ def network(images, config):
 
 
 def _after(parts, x, name):
-    """Local response normalisation comes after the activation."""
+    """Returns x normalized where that comes after the activation, which local response normalization does."""
     return parts.normalize(x, f"{name}_normalization") if parts.normalization == "local_response" else x
 
 
 def _grouped(parts, x, filters, size, name, normalize):
-    """Two convolutions, each of one half of the maps: TensorFlow has no gradient of a grouped one on processors."""
+    """Returns two convolutions, each of one half of the maps: TensorFlow has no gradient of a grouped one on processors."""
     halves = keras.ops.split(x, 2, axis=-1)
     return keras.layers.Concatenate(name=name)([
         parts.convolution(half, filters // 2, size, 1, f"{name}_group{number + 1}", normalize=normalize)

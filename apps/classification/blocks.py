@@ -1,4 +1,4 @@
-"""What the networks are put together from: affine layers followed by what `--activation`, `--normalization`, … ask for."""
+"""What the networks are put together from: affine layers with normalization, activation and dropout."""
 import keras
 
 import layers
@@ -6,7 +6,7 @@ import layers
 LEAK = 0.01
 """slope of a leaky ReLU below 0; Maas et al., 2013"""
 MAXOUT_PIECES = 2
-"""of the units that `--activation maxout` puts in place of others"""
+"""affine functions of each unit where maxout takes the place of an activation"""
 _INITIALIZERS = {
     "small": lambda: keras.initializers.RandomNormal(stddev=0.01),
     "large": lambda: keras.initializers.RandomNormal(stddev=1.0),
@@ -27,25 +27,36 @@ _ACTIVATIONS = {
 
 
 def initializer(scheme):
-    """Returns a fresh Keras initializer, of which each weight needs its own: one gives the same numbers at every call."""
+    """Returns a fresh Keras initializer, of which each weight needs its own: one gives the same numbers at every call.
+
+    scheme: "small", "large", "uniform", "lecun", "glorot" or "he"
+    """
     return _INITIALIZERS[scheme]()
 
 
 class Blocks:
-    """Affine layers with activation, normalisation and dropout as the settings say.
+    """Affine layers with normalization, activation and dropout, all of one kind throughout a network.
 
-    The order is affine, normalisation, activation. `--activation maxout` makes each affine layer that has an activation a
-    maxout layer, whose maximum is normalised. With batch normalisation affine layers have no bias: the shift is that.
+    The order is affine, normalization, activation. "maxout" makes each affine layer that has an activation a maxout layer, whose
+    maximum is normalized. With batch normalization affine layers have no bias, since the shift takes its place.
+
+    activation:      "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu" or "maxout"
+    normalization:   "none", "batch" or "local_response"
+    dropout:         share of units left out in training
+    dropout_scaling: "inverted" scales what is kept in training, "classic" everything in prediction
+    initializer:     scheme of the initial weights, see `initializer`
     """
 
-    def __init__(self, config):
-        self.kind, self.normalization = config.activation, config.normalization or "none"
-        self.rate, self.scaling, self.scheme = config.dropout or 0.0, config.dropout_scaling, config.initializer
+    def __init__(self, *, activation="relu", normalization="none", dropout=0.0, dropout_scaling="inverted", initializer="he"):
+        self.kind, self.normalization = activation, normalization
+        self.rate, self.scaling, self.scheme = dropout, dropout_scaling, initializer
 
     def initializer(self):
+        """Returns a fresh Keras initializer of the network's scheme."""
         return initializer(self.scheme)
 
     def convolution(self, x, filters, size, strides=1, name=None, activate=True, padding="same", normalize=True):
+        """Returns the maps (batch, height, width, filters) of a convolution, normalized and activated unless told otherwise."""
         settings = dict(kernel_initializer=self.initializer(), padding=padding)
         if self.kind == "maxout" and activate:
             x = layers.MaxoutConv2D(filters, size, MAXOUT_PIECES, strides=strides, name=name, **settings)(x)
@@ -56,6 +67,7 @@ class Blocks:
         return self.activation(x, f"{name}_activation") if activate else x
 
     def dense(self, x, units, name):
+        """Returns the answers (batch, units) of a fully connected layer, activated and not normalized."""
         if self.kind == "maxout":
             x = layers.Maxout(units, MAXOUT_PIECES, kernel_initializer=self.initializer(), name=name)(x)
         else:
@@ -63,9 +75,11 @@ class Blocks:
         return self.activation(x, f"{name}_activation")
 
     def activation(self, x, name):
+        """Returns the activation of x; after a maxout layer that is x itself."""
         return x if self.kind == "maxout" else _ACTIVATIONS[self.kind](name, x.shape)(x)
 
     def normalize(self, x, name):
+        """Returns x normalized; with "none" that is x itself."""
         if self.normalization == "batch":
             return layers.BatchNormalization(name=name)(x)
         if self.normalization == "local_response":
@@ -73,6 +87,7 @@ class Blocks:
         return x
 
     def dropout(self, x, name, rate=None):
+        """Returns x with a share `rate` of it left out in training; None: the network's share."""
         rate = self.rate if rate is None else rate
         if not rate:
             return x

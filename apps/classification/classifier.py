@@ -2,28 +2,24 @@
 import keras
 from keras import ops
 
-from apps.classification import adversarial
 from training.engine import optimizers
+from training.vision.adversarial import AdversarialTraining
 
 
-def build(config, spec, network, scale=None, **logits):
-    """Returns a compiled classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
+def compiled(config, spec, steps, network, scale=None, **logits):
+    """Returns a compiled classifier of the images that a Spec describes, which will be trained for `steps` steps.
 
-    network: Keras tensor of scaled images -> Keras tensor (batch, features), which the logits are an affine function of;
-             `training.vision.classifiers.features` finds it again
-    scale:   layer from pixels to what the network gets; None: standardised by the training images' mean and deviation
+    network: as in `build`
+    scale:   layer from pixels to what the network gets; None: they are standardized by the training images' mean and standard
+             deviation
     logits:  settings of the last `keras.layers.Dense`
     """
-    image = keras.Input(spec.inputs["image"].shape[1:], dtype="uint8", name="image")
+    info = spec.info
     scale = scale or keras.layers.Normalization(
-        mean=spec.info["mean"], variance=[value ** 2 for value in spec.info["deviation"]], dtype="float32", name="standardise")
-    x = network(scale(image))
-    x = keras.layers.Identity(name="features")(x)
-    x = keras.layers.Dense(len(spec.info["class_names"]), dtype="float32", name="label", **logits)(x)
-    ends = {"image": image}, {"label": x}
-    model = keras.Model(*ends, name=config.model) if not config.adversarial else adversarial.AdversarialTraining(
-        *ends, scale, 255 * config.adversarial, name=config.model)
-    rate = optimizers.warmup_cosine(config.learning_rate, spec.info["steps"])
+        mean=info.mean, variance=[value ** 2 for value in info.std], dtype="float32", name="standardize")
+    model = build(spec.inputs["image"].shape[1:], len(info.class_names), network, scale, name=config.model,
+                  adversarial_epsilon=config.adversarial_epsilon, **logits)
+    rate = optimizers.warmup_cosine(config.learning_rate, steps)
     model.compile(
         optimizers.make(config.optimizer, rate, weight_decay=config.weight_decay, gradient_noise=config.gradient_noise,
                         seed=config.seed),
@@ -31,11 +27,43 @@ def build(config, spec, network, scale=None, **logits):
     return model
 
 
+def build(shape, classes, network, scale, *, name=None, adversarial_epsilon=0.0, **logits):
+    """Returns a classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
+
+    shape:               of an image, (side, side, channels)
+    classes:             number of classes
+    network:             function of a Keras tensor of scaled images that returns one of features, (batch, features). The logits
+                         are an affine function of them, and `training.vision.classifiers.features` finds them again
+    scale:               Keras layer from pixels to what the network gets
+    name:                of the model
+    adversarial_epsilon: how far each pixel of a second copy of every training image is moved against the network, as a share of
+                         white; 0: no second copy
+    logits:              settings of the last `keras.layers.Dense`
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from apps.classification import classifier, lenet5
+        >>> model = classifier.build((28, 28, 1), 10, lenet5.network, keras.layers.Rescaling(1 / 128, -1.0))
+        >>> model({"image": np.zeros((2, 28, 28, 1), "uint8")})["label"].shape
+        TensorShape([2, 10])
+    """
+    image = keras.Input(shape, dtype="uint8", name="image")
+    x = network(scale(image))
+    x = keras.layers.Identity(name="features")(x)
+    x = keras.layers.Dense(classes, dtype="float32", name="label", **logits)(x)
+    ends = {"image": image}, {"label": x}
+    if adversarial_epsilon:
+        return AdversarialTraining(*ends, scale, 255 * adversarial_epsilon, name=name)
+    return keras.Model(*ends, name=name)
+
+
 @keras.saving.register_keras_serializable(package="apps")
 class CrossEntropy(keras.losses.Loss):
     """Cross-entropy of logits with whole-number labels, of whose probability a share is spread over all classes.
 
         loss = -sum_k t_k log softmax(logits)_k,   t_k = (1 - smoothing) [k = label] + smoothing / classes
+
+    smoothing: share of the probability that is spread over all classes
 
     Source: Szegedy et al., 2016, "Rethinking the Inception Architecture", section 7, label smoothing.
     """

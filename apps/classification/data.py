@@ -3,15 +3,16 @@ import tensorflow as tf
 
 from training.data.spec import Splits, spec_of
 from training.vision import labelled_images
+from training.vision.labelled_images import ImageInfo as Info
 
 
 def datasets(config):
     """Returns the Splits of a set of images with one label each.
 
     inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
-             channel where the set is grey, else RGB
+             channel where the set is gray, else RGB
     targets: "label" int32 (batch,)
-    info:    "class_names"; "mean" and "deviation" of the training pixels by channel, from 0 to 255
+    info:    an `Info` with the statistics of the training pixels
 
     Raises:
         UserError: the data set is unknown, not there, empty, or no classification set.
@@ -19,8 +20,8 @@ def datasets(config):
     found = labelled_images.LabelledImages(config, config.train_on_all)
     batches, sample = found.train(config.batch_size, config.seed)
     if config.augment:
-        batches = found.augmented(batches, config.seed, config.erase or 0.0)
-    validation = None if config.train_on_all else found.judged("validation", config.batch_size)
-    info = {"class_names": found.class_names, **labelled_images.statistics(sample)}
+        batches = found.augmented(batches, config.seed, config.erase)
+    validation = None if config.train_on_all else found.evaluation_batches("validation", config.batch_size)
+    info = Info(class_names=found.class_names, **labelled_images.statistics(sample))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return Splits(batches, validation, found.judged("test", config.batch_size), spec)
+    return Splits(batches, validation, found.evaluation_batches("test", config.batch_size), spec)

@@ -2,32 +2,46 @@
 import keras
 
 import layers
-from apps.classification import blocks, maxout
+from apps.classification import maxout
+from apps.classification.blocks import Blocks
 
-MONITOR = ("accuracy", "max")
+
+def build_model(config, spec, steps):
+    """Returns a compiled network of two maxout layers, whose last layer is bounded as they are."""
+    def features(images):
+        return network(images, width=config.width, pieces=config.pieces, dropout=config.dropout,
+                       dropout_scaling=config.dropout_scaling, initializer=config.initializer)
+
+    return maxout.compiled(config, spec, steps, features)
 
 
-def build_model(config, spec):
-    """Returns a compiled network of two maxout layers of `width` units of `pieces` pieces, with dropout before every layer.
+def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
+    """Returns the last of two fully connected maxout layers, (batch, width), with dropout before every layer.
 
     The norm of the weights into every unit is bounded, those of the classes too. Pixels are from 0 to 1, so that dropout at
     the input blackens.
 
+    images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
+    width:  units of each layer
+    pieces: affine functions of which a unit takes the largest
+    dropout, dropout_scaling, initializer: see `Blocks`; with any dropout 20 % of the pixels are left out in training too
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import dense_maxout
+        >>> dense_maxout.network(keras.Input((8, 8, 1)), width=16).shape
+        (None, 16)
+
     Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST, permutation invariant), and the settings
-    published with its code. What differs: momentum is 0.9 and the rate 0.025, which falls to 0 as a cosine; there momentum
-    rises from 0.5 to 0.7, and a rate of 0.1 hardly falls. What dropout keeps of the input is scaled too; initial weights reach
-    to 0.03, not to 0.005, but for the classes.
+    published with its code. What differs: momentum is 0.9 and the learning rate 0.025, which decays to 0 as a cosine; there
+    momentum rises from 0.5 to 0.7, and a rate of 0.1 hardly decays. What dropout keeps of the input is scaled too; initial
+    weights reach to 0.03, not to 0.005, except for those of the classes.
     """
-    return maxout.compiled(config, spec, network)
-
-
-def network(images, config):
-    """Returns the last maxout layer as (batch, features); images: (batch, side, side, channels)."""
-    parts = blocks.Blocks(config)
-    x = keras.layers.Flatten()(parts.dropout(images, "input_dropout", maxout.INPUT_DROPOUT if config.dropout else 0.0))
+    parts = Blocks(dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
+    x = keras.layers.Flatten()(parts.dropout(images, "input_dropout", maxout.INPUT_DROPOUT if dropout else 0.0))
     for number in (1, 2):
         x = layers.Maxout(
-            config.width, config.pieces, kernel_initializer=parts.initializer(),
+            width, pieces, kernel_initializer=parts.initializer(),
             kernel_constraint=keras.constraints.MaxNorm(maxout.LARGEST_NORM), name=f"maxout{number}")(x)
         x = parts.dropout(x, f"dropout{number}")
     return x

@@ -1,4 +1,4 @@
-"""Where training dies, and what revives it: depth x activation x initialisation x normalisation of plain networks."""
+"""Where training dies, and what revives it: depth x activation x initializer x normalization of plain networks."""
 import itertools
 import time
 
@@ -9,46 +9,40 @@ import tensorflow as tf
 
 import layers
 from apps.classification import blocks, data
-from training import config as settings
 from training import reports
-from training.config import UserError
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout")
 INITIALIZERS = ("small", "large", "glorot", "he")
 NORMALIZATIONS = ("none", "batch")
 RATES = (0.003, 0.03, 0.3)
-"""of which each network has the best by its training loss, so that no kind fails for a rate that suits another"""
+"""learning rates, of which each network has the best by its training loss: no kind fails for a rate that suits another"""
 _KEYS = ("normalization", "depth", "activation", "initializer")
 _MOMENTUM, _BATCH, _SIDE = 0.9, 32, 8
 _EPSILON = 1e-5
 
 
 def run(app, request):
-    """Trains all networks, prints and keeps the table, and draws it; returns the figures.
+    """Trains all networks, prints, renders and keeps the table; returns the figures.
 
     A network is `depth` hidden layers of `units` and a softmax layer, trained by momentum on batches of 32. All networks of one
-    depth, activation and normalisation are one program. Batch normalisation takes the statistics of what is shown, in judging
-    those of all images judged.
+    depth, activation and normalization are one program. Batch normalization takes the statistics of the batch, and in evaluation
+    those of all images that are evaluated.
 
     Raises:
-        UserError: no depth, or a depth, units, epochs or seeds below 1, or the folder holds something already.
+        UserError: the data set is not there, or the folder holds something already.
     """
-    if not request.depths:
-        raise UserError("--depths needs one number or more")
-    if min(*request.depths, request.units, request.epochs, request.seeds) < 1:
-        raise UserError("--depths, --units, --epochs and --seeds must be 1 or more")
     folder = reports.folder_of(app, "depths", request)
     began = time.perf_counter()
-    config = settings.resolve(app, app.Config(
-        model="softmax", dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, image_size=_SIDE,
-        batch_size=_BATCH))
+    config = app.config("softmax", dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir,
+                        download=request.download, image_size=_SIDE, batch_size=_BATCH)
     splits = data.datasets(config)
-    train, validation = (_standardised(part, splits.spec.info) for part in (
+    train, validation = (_standardized(part, splits.spec.info) for part in (
         splits.train(0, 0, tf.distribute.InputContext()), splits.validation))
-    classes = len(splits.spec.info["class_names"])
+    classes = len(splits.spec.info.class_names)
     rows = {}
     for normalization, depth, activation in itertools.product(NORMALIZATIONS, request.depths, ACTIVATIONS):
-        networks = Networks(activation, normalization, depth, request, train[0].shape[1], classes)
+        networks = Networks(activation, normalization, depth, train[0].shape[1], classes, units=request.units,
+                            epochs=request.epochs, seeds=request.seeds, seed=request.seed)
         for scheme, figures in networks.train(train, validation).items():
             rows[normalization, depth, activation, scheme] = figures
         print(f"{normalization:5} {depth:3} layers  {activation:10}  " + "  ".join(
@@ -62,28 +56,39 @@ def run(app, request):
 
 
 class Networks:
-    """Plain networks of one depth, activation and normalisation: every initialisation, rate and seed, side by side.
+    """Plain networks of one depth, activation and normalization: every initializer, learning rate and seed, side by side.
 
         x_0 = image,  x_l = f(normalize(x_(l-1) W_l + b_l)),  logits = x_depth W + b
+
+    activation:    one of ACTIVATIONS
+    normalization: one of NORMALIZATIONS
+    depth:         hidden layers
+    units:         of each hidden layer
+    epochs:        passes over the training images
+    seeds:         networks of each kind
+    seed:          of the initial weights and the order of the images
+    inputs:        numbers of an image
+    classes:       number of classes
     """
 
-    def __init__(self, activation, normalization, depth, request, inputs, classes):
-        self.activation, self.normalization, self.request = activation, normalization, request
-        self.members = list(itertools.product(INITIALIZERS, RATES, range(request.seeds)))
+    def __init__(self, activation, normalization, depth, inputs, classes, *, units=64, epochs=15, seeds=3, seed=0):
+        self.activation, self.normalization = activation, normalization
+        self.epochs, self.seeds, self.seed = epochs, seeds, seed
+        self.members = list(itertools.product(INITIALIZERS, RATES, range(seeds)))
         pieces = blocks.MAXOUT_PIECES if activation == "maxout" else 1
-        keras.utils.set_random_seed(request.seed)
-        sizes = [inputs] + [request.units] * depth
+        keras.utils.set_random_seed(seed)
+        sizes = [inputs] + [units] * depth
         self.depth, self.weights = depth, []
         for fan_in in sizes[:-1]:
-            self.weights += [self._drawn(fan_in, pieces * request.units), self._constant(pieces * request.units, 0.0)]
+            self.weights += [self._drawn(fan_in, pieces * units), self._constant(pieces * units, 0.0)]
             if normalization == "batch":
-                self.weights += [self._constant(request.units, 1.0), self._constant(request.units, 0.0)]
+                self.weights += [self._constant(units, 1.0), self._constant(units, 0.0)]
             if activation == "prelu":
                 self.weights.append(self._constant(1, 0.25))
-        self.weights += [self._drawn(request.units, classes), self._constant(classes, 0.0)]
+        self.weights += [self._drawn(units, classes), self._constant(classes, 0.0)]
 
     def _drawn(self, fan_in, fan_out):
-        """Returns a kernel (members, fan_in, fan_out); members of one initialisation and seed begin alike."""
+        """Returns a kernel (members, fan_in, fan_out); members of one initializer and seed begin alike."""
         kinds = {(scheme, seed): blocks.initializer(scheme)((fan_in, fan_out)) for scheme, _, seed in self.members}
         return tf.Variable(tf.stack([kinds[scheme, seed] for scheme, _, seed in self.members]))
 
@@ -114,11 +119,12 @@ class Networks:
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
 
     def train(self, train, validation):
-        """Returns {scheme: {"accuracy", "loss", "deviation"}}: medians over the seeds of each seed's best rate.
+        """Returns {scheme: {"accuracy", "loss", "std"}}: medians over the seeds of each seed's best rate.
 
-        accuracy:  on validation
-        loss:      on the training images, in nats
-        deviation: over the images, of a unit's answers in the last hidden layer before training; a mean over its units
+        accuracy: on validation
+        loss:     on the training images, in nats
+        std:      standard deviation over the images of a unit's answers in the last hidden layer before training; a mean over
+                  its units
         """
         images, labels = (tf.constant(part) for part in train)
         steps = len(train[0]) // _BATCH
@@ -135,16 +141,16 @@ class Networks:
                     velocity.assign(_MOMENTUM * velocity - rates * gradient)  # a network whose numbers are gone is alone with it
                     weight.assign_add(velocity)
 
-        deviation = tf.reduce_mean(tf.math.reduce_std(self.logits(images)[1], axis=1), axis=-1).numpy()
-        random = np.random.default_rng(self.request.seed)
-        for _ in range(self.request.epochs):
+        std = tf.reduce_mean(tf.math.reduce_std(self.logits(images)[1], axis=1), axis=-1).numpy()
+        random = np.random.default_rng(self.seed)
+        for _ in range(self.epochs):
             order = random.permutation(len(train[0]))[:steps * _BATCH]
             epoch(tf.constant(order.reshape(steps, _BATCH), tf.int32))
         losses = self.losses(images, labels).numpy()
         losses = np.where(np.isfinite(losses), losses, np.inf)
         accuracy = (tf.argmax(self.logits(tf.constant(validation[0]))[0], axis=-1).numpy() == validation[1]).mean(axis=1)
-        values = {"accuracy": accuracy, "loss": losses, "deviation": deviation}
-        values = {name: value.reshape(len(INITIALIZERS), len(RATES), self.request.seeds) for name, value in values.items()}
+        values = {"accuracy": accuracy, "loss": losses, "std": std}
+        values = {name: value.reshape(len(INITIALIZERS), len(RATES), self.seeds) for name, value in values.items()}
         best = values["loss"].argmin(axis=1)[:, None]
         medians = {name: np.median(np.take_along_axis(value, best, axis=1)[:, 0], axis=1) for name, value in values.items()}
         return {scheme: {name: float(medians[name][place]) for name in medians} for place, scheme in enumerate(INITIALIZERS)}
@@ -154,16 +160,16 @@ _FUNCTIONS = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "relu": tf.nn.relu, "elu":
               "leaky_relu": lambda x: tf.nn.leaky_relu(x, blocks.LEAK)}
 
 
-def _standardised(batches, info):
-    """Returns the pixels of all batches as float32 (images, pixels), standardised, and the labels."""
+def _standardized(batches, info):
+    """Returns the pixels of all batches as float32 (images, pixels), standardized, and the labels."""
     pairs = [(inputs["image"].numpy(), targets["label"].numpy()) for inputs, targets in batches]
     images, labels = (np.concatenate(part) for part in zip(*pairs))
-    images = (images - np.array(info["mean"])) / np.array(info["deviation"])
+    images = (images - np.array(info.mean)) / np.array(info.std)
     return images.reshape(len(images), -1).astype(np.float32), labels
 
 
 def _markdown(rows, request):
-    """Returns the validation accuracies as a table: a row for each activation and initialisation."""
+    """Returns the validation accuracies as a table: a row for each activation and initializer."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     lines = ["| activation | initial weights | " + " | ".join(
         f"{depth} layers" + (", batch norm" if kind == "batch" else "") for kind, depth in columns) + " |",
@@ -175,7 +181,7 @@ def _markdown(rows, request):
 
 
 def _maps(rows, request):
-    """Returns a figure of the accuracies: a map for each normalisation and depth, with the deviations before training."""
+    """Returns a figure of the accuracies: a map for each normalization and depth, each with the "std" before training."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     figure = matplotlib.figure.Figure((2.6 * len(columns) + 1.5, 4.6))
     figure.suptitle("validation accuracy; below it, how much the last layer's answers differed from image to image at first")
@@ -188,5 +194,5 @@ def _maps(rows, request):
         axes.set_yticks(range(len(ACTIVATIONS)), ACTIVATIONS if place == 0 else [], fontsize=8)
         for (row, activation), (column, scheme) in itertools.product(enumerate(ACTIVATIONS), enumerate(INITIALIZERS)):
             figures = rows[kind, depth, activation, scheme]
-            axes.text(column, row, f"{figures['accuracy']:.0%}\n{figures['deviation']:.1g}", ha="center", va="center", fontsize=7)
+            axes.text(column, row, f"{figures['accuracy']:.0%}\n{figures['std']:.1g}", ha="center", va="center", fontsize=7)
     return figure

@@ -5,34 +5,52 @@ import layers
 from apps.classification import blocks, classifier
 from training import UserError
 
-MONITOR = ("accuracy", "max")
 SIDE = 32
+"""of the square images in the paper, in pixels"""
 TANH_SCALE = 1.7159
+"""limit of the paper's squashing function"""
 
 
-def build_model(config, spec):
-    """Returns a compiled LeNet-5: 60,000 weights before the classes, as in the paper.
+def build_model(config, spec, steps):
+    """Returns a compiled LeNet-5.
+
+    Raises:
+        UserError: images of another size than 28 or 32 pixels.
+    """
+    if config.image_size not in (SIDE - 4, SIDE):
+        raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
+
+    def features(images):
+        return network(images, activation=config.activation, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
+                       initializer=config.initializer)
+
+    return classifier.compiled(config, spec, steps, features)
+
+
+def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted", initializer="lecun"):
+    """Returns F6 of LeNet-5, (batch, 84): 60,000 weights before the classes, as in the paper.
 
         C1 6 maps 5x5, S2 subsampling, C3 16 maps 5x5 by table 1, S4 subsampling, C5 120 maps 5x5, F6 84 units
 
     Images of 28 x 28 pixels get a margin of 2.
 
+    images: Keras tensor of scaled images, (batch, 28 or 32, 28 or 32, channels)
+    activation, dropout, dropout_scaling, initializer: see `Blocks`; "tanh" is the paper's `ScaledTanh`
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import lenet5
+        >>> lenet5.network(keras.Input((28, 28, 1))).shape
+        (None, 84)
+
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B.
-    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a falling rate and a
-    weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without decay; initial weights are normal with
-    variance 1 / fan_in, not uniform within 2.4 / fan_in; with `--activation maxout` C3 sees all maps of S2.
-
-    Raises:
-        UserError: images of another size.
+    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a learning rate that
+    decays as a cosine and a weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without decay; initial
+    weights are normal with variance 1 / fan_in, not uniform within 2.4 / fan_in; with the activation "maxout" C3 sees all maps of
+    S2.
     """
-    if config.image_size not in (SIDE - 4, SIDE):
-        raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
-    return classifier.build(config, spec, lambda images: network(images, config))
-
-
-def network(images, config):
-    """Returns F6, (batch, 84); images: (batch, 28 or 32, 28 or 32, channels)."""
-    parts = LeNetBlocks(config)
+    parts = LeNetBlocks(
+        activation=activation, dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
 
     def convolution(x, filters, name):
         return parts.convolution(x, filters, 5, name=name, padding="valid", normalize=False)
@@ -43,7 +61,7 @@ def network(images, config):
     if images.shape[1] < SIDE:
         images = keras.layers.ZeroPadding2D((SIDE - images.shape[1]) // 2, name="margin")(images)
     x = subsampling(convolution(images, 6, "c1"), "s2")
-    if config.activation == "maxout":
+    if activation == "maxout":
         x = convolution(x, 16, "c3")
     else:
         x = layers.TableConv2D(16, 5, layers.LENET5_TABLE, kernel_initializer=parts.initializer(), name="c3")(x)
@@ -54,7 +72,7 @@ def network(images, config):
 
 
 class LeNetBlocks(blocks.Blocks):
-    """Blocks whose tanh is the paper's squashing function, of which a unit's usual input uses the bent part."""
+    """Blocks whose tanh is the paper's squashing function, scaled so that a unit's usual input reaches its bent part."""
 
     def activation(self, x, name):
         return ScaledTanh(name=name)(x) if self.kind == "tanh" else super().activation(x, name)

@@ -2,11 +2,12 @@
 import keras
 
 import layers
-from apps.classification import blocks, classifier
+from apps.classification import classifier
+from apps.classification.blocks import Blocks
 from training import UserError
 
-MONITOR = ("accuracy", "max")
 INPUT_DROPOUT = 0.2
+"""share of pixels left out in training, where units are left out at all"""
 LARGEST_NORM = 1.9365
 """of the weights into a unit"""
 _LARGEST_FIRST_NORM = 0.9
@@ -14,51 +15,67 @@ _SMALLEST = 16
 """side of an image, in pixels, of which a place is left after the pools"""
 
 
-def build_model(config, spec):
-    """Returns a compiled network of three convolutional maxout layers, with dropout before every layer.
-
-    They have 8x8, 8x8 and 5x5 kernels with `width`, `width` and half as many maps, of which the last ones have twice as many
-    pieces, and pools of 4, 4 and 2 places with stride 2: of 28 pixels 10, 4 and 3 places are left. The norm of the weights
-    into every unit is bounded, those of the classes too. Pixels are from 0 to 1, so that dropout at the input blackens.
-
-    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST), and the settings published with its code.
-    What differs: Adam with a falling rate, not a large one that hardly falls for hundreds of epochs; what dropout keeps of the
-    input is scaled too; initial weights reach to 0.03, not to 0.005, but for the classes; a black margin of a pixel stands for
-    pools that reach over the edge.
+def build_model(config, spec, steps):
+    """Returns a compiled network of three convolutional maxout layers.
 
     Raises:
         UserError: images of less than 16 pixels.
     """
     if config.image_size < _SMALLEST:
         raise UserError(f"maxout takes images of {_SMALLEST} pixels or more, not --image-size {config.image_size}")
-    return compiled(config, spec, network)
+
+    def features(images):
+        return network(images, width=config.width, pieces=config.pieces, dropout=config.dropout,
+                       dropout_scaling=config.dropout_scaling, initializer=config.initializer)
+
+    return compiled(config, spec, steps, features)
 
 
-def compiled(config, spec, network):
+def compiled(config, spec, steps, network):
     """Returns a compiled classifier on pixels from 0 to 1, whose last layer is bounded as the maxout layers are.
 
-    network: (Keras tensor of images, config) -> Keras tensor (batch, features)
+    config, spec, steps: as in `build_model`
+    network: function of a Keras tensor of images that returns one of features, (batch, features)
     """
     scale = keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")
-    return classifier.build(
-        config, spec, lambda images: network(images, config), scale,
-        kernel_initializer=keras.initializers.RandomUniform(-0.005, 0.005),
+    return classifier.compiled(
+        config, spec, steps, network, scale, kernel_initializer=keras.initializers.RandomUniform(-0.005, 0.005),
         kernel_constraint=keras.constraints.MaxNorm(LARGEST_NORM))
 
 
-def network(images, config):
-    """Returns the last maxout layer as (batch, features); images: (batch, side, side, channels)."""
-    parts = blocks.Blocks(config)
-    x = parts.dropout(images, "input_dropout", INPUT_DROPOUT if config.dropout else 0.0)
-    half = max(1, config.width // 2)
+def network(images, *, width=48, pieces=2, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
+    """Returns the last of three convolutional maxout layers as (batch, features), with dropout before every layer.
+
+    The layers have 8x8, 8x8 and 5x5 kernels with `width`, `width` and half as many maps, of which the last ones have twice as
+    many pieces, and pools of 4, 4 and 2 places with stride 2: of 28 pixels 10, 4 and 3 places are left. The norm of the weights
+    into every unit is bounded, those of the classes too. Pixels are from 0 to 1, so that dropout at the input blackens.
+
+    images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
+    width:  maps of the first and the second layer
+    pieces: affine functions of which a unit takes the largest
+    dropout, dropout_scaling, initializer: see `Blocks`; with any dropout 20 % of the pixels are left out in training too
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import maxout
+        >>> maxout.network(keras.Input((28, 28, 1)), width=4).shape
+        (None, 18)
+
+    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST), and the settings published with its code.
+    What differs: Adam with a learning rate that decays as a cosine, not a large one that hardly decays for hundreds of epochs;
+    what dropout keeps of the input is scaled too; initial weights reach to 0.03, not to 0.005, except for those of the classes; a
+    black margin of a pixel stands for pools that reach over the edge.
+    """
+    parts = Blocks(dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
+    x = parts.dropout(images, "input_dropout", INPUT_DROPOUT if dropout else 0.0)
     x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name="margin1")(x)
-    for number, (maps, kernel, pieces, pool, largest) in enumerate([
-            (config.width, 8, config.pieces, 4, _LARGEST_FIRST_NORM), (config.width, 8, config.pieces, 4, LARGEST_NORM),
-            (half, 5, 2 * config.pieces, 2, LARGEST_NORM)], 1):
+    for number, (maps, kernel, count, pool, largest) in enumerate([
+            (width, 8, pieces, 4, _LARGEST_FIRST_NORM), (width, 8, pieces, 4, LARGEST_NORM),
+            (max(1, width // 2), 5, 2 * pieces, 2, LARGEST_NORM)], 1):
         if number == 3:
             x = keras.layers.ZeroPadding2D(1, name="margin3")(x)
         x = layers.MaxoutConv2D(
-            maps, kernel, pieces, padding="valid" if number == 1 else "same", kernel_initializer=parts.initializer(),
+            maps, kernel, count, padding="valid" if number == 1 else "same", kernel_initializer=parts.initializer(),
             kernel_constraint=keras.constraints.MaxNorm(largest, axis=(0, 1, 2)), name=f"maxout{number}")(x)
         x = keras.layers.MaxPooling2D(pool, 2, name=f"pool{number}")(x)
         x = parts.dropout(x, f"dropout{number}")

@@ -3,24 +3,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from apps.classification import lenet5, pictures
+from apps.classification import pictures
+from apps.classification.lenet5 import TANH_SCALE, ScaledTanh
 from training.engine import tensorboard
 
 _IMAGES = 64
-_LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _NEAR = 0.05
-"""of the distance between both limits: as close to one a unit counts as saturated"""
+"""share of the distance between both limits: as close to one of them a unit counts as saturated"""
 
 
 def callbacks(model, splits, config, folder):
     """Returns the callbacks that watch this training; they write into the run's folder."""
     batches = splits.train(0, 0, tf.distribute.InputContext()) if splits.validation is None else splits.validation
-    return [Monitors(batches, config, folder)]
+    return [Monitors(batches, folder)]
 
 
 class Monitors(keras.callbacks.Callback):
-    """Writes for TensorBoard, before the first step and after each epoch, for the first images of the validation split, or of
-    training where it is none:
+    """Writes for TensorBoard what training does to the layers, before the first step and after each epoch.
+
+    It looks at the first images of the validation split, or of training where there is none:
 
         activations/<depth>_<layer>   histogram of what the layer answers
         dead_units/<layer>            share of units, or of maps, that answer the same to every image
@@ -28,11 +29,12 @@ class Monitors(keras.callbacks.Callback):
         gradient_norm/<layer>         Euclidean norm of the loss's gradient by the layer's weights, without dropout
 
     batches: dataset of (inputs, targets)
+    folder:  of the run
     """
 
-    def __init__(self, batches, config, folder):
+    def __init__(self, batches, folder):
         super().__init__()
-        self.batches, self.activation, self.folder = batches, config.activation, folder
+        self.batches, self.folder = batches, folder
 
     def on_train_begin(self, logs=None):
         inputs, targets = next(iter(self.batches))
@@ -51,9 +53,8 @@ class Monitors(keras.callbacks.Callback):
             if name == "label":
                 continue
             scalars[f"dead_units/{name}"] = dead(values)
-            if self.activation in _LIMITS:
-                scale = lenet5.TANH_SCALE if self.model.name == "lenet5" and self.activation == "tanh" else 1.0
-                scalars[f"saturated_units/{name}"] = saturated(values / scale, *_LIMITS[self.activation])
+            if (found := limits(self.model.get_layer(name))) is not None:
+                scalars[f"saturated_units/{name}"] = saturated(values, *found)
         squares = {}
         for weight, gradient in zip(self.model.trainable_weights, self.gradients()):
             layer = weight.path.rpartition("/")[0] or weight.path
@@ -68,6 +69,15 @@ class Monitors(keras.callbacks.Callback):
             logits = self.model({"image": self.images}, training=False)["label"]
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits))
         return tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def limits(layer):
+    """Returns the limits (lowest, highest) of a layer's function, as sigmoid and tanh have them, or None without these."""
+    if isinstance(layer, ScaledTanh):
+        return -TANH_SCALE, TANH_SCALE
+    if isinstance(layer, keras.layers.Activation):
+        return {keras.activations.sigmoid: (0.0, 1.0), keras.activations.tanh: (-1.0, 1.0)}.get(layer.activation)
+    return None
 
 
 def dead(values):

@@ -1,17 +1,26 @@
-"""What a person looks at: wrong answers, which classes are confused, first-layer filters, activations by depth, features."""
+"""What a person looks at: wrong predictions, confused classes, first-layer filters, activations by depth, and features."""
 import keras
 import numpy as np
 import tensorflow as tf
 
 import layers
+from training.app import Rendered
+from training.engine import graphs
 from training.vision import classifiers
+
+
+def render(model, splits, config, info):
+    """Returns the Rendered pictures, see `pictures`, what the layers answer to a test batch, and the features of test images."""
+    inputs, _ = next(iter(splits.test))
+    return Rendered(pictures(model, splits, config, info), by_depth(outputs(model, inputs["image"][:64])),
+                    embeddings=classifiers.embeddings(model, splits.test, config, info))
 
 
 def pictures(model, splits, config, info):
     """Returns {name: uint8 (n, height, width, 3)}.
 
-    wrong:     test images that are answered wrong, the surest first, with answer and truth
-    confusion: images by right and answered class
+    wrong:     test images that are predicted wrong, the surest first, with predicted and true class
+    confusion: images by true and predicted class
     filters:   the first convolution's kernels, where there is one
     """
     made = classifiers.pictures(model, splits.test, config, info)
@@ -21,21 +30,9 @@ def pictures(model, splits, config, info):
     return made
 
 
-def activations(model, splits, config, info):
-    """Returns what the layers answer to a test batch, in the order of their depth, for histograms."""
-    inputs, _ = next(iter(splits.test))
-    return by_depth(outputs(model, inputs["image"][:64]))
-
-
 def outputs(model, images):
     """Returns {layer: its output as a float32 array} of each activation and of the logits."""
-    if "_by_layer" not in model.__dict__:  # for every epoch another one would be work
-        chosen = [layer for layer in model.layers
-                  if layer.name.endswith("_activation") or isinstance(layer, (layers.Maxout, layers.MaxoutConv2D))]
-        chosen.append(model.get_layer("label"))
-        network = keras.Model(model.inputs, [layer.output for layer in chosen])
-        model.__dict__["_by_layer"] = [layer.name for layer in chosen], tf.function(lambda batch: network(batch, training=False))
-    names, answer = model.__dict__["_by_layer"]
+    names, answer = graphs.of_model(model, "classification.outputs", _outputs_of)  # for every epoch another one would be work
     return {name: np.asarray(tf.cast(value, tf.float32)) for name, value in zip(names, answer({"image": images}))}
 
 
@@ -44,9 +41,13 @@ def by_depth(values):
     return {f"{number:02}_{name}": array for number, (name, array) in enumerate(values.items())}
 
 
-def embeddings(model, splits, config, info):
-    """Returns the features of test images, with their classes and thumbnails, for the projector."""
-    return classifiers.embeddings(model, splits.test, config, info)
+def _outputs_of(model):
+    """Returns the names of the layers that `outputs` shows, and a traced function from a batch to what they answer."""
+    chosen = [layer for layer in model.layers
+              if layer.name.endswith("_activation") or isinstance(layer, (layers.Maxout, layers.MaxoutConv2D))]
+    chosen.append(model.get_layer("label"))
+    network = keras.Model(model.inputs, [layer.output for layer in chosen])
+    return [layer.name for layer in chosen], tf.function(lambda batch: network(batch, training=False))
 
 
 def _filters(kernel):

@@ -1,32 +1,48 @@
 """Residual networks (C4)."""
 import keras
 
-from apps.classification import blocks, classifier
+from apps.classification import classifier
+from apps.classification.blocks import Blocks
 from layers import backbones
 
-MONITOR = ("accuracy", "max")
+
+def build_model(config, spec, steps):
+    """Returns a compiled residual network."""
+    def features(images):
+        return network(
+            images, full_size=config.full_size, width=config.width, blocks=config.blocks, activation=config.activation,
+            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
+            initializer=config.initializer)
+
+    return classifier.compiled(config, spec, steps, features)
 
 
-def build_model(config, spec):
-    """Returns a compiled residual network.
+def network(images, *, full_size=False, width=16, blocks=3, activation="relu", normalization="batch", dropout=0.0,
+            dropout_scaling="inverted", initializer="he"):
+    """Returns the features of a residual network: the mean over the places of its last maps, (batch, channels).
 
-    With `full_size` ResNet-50 for images of 224 pixels: 25,557,032 weights with 1,000 classes. Otherwise the paper's network for
-    CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as many maps; 3 blocks
-    of 16 maps are ResNet-20.
+    With `full_size` it is ResNet-50 for images of 224 pixels: 25,557,032 weights with 1,000 classes. Otherwise it is the paper's
+    network for CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as many
+    channels; 3 blocks of 16 channels are ResNet-20.
+
+    images:    Keras tensor of scaled images, (batch, side, side, channels)
+    full_size: whether it is ResNet-50; `width` and `blocks` are then those of the paper
+    width:     channels of the first stage
+    blocks:    residual blocks per stage
+    activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import resnet
+        >>> resnet.network(keras.Input((32, 32, 3)), width=4, blocks=1).shape
+        (None, 16)
 
     Source: He et al., 2016, "Deep Residual Learning for Image Recognition", table 1 and section 4.2.
-    What differs: ResNet-50's stride is in the 3x3 convolution of a block ("v1.5"); where the number of maps changes the
+    What differs: ResNet-50's stride is in the 3x3 convolution of a block ("v1.5"); where the number of channels changes the
     shortcut is a 1x1 convolution, in the small network too.
     """
-    return classifier.build(config, spec, lambda images: network(images, config))
-
-
-def network(images, config):
-    """Returns the mean over the last maps' places; images: (batch, side, side, channels)."""
-    parts = blocks.Blocks(config)
-    if config.full_size:
-        maps = backbones.resnet50(images, parts)
-    else:
-        maps = backbones.cifar_resnet(images, config.width, config.blocks, parts)
+    parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
+                   initializer=initializer)
+    maps = backbones.resnet50(images, parts) if full_size else backbones.cifar_resnet(images, width, blocks, parts)
     x = keras.layers.GlobalAveragePooling2D(name="mean", dtype="float32")(maps[-1])
     return parts.dropout(x, "dropout")

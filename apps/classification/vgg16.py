@@ -1,30 +1,50 @@
 """VGG-16 (C3)."""
 import keras
 
-from apps.classification import blocks, classifier
+from apps.classification import classifier
+from apps.classification.blocks import Blocks
 
-MONITOR = ("accuracy", "max")
 STAGES = (2, 2, 3, 3, 3)
 """convolutions before each pool"""
 
 
-def build_model(config, spec):
-    """Returns a compiled VGG-16: thirteen 3x3 convolutions in five stages, two fully connected layers.
+def build_model(config, spec, steps):
+    """Returns a compiled VGG-16."""
+    def features(images):
+        return network(
+            images, full_size=config.full_size, width=config.width, activation=config.activation,
+            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
+            initializer=config.initializer)
 
-    With `full_size` the paper's configuration D: 64 to 512 maps and 4,096 units, for images of 224 pixels; 138,357,544 weights
-    with 1,000 classes and without normalisation. Otherwise `width` maps in the first stage and eight times as many units.
+    return classifier.compiled(config, spec, steps, features)
+
+
+def network(images, *, full_size=False, width=32, activation="relu", normalization="batch", dropout=0.5,
+            dropout_scaling="inverted", initializer="he"):
+    """Returns the second fully connected layer of VGG-16: thirteen 3x3 convolutions in five stages come before the first one.
+
+    With `full_size` it is the paper's configuration D: 64 to 512 channels and 4,096 units, for images of 224 pixels; 138,357,544
+    weights with 1,000 classes and without normalization. Otherwise the first stage has `width` channels, and the fully connected
+    layers have eight times as many units.
+
+    images:    Keras tensor of scaled images, (batch, side, side, channels)
+    full_size: whether the network has the size of the paper's; `width` is then 64
+    width:     channels of the first stage
+    activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
+
+    Example:
+        >>> import keras
+        >>> from apps.classification import vgg16
+        >>> vgg16.network(keras.Input((32, 32, 3)), width=4).shape
+        (None, 32)
 
     Source: Simonyan and Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table 1.
-    What differs: batch normalisation is a choice, which trains from random weights, where the paper begins with those of a
-    shallower network; odd maps are pooled with what is there.
+    What differs: batch normalization is a choice, with which the network trains from random weights, where the paper begins with
+    those of a shallower network; maps of odd sides are padded before they are pooled.
     """
-    return classifier.build(config, spec, lambda images: network(images, config))
-
-
-def network(images, config):
-    """Returns the second fully connected layer; images: (batch, side, side, channels)."""
-    parts = blocks.Blocks(config)
-    width, units = (64, 4096) if config.full_size else (config.width, 8 * config.width)
+    parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
+                   initializer=initializer)
+    width, units = (64, 4096) if full_size else (width, 8 * width)
     x = images
     for stage, count in enumerate(STAGES):
         for place in range(count):

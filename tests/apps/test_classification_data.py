@@ -7,17 +7,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import training
-from apps import classification
 from apps.classification import data as classification_data
 from training import cli
-from training import config as settings
+from training.app import App
 from training.vision import labelled_images
 
 ALONE = tf.distribute.InputContext()
 
 
-def resolved(tmp_path, **changes):
-    return settings.resolve(classification, classification.Config(data_dir=str(tmp_path), **changes))
+def resolved(tmp_path, model=None, **changes):
+    return App("classification").config(model, data_dir=str(tmp_path), **changes)
 
 
 def images_of(splits, epoch=0):
@@ -41,10 +40,10 @@ def test_digits_are_fed_as_they_are_stored(data_dir):
     assert not np.array_equal(images, images_of(splits, epoch=1))
     counts = [sum(len(targets["label"]) for _, targets in part) for part in (splits.validation, splits.test)]
     assert counts == [269, 450]
-    assert splits.spec.info["class_names"] == [str(digit) for digit in range(10)]
+    assert splits.spec.info.class_names == [str(digit) for digit in range(10)]
     whole = np.stack([np.frombuffer(key, np.uint8) for key in stored])
-    assert splits.spec.info["mean"] == [pytest.approx(whole.mean(), rel=0.01)]
-    assert splits.spec.info["deviation"] == [pytest.approx(whole.std(), rel=0.01)]
+    assert splits.spec.info.mean == [pytest.approx(whole.mean(), rel=0.01)]
+    assert splits.spec.info.std == [pytest.approx(whole.std(), rel=0.01)]
 
 
 def test_all_images_but_those_of_the_test_are_trained_on(data_dir, tmp_path, monkeypatch, capsys):
@@ -55,11 +54,11 @@ def test_all_images_but_those_of_the_test_are_trained_on(data_dir, tmp_path, mon
     assert splits.validation is None and sum(len(targets["label"]) for _, targets in splits.test) == 450
     monkeypatch.chdir(tmp_path)
     flags = ["--model", "softmax", "--data-dir", str(data_dir), "--train-on-all"]
-    cli.main(classification, [*flags, "--epochs", "2", "--name", "all"])
+    cli.main("apps.classification", [*flags, "--epochs", "2", "--name", "all"])
     results = json.loads((tmp_path / "runs" / "classification" / "all" / "results.json").read_text())
     assert results["best_epoch"] is None and results["metrics"]["accuracy"] > 0.8 and "val_" not in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        cli.main(classification, ["search", *flags])
+        cli.main("apps.classification", ["search", *flags])
     assert "--train-on-all" in capsys.readouterr().err and not (tmp_path / "runs" / "classification" / "search-softmax-digits").exists()
 
 

@@ -7,23 +7,23 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from apps import classification
-from apps.classification import evaluation, resnet, serving
-from training import config as settings
-from training.data.spec import Spec
+from apps.classification import evaluation, serving
+from training.app import App
+from training.data.spec import Info, Spec
+from training.vision.labelled_images import ImageInfo
 
+APP = App("classification")
 CLASSES = 7
 
 
 def resolved(**changes):
-    return settings.resolve(classification, classification.Config(model="resnet", width=4, image_size=16, **changes))
+    return APP.config("resnet", width=4, image_size=16, **changes)
 
 
 def model_of(channels=3, classes=CLASSES):
-    info = {"class_names": [f"kind {k}" for k in range(classes)], "mean": [100.0] * channels, "deviation": [50.0] * channels,
-            "steps": 10}
+    info = ImageInfo(class_names=[f"kind {k}" for k in range(classes)], mean=[100.0] * channels, std=[50.0] * channels)
     spec = Spec({"image": tf.TensorSpec([None, 16, 16, channels], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
-    return resnet.build_model(resolved(), spec), info
+    return APP.build_model(resolved(), spec, steps=10), info
 
 
 def png(height, width, mode="RGB"):
@@ -79,7 +79,7 @@ def test_metrics_are_those_of_the_definitions():
         def __call__(self, inputs, training):
             return {"label": inputs["logits"]}
 
-    info = {"class_names": [f"kind {k}" for k in range(CLASSES)]}
+    info = Info(class_names=[f"kind {k}" for k in range(CLASSES)])
     metrics = evaluation.evaluate(Given(), batches, resolved(), info, resamples=200)
     right = logits.argmax(axis=1) == labels
     assert metrics["accuracy"] == pytest.approx(right.mean()) and metrics["error"] == pytest.approx(1 - right.mean())

@@ -1,21 +1,22 @@
-"""How often the class of an example is the right one, over all examples and by class."""
+"""How often the predicted class of an example is the true one, over all examples and by class."""
 import numpy as np
 
 from training import bootstrap
 
 
 def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
-    """Returns the metrics of answers to examples with one class each.
+    """Returns the metrics of predictions for examples with one class each.
 
     log_probabilities: (examples, classes), natural logarithms
-    labels:            (examples,), numbers of the right classes
+    labels:            (examples,), numbers of the true classes
     resamples:         bootstrap samples of the examples for 95 % intervals; 0: none
+    seed:              of the bootstrap samples
 
-    accuracy:   share of examples whose most probable class is the right one; error is 1 - accuracy
-    top5:       share whose right class is among the five most probable, where there are more than five
+    accuracy:   share of examples whose most probable class is the true one; error is 1 - accuracy
+    top5:       share whose true class is among the five most probable, where there are more than five
     loss:       mean cross-entropy in nats
-    per_class:  {class: share of its examples that are right}
-    confusion:  examples by right class (rows) and answered class
+    per_class:  {class: share of its examples that are predicted right}
+    confusion:  examples by true class (rows) and predicted class (columns)
     intervals:  with `resamples` {"accuracy": [low, high]}
     """
     classes = len(class_names)
@@ -39,7 +40,7 @@ def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
 
 
 def table(metrics):
-    """Prints the share of right answers by class."""
+    """Prints the share of right predictions by class."""
     names = list(metrics["per_class"])
     width = max(5, *map(len, names))
     print(f"{'class':{width}}  right")

@@ -1,4 +1,4 @@
-"""What a person looks at of answers to examples with one class each: the wrong images, and which classes are confused."""
+"""What a person looks at of predictions for examples with one class each: the wrong ones, and which classes are confused."""
 import matplotlib.figure
 import numpy as np
 
@@ -8,17 +8,19 @@ _SHOWN = 24
 
 
 def wrong(images, probabilities, labels, names):
-    """Returns a picture of the images that are answered wrong, the surest first, with answer and truth.
+    """Returns a picture of the images that are predicted wrong, the surest first, with predicted and true class.
 
     images:        (images, height, width, channels), from 0 to 255
     probabilities: (images, classes)
+    labels:        (images,), numbers of the true classes
+    names:         of the classes
     """
     found = probabilities.argmax(axis=1)
     rows = np.flatnonzero(found != labels)
     rows = rows[np.argsort(-probabilities[rows, found[rows]], kind="stable")][:_SHOWN]
     figure = matplotlib.figure.Figure((9, 6.5))
-    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are answered wrong" if len(rows)
-                    else f"all {len(labels)} test images are answered right")
+    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are predicted wrong" if len(rows)
+                    else f"all {len(labels)} test images are predicted right")
     for place, row in enumerate(rows):
         axes = figure.add_subplot(4, 6, place + 1)
         axes.imshow(rgb(images[row:row + 1])[0])
@@ -28,14 +30,19 @@ def wrong(images, probabilities, labels, names):
 
 
 def confusion(scores, labels, names):
-    """Returns a picture of how many examples of each class are answered as which; scores: (examples, classes)."""
+    """Returns a picture of how many examples of each class are predicted as which.
+
+    scores: (examples, classes), the largest of which is the predicted class
+    labels: (examples,), numbers of the true classes
+    names:  of the classes
+    """
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, scores.argmax(axis=1)), 1)
     side = max(4.5, 0.35 * len(names) + 2)
     figure = matplotlib.figure.Figure((side, side))
     axes = figure.add_subplot()
     axes.imshow(np.sqrt(counts), cmap="Blues")  # the root: a few confusions beside many right ones can be seen
-    axes.set(xlabel="answered", ylabel="is")
+    axes.set(xlabel="predicted", ylabel="true")
     if len(names) <= 30:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)

@@ -1,7 +1,7 @@
-"""What networks that say an image's class have in common, whatever application trained them.
+"""What networks that predict an image's class have in common, whatever application trained them.
 
 Their inputs are {"image": uint8 (batch, side, side, channels)}, their outputs {"label": logits (batch, classes)}, and a layer
-"features" gives what the logits are an affine function of.
+called "features" gives what the logits are an affine function of.
 """
 import itertools
 
@@ -14,10 +14,15 @@ from training.serving import export
 from training.vision import classification_metrics, classification_pictures, image_signatures
 
 _MOST_POINTS = 1000
+"""images whose features are shown, at most"""
 
 
 def answers(model, batches, head="label"):
-    """Returns the logits (images, classes) float32 and the labels (images,) of all batches; labels below 0 are left out."""
+    """Returns the logits (images, classes) float32 and the labels (images,) of all batches; images with a label below 0 are left
+    out.
+
+    head: key of the model's output, and of the target
+    """
     step = graphs.of_model(model, "classifiers.answer", lambda model: tf.function(lambda inputs: model(inputs, training=False)))
     logits, labels = zip(*((step(inputs)[head], targets[head]) for inputs, targets in batches))
     logits, labels = np.concatenate([np.asarray(part, np.float32) for part in logits]), np.concatenate(labels)
@@ -41,7 +46,7 @@ def evaluate(model, batches, config, info, *, resamples=0):
 def pictures(model, batches, config, info):
     """Returns {name: uint8 (1, height, width, 3)} over test batches.
 
-    wrong:     images that are predicted wrong, the surest first, with answer and truth
+    wrong:     images that are predicted wrong, the surest first, with predicted and true class
     confusion: images by true and predicted class
     """
     batches = list(itertools.islice(batches, config.limit_steps))
@@ -72,7 +77,7 @@ def signatures(model, class_names):
         -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
            classes, best first, five of them or all if there are fewer
            probabilities (batch, classes) float32
-           error (batch,) string: empty, or why this image has no answer; then the rest is "", -1 and 0
+           error (batch,) string: empty, or why there is no prediction for this image; then the rest is "", -1 and 0
     embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
     """
     _, side, _, channels = model.inputs[0].shape

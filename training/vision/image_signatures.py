@@ -1,4 +1,4 @@
-"""What the applications that answer for image files share: their bytes as a batch, and classes."""
+"""What the applications that predict from image files share: the bytes of the files as a batch, and classes."""
 import json
 import pathlib
 
@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from training.config import UserError
+from training.engine import files
 from training.serving import export, requests
 from training.vision import images
 
 BEST = 5
-"""classes that are named, the most probable ones"""
+"""classes that a prediction names, the most probable ones"""
 
 
 def request(paths):
@@ -40,7 +41,13 @@ def warmup(size):
 
 
 def fitted(image_bytes, size):
-    """Returns images (batch, size, size, 3), sides (batch, 2) int32 and scales (batch,) float32, errors (batch,)."""
+    """Returns the images in files as squares, and why some could not be decoded.
+
+    image_bytes: (batch,) string, the contents of the files
+    size:        side of the squares, in pixels
+    returns:     images (batch, size, size, 3) float32, the sides of the originals (batch, 2) int32 as (height, width), scales
+                 (batch,) float32 = square / original, errors (batch,) string, empty where all is well
+    """
     def fit(one):
         image, error = images.decode_or_error(one)
         square, scale = images.fit_square(image, size)
@@ -52,23 +59,30 @@ def fitted(image_bytes, size):
 
 
 def at_least_one(function, batch):
-    """Calls `function` on a batch of any size: networks need not know batches of none."""
+    """Returns what `function` returns for a batch of any size as {name: value}: it is never called with an empty batch."""
     count = tf.shape(batch)[0]
     filled = tf.cond(count > 0, lambda: batch, lambda: tf.zeros((1, *batch.shape[1:]), batch.dtype))
     return {name: value[:count] for name, value in function(filled).items()}
 
 
 def pixels(image_bytes, size, channels):
-    """Returns uint8 images (batch, size, size, channels), which of them are none (batch,), and why (batch,)."""
+    """Returns the images in files as a network takes them, and why some could not be decoded.
+
+    image_bytes: (batch,) string, the contents of the files
+    size:        side of the squares, in pixels
+    channels:    1 or 3
+    returns:     images (batch, size, size, channels) uint8, failed (batch,) bool, errors (batch,) string
+    """
     squares, _, _, errors = fitted(image_bytes, size)
     return tf.cast(tf.round(squares[..., :channels]), tf.uint8), tf.strings.length(errors) > 0, errors
 
 
 def classes(probabilities, failed, errors, class_names):
-    """Returns what a signature that says the class of each image answers; what no image is gets "", -1 and 0.
+    """Returns the answer of a signature that predicts the class of each image; what is no image gets "", -1 and 0.
 
     probabilities: (batch, classes)
-    failed:        (batch,) bool
+    failed:        (batch,) bool, whether it is no image
+    errors:        (batch,) string, why not
     returns:       class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best), best first,
                    probabilities, error
     """
@@ -93,7 +107,7 @@ def present_classes(paths, answer, folder):
             {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
             for class_name, class_id, score in zip(*(answer[key][row] for key in ("class_names", "class_ids", "scores")))]
         document = {"file": str(path), "error": error, "classes": found}
-        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         said = f"no answer: {error}" if error else ", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])
         print(f"{str(path):{width}}  {said}")
     print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")

@@ -1,8 +1,8 @@
 """Images from the bytes of a file, in the graph: the same decoding and fitting for training data and serving.
 
 Everything here is made of TensorFlow operations, so that an export carries it and answers for raw bytes. XLA cannot
-compile decoding. JPEG, PNG, GIF (its first frame) and BMP are read; grey, palette, 16-bit and CMYK images become RGB,
-transparency is dropped (the colours under it stay), and a JPEG's EXIF orientation is applied.
+compile decoding. JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB,
+transparency is dropped (the colors under it stay), and a JPEG's EXIF orientation is applied.
 """
 import tensorflow as tf
 
@@ -299,9 +299,9 @@ def _decode_bmp(image_bytes):
     with tf.control_dependencies([is_plain]):
         image = tf.ensure_shape(tf.io.decode_bmp(image_bytes, channels=0), (None, None, None))
 
-    def coloured():
+    def colored():
         # the decoder gives indices and forgets the palette of blue, green, red, unused
         palette = tf.reshape(_bytes(image_bytes, 14 + header, 4 * 256), (256, 4))
         return tf.gather(tf.cast(palette[:, 2::-1], tf.uint8), tf.cast(image[:, :, 0], tf.int32))
 
-    return tf.cond(bits == 8, coloured, lambda: image[:, :, :3])
+    return tf.cond(bits == 8, colored, lambda: image[:, :, :3])

@@ -1,4 +1,4 @@
-"""Images with one class each, from any such set of TFDS or of ours, fitted into squares."""
+"""Images with one class each, from any such data set of TFDS or of ours, fitted into squares."""
 import dataclasses
 
 import numpy as np
@@ -12,11 +12,13 @@ from training.data.spec import Info
 from training.vision import images
 
 _LARGEST_IN_MEMORY = 2 ** 30
-"""bytes of pixels of a split that are kept in memory; a larger one is decoded again in each epoch"""
+"""bytes of pixels up to which a split is kept in memory; a larger one is decoded again in each epoch"""
 _SHIFT = 1 / 8
 """farthest shift of an augmented image, as a share of its side: 4 pixels of 32, as in He et al., 2016"""
-_BUFFER = 2_000  # encoded photographs to shuffle among
-_SAMPLE = 1_000  # images that the statistics of a set are taken from that is not in memory
+_BUFFER = 2_000
+"""encoded photographs to shuffle among"""
+_SAMPLE = 1_000
+"""images from which the statistics of a set are taken that is not in memory"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,16 +26,16 @@ class ImageInfo(Info):
     """What a classifier must know of its images: their classes, and the statistics of the training pixels by channel."""
 
     mean: list[float]
-    """from 0 to 255"""
+    """mean, from 0 to 255"""
     std: list[float]
     """standard deviation, from 0 to 255"""
 
 
 class LabelledImages:
-    """A set of images with one label each.
+    """A data set of images with one label each.
 
     config:       `dataset`, `data_dir`, `manual_dir`, `download` and `image_size` are read
-    train_on_all: whether train holds validation too
+    train_on_all: whether the training split holds the validation split too
 
     Raises:
         UserError: the data set is unknown, not there, empty, or no classification set.
@@ -50,17 +52,17 @@ class LabelledImages:
         self.channels = 1 if self.features["image"].shape[-1] == 1 else 3
 
     def examples(self, part):
-        """Returns {"image": bytes, "label"} of each example of train, validation or test."""
+        """Returns a dataset of {"image": bytes, "label"}, one for each example of `part`: "train", "validation" or "test"."""
         return sources.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
 
     def fitted(self, example):
-        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left in the square, the rest black."""
+        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left is the image, the rest is black."""
         image = self.features["image"].decode_example(example["image"])
         image, _ = images.fit_square(tf.image.grayscale_to_rgb(image) if self.channels == 1 else image[..., :3], self.size)
         return {"image": tf.cast(tf.round(image[..., :self.channels]), tf.uint8)}, {"label": tf.cast(example["label"], tf.int32)}
 
     def fits(self, part):
-        """Whether the pixels of all images of a part may be kept in memory."""
+        """Returns whether the pixels of all images of a part may be kept in memory."""
         count = self.prepared.info.splits[self.parts[part]].num_examples
         return count * self.size ** 2 * self.channels <= _LARGEST_IN_MEMORY
 
@@ -80,7 +82,7 @@ class LabelledImages:
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
     def augmented(self, batches, seed, erase=0.0):
-        """Returns training batches whose images went through `augment`; mirrored where that means the same."""
+        """Returns training batches whose images went through `augment`; they are mirrored where a mirror image shows the same."""
         mirror = self.prepared.name not in datasets.UPRIGHT
 
         def changed(inputs, targets, seed):
@@ -89,7 +91,7 @@ class LabelledImages:
         return pipelines.augmented(batches, changed, seed)
 
     def evaluation_batches(self, part, batch_size):
-        """Returns the batches of validation or test."""
+        """Returns a dataset of the batches of `part`: "validation" or "test"."""
         if self.fits(part):  # no Dataset.cache: whoever looks at the first batch only could leave it unfinished
             return tf.data.Dataset.from_tensor_slices(self.arrays(part)).batch(batch_size)
         return pipelines.batched(self.examples(part), lambda example, seed: self.fitted(example), batch_size)
@@ -104,11 +106,11 @@ def statistics(pixels):
 
 
 def augment(pixels, seed, mirror, erase):
-    """Returns images that are shifted by up to an eighth of their side, half of them mirrored, with a square blanked.
+    """Returns images that are shifted by up to an eighth of their side, mirrored, and blanked in a square.
 
     pixels: uint8 (batch, side, side, channels)
     seed:   (2,) int64; the same gives the same
-    mirror: whether left and right may change places
+    mirror: whether half of the images are mirrored
     erase:  side of the blanked square, which may lie partly outside, as a share of the image's; 0: none
 
     Source: He et al., 2016, section 4.2, shifts and mirrors; DeVries and Taylor, 2017, "Cutout".
@@ -125,7 +127,7 @@ def augment(pixels, seed, mirror, erase):
     moved = tf.gather(tf.reshape(padded, (-1, pixels.shape[-1])), rows[:, :, None] * padded.shape[2] + columns[:, None])
     if erase:
         half = erase * side / 2
-        centres = tf.random.stateless_uniform((count, 2, 1), seeds[2], 0.0, float(side))
-        far = tf.cast(tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - centres) >= half, pixels.dtype)  # (batch, yx, side)
+        centers = tf.random.stateless_uniform((count, 2, 1), seeds[2], 0.0, float(side))
+        far = tf.cast(tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - centers) >= half, pixels.dtype)  # (batch, yx, side)
         moved *= tf.maximum(far[:, 0, :, None], far[:, 1, None])[..., None]
     return tf.ensure_shape(moved, pixels.shape)
