@@ -1,4 +1,4 @@
-"""Independent networks (C12): their initial weights are all that they differ in."""
+"""Independent networks (C12), which differ in their initial weights alone."""
 from apps.ensembles import members
 
 
