@@ -63,9 +63,7 @@ class Networks(keras.layers.Layer):
         The gradient by the variables is dense: 0 for the networks that are left out.
         """
         values = [read(weight) for weight in self.matrices]
-        if member is None:
-            return values
-        return [ops.slice(value, [member, *[0] * (len(value.shape) - 1)], [1, *value.shape[1:]]) for value in values]
+        return values if member is None else [value[member][None] for value in values]
 
     def apply(self, inputs, tensors):
         """Returns (networks, batch, classes) float32 of inputs (batch, features) for what `tensors` gave."""
