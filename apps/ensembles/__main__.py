@@ -1,4 +1,3 @@
-from apps import ensembles
 from training import cli
 
-cli.main(ensembles)
+cli.main(__package__)

@@ -1,16 +1,18 @@
 """AdaBoost for several classes (C11): each network on what the ones before it got wrong."""
-import keras
 import tensorflow as tf
 from keras import ops
 
-from apps.ensembles import members
-
-MONITOR = None  # the last weights count: they hold all members
+from apps.ensembles import members, systems
 
 
-def build_model(config, spec):
-    """Returns a compiled ensemble that is boosted by SAMME, see `AdaBoost`."""
-    return AdaBoost(config, spec)
+def build_model(config, spec, steps):
+    """Returns a compiled ensemble that is boosted by SAMME, see `AdaBoost`.
+
+    Raises:
+        UserError: the epochs are no multiple of the members, or too few.
+    """
+    return members.compiled(AdaBoost, config, spec, steps, train_examples=spec.info.train_examples,
+                            evaluation_steps=steps // config.epochs)
 
 
 class AdaBoost(members.Ensemble):
@@ -22,9 +24,28 @@ class AdaBoost(members.Ensemble):
         w_i <- w_i exp(alpha_m [argmax y[m](x_i) != label_i]),  then scaled to sum n
         answer  = argmax_k sum_m alpha_m [argmax y[m](x) = k],   p = softmax(the same sums)
 
-    In the last epoch of a member nothing is trained: it says of every example whether it is right, and the last step of that
-    epoch sets alpha and the weights. A member at or below guessing, with an error of 1 - 1/K or more, gets alpha 0 and leaves
-    the weights. An error below half an example's share counts as that, or a member without errors would be the only one.
+    In the last epoch of a member nothing is trained: the member is evaluated on every example, and the last step of that epoch
+    sets alpha and the weights. A member that is no better than guessing, with an error of 1 - 1/K or more, gets alpha 0 and
+    leaves the weights as they are. An error below half an example's share counts as that share, or else a member without errors
+    would be the only one that counts.
+
+    image_shape:      (height, width, channels) of the images
+    classes:          number of classes
+    mean, std:        mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:          number of networks
+    hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:            hidden layers of each network
+    train_examples:   n, size of the training split
+    steps:            steps of the whole training, of all members
+    evaluation_steps: steps of the last epoch of each member
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.adaboost import AdaBoost
+        >>> model = AdaBoost((8, 8, 1), classes=10, train_examples=100, members=3)
+        >>> outputs = model({"image": np.zeros((2, 8, 8, 1), "uint8")})
+        >>> outputs["boosting"].shape, model.own_metrics()
+        (TensorShape([2, 3, 10]), {'alphas': [0.0, 0.0, 0.0]})
 
     Source: Zhu et al., 2009, "Multi-class AdaBoost", algorithm 2; probabilities: eq. 11 with beta = (K - 1)^2 / K alpha,
     which is their softmax.
@@ -32,12 +53,16 @@ class AdaBoost(members.Ensemble):
     """
 
     combinations = ("boosting",)
+    is_staged = systems.AdaBoost.STAGED
 
-    def __init__(self, config, spec):
-        super().__init__(config, spec)
-        self.example_weights = self.state("example_weights", (self.examples,), 1.0)
-        self.right = self.state("right", (self.examples,), 0.0)  # what the member in judgement has right
-        self.alphas = self.state("alphas", (self.members,), 0.0)
+    def __init__(self, image_shape, classes, *, train_examples, mean=128.0, std=64.0, members=20, hidden=16, depth=1, steps=1000,
+                 evaluation_steps=10):
+        super().__init__(image_shape, classes, mean=mean, std=std, members=members, hidden=hidden, depth=depth, steps=steps,
+                         evaluation_steps=evaluation_steps, name="adaboost")
+        self.train_examples = train_examples
+        self.example_weights = self.state("example_weights", (train_examples,), 1.0)
+        self.right = self.state("right", (train_examples,), 0.0)  # 1 where the member that is evaluated is right
+        self.alphas = self.state("alphas", (members,), 0.0)
 
     def count_params(self):
         return super().count_params() + self.members  # their alphas
@@ -49,9 +74,9 @@ class AdaBoost(members.Ensemble):
         super().note(outputs, targets, step)
         stage = self.stage(step)
         place = ops.cast(step, "int32") - stage * self.stage_steps
-        judged = ops.argmax(outputs[0], axis=-1) == targets["label"]
-        before = ops.where(place > self.stage_steps - self.still_steps, members.read(self.right), 0.0)
-        right = ops.maximum(before, members.by_row(targets["index"], judged, self.examples))
+        is_right = ops.argmax(outputs[0], axis=-1) == targets["label"]
+        before = ops.where(place > self.stage_steps - self.evaluation_steps, members.read(self.right), 0.0)
+        right = ops.maximum(before, members.by_row(targets["index"], is_right, self.train_examples))
         self.right.assign(right)
         is_last = place == self.stage_steps - 1
         weights = members.read(self.example_weights)
@@ -66,14 +91,15 @@ class AdaBoost(members.Ensemble):
 
     def own_metrics(self):
         """Returns {"alphas"}: each member's weight in the sum."""
-        return {"alphas": keras.ops.convert_to_numpy(self.alphas).tolist()}
+        return {"alphas": ops.convert_to_numpy(self.alphas).tolist()}
 
 
 def samme(weights, right, classes):
     """Returns (alpha, the next weights) of a member.
 
-    weights: (examples,), sum as many as they are
+    weights: (examples,), whose sum is the number of examples
     right:   (examples,), 1 where the member is right, else 0
+    classes: number of classes
     """
     examples = weights.shape[0]
     error = tf.maximum(ops.sum(weights * (1 - right)) / ops.sum(weights), 0.5 / examples)

@@ -1,16 +1,19 @@
 """Bagging (C11): each network on a bootstrap sample of its own."""
-import keras
 import numpy as np
 from keras import ops
 
 from apps.ensembles import members
 
-MONITOR = None  # the last weights count: they are those of the out-of-bag error
 
+def build_model(config, spec, steps):
+    """Returns a compiled ensemble of networks on bootstrap samples, see `Bagging`.
 
-def build_model(config, spec):
-    """Returns a compiled ensemble of networks on bootstrap samples, see `Bagging`."""
-    return Bagging(config, spec)
+    Raises:
+        UserError: `combine` is not among the ways to combine them, or there are too few epochs.
+    """
+    return members.compiled(
+        Bagging, config, spec, steps, train_examples=spec.info.train_examples, combine=config.combine,
+        evaluation_steps=steps // config.epochs, seed=config.seed)
 
 
 class Bagging(members.Ensemble):
@@ -18,8 +21,28 @@ class Bagging(members.Ensemble):
 
         counts[:, m] ~ Multinomial(n; 1/n, …, 1/n),   loss[m] = mean_i counts[i, m] cross_entropy(y[m](x_i), label_i)
 
-    An example that was drawn twice counts twice; about a third (1 - 1/n)^n = 0.37 of them counts nothing and is judged in the
-    last epoch, which trains nothing, by the members that never saw it: the out-of-bag error.
+    An example that was drawn twice counts twice. About a third of them, (1 - 1/n)^n = 0.37, is not in a member's sample. In the
+    last epoch nothing is trained: each example is classified by the members that never saw it, which gives the out-of-bag error.
+
+    image_shape:      (height, width, channels) of the images
+    classes:          number of classes
+    mean, std:        mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:          number of networks
+    hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:            hidden layers of each network
+    train_examples:   n, size of the training split
+    combine:          the way to combine them that `answer` takes: "probabilities" or "vote"
+    steps:            steps of the whole training
+    evaluation_steps: steps of the last epoch
+    seed:             of the bootstrap samples
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.bagging import Bagging
+        >>> model = Bagging((8, 8, 1), classes=10, train_examples=100, members=3, hidden=16)
+        >>> outputs = model({"image": np.zeros((2, 8, 8, 1), "uint8")})
+        >>> outputs["vote"].shape, model.counts.shape
+        (TensorShape([2, 3, 10]), (100, 3))
 
     Source: Breiman, 1996, "Bagging Predictors", section 1; and 1996, "Out-of-bag Estimation".
     What differs: samples are weights in batches that all members share.
@@ -27,12 +50,15 @@ class Bagging(members.Ensemble):
 
     combinations = ("probabilities", "vote")
 
-    def __init__(self, config, spec):
-        super().__init__(config, spec)
-        self.counts = self.state("counts", (self.examples, self.members),
-                                 bootstrap_counts(self.examples, self.members, config.seed).astype("float32"))
-        # 0: not judged yet, or in the sample of every member; 1: wrong; 2: right
-        self.out_of_bag = self.state("out_of_bag", (self.examples,), 0.0)
+    def __init__(self, image_shape, classes, *, train_examples, mean=128.0, std=64.0, members=10, hidden=64, depth=2,
+                 combine="probabilities", steps=1000, evaluation_steps=10, seed=0):
+        super().__init__(image_shape, classes, mean=mean, std=std, members=members, hidden=hidden, depth=depth, combine=combine,
+                         steps=steps, evaluation_steps=evaluation_steps, name="bagging")
+        self.train_examples = train_examples
+        self.counts = self.state("counts", (train_examples, members),
+                                 bootstrap_counts(train_examples, members, seed).astype("float32"))
+        # 0: not evaluated yet, or in the sample of every member; 1: wrong; 2: right
+        self.out_of_bag = self.state("out_of_bag", (train_examples,), 0.0)
 
     def losses(self, outputs, pixels, targets, step):
         counts = ops.take(self.counts, targets["index"], axis=0)  # (batch, members)
@@ -43,16 +69,16 @@ class Bagging(members.Ensemble):
         outputs = ops.transpose(outputs, (1, 0, 2))
         answers = members.votes(outputs) if self.combine == "vote" else ops.softmax(outputs)
         right = ops.argmax(ops.sum(unseen[..., None] * answers, axis=1), axis=-1) == targets["label"]
-        judged = ops.where(ops.any(unseen > 0, axis=1), 1.0 + ops.cast(right, "float32"), 0.0)
-        place = ops.cast(step, "int32") - (self.stage_steps - self.still_steps)
+        evaluated = ops.where(ops.any(unseen > 0, axis=1), 1.0 + ops.cast(right, "float32"), 0.0)
+        place = ops.cast(step, "int32") - (self.stage_steps - self.evaluation_steps)
         before = ops.where(place <= 0, 0.0, members.read(self.out_of_bag))
-        judged = ops.maximum(before, members.by_row(targets["index"], judged, self.examples))
-        self.out_of_bag.assign(ops.where(place >= 0, judged, 0.0))
+        evaluated = ops.maximum(before, members.by_row(targets["index"], evaluated, self.train_examples))
+        self.out_of_bag.assign(ops.where(place >= 0, evaluated, 0.0))
 
     def own_metrics(self):
-        """Returns {"out_of_bag_error"}: of training examples by the members without them, once all are judged."""
-        judged = keras.ops.convert_to_numpy(self.out_of_bag)
-        return {"out_of_bag_error": float((judged[judged > 0] == 1).mean())} if (judged > 0).any() else {}
+        """Returns {"out_of_bag_error"}: of the training examples by the members without them, once all are evaluated."""
+        evaluated = ops.convert_to_numpy(self.out_of_bag)
+        return {"out_of_bag_error": float((evaluated[evaluated > 0] == 1).mean())} if (evaluated > 0).any() else {}
 
 
 def bootstrap_counts(examples, members, seed):

@@ -1,4 +1,4 @@
-"""Every way to put small networks together, in one table and one picture."""
+"""Every way to combine small networks, in one table and one picture."""
 import dataclasses
 import time
 
@@ -6,11 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from apps.ensembles import data, evaluation, members, pictures
-from training import config as settings
+from apps.ensembles import data, evaluation, pictures
 from training import reports
 from training import run as runner
-from training.config import UserError
 
 KINDS = {
     "independent": ("independent", {}),
@@ -20,7 +18,7 @@ KINDS = {
     "AdaBoost": ("adaboost", {}),
     "gradient boosting": ("gradient_boosting", {}),
 }
-"""row -> system and the settings that it takes in place of its defaults, which were chosen on validation"""
+"""{row: (system, settings in place of its defaults)}; the defaults were chosen on validation"""
 COLUMNS = {"members": "members alone", "probabilities": "mean of probabilities", "vote": "vote",
            "parameters": "mean of parameters", "boosting": "boosting's sum"}
 NOTE = """\
@@ -32,24 +30,24 @@ what the ones before them got wrong, and say little alone."""
 
 
 def run(app, request):
-    """Trains every kind over the seeds, prints and keeps the table of test accuracies, and draws them; returns the figures.
+    """Trains every kind over the seeds, prints and keeps the table of test accuracies, and plots them; returns the figures.
 
-    Nothing is chosen here: the settings are the app's defaults, and test is judged once, when all are trained.
+    Nothing is chosen here: the settings are the application's defaults, and the test split is evaluated once, when all are
+    trained.
 
     Raises:
-        UserError: seeds below 1, epochs that do not suit every ensemble, or the folder holds something already.
+        UserError: the epochs do not suit every ensemble, or the folder holds something already.
     """
-    if request.seeds < 1:
-        raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
+    given = dict(dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, download=request.download)
+    if request.epochs:
+        given |= dict(epochs=request.epochs)
     seeds = range(request.seed, request.seed + request.seeds)
-    configs = {kind: [settings.resolve(app, app.Config(
-        model=model, dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, epochs=request.epochs,
-        seed=seed, **own)) for seed in seeds] for kind, (model, own) in KINDS.items()}
+    configs = {kind: [app.config(model, seed=seed, **given, **own) for seed in seeds] for kind, (model, own) in KINDS.items()}
     for config, *_ in configs.values():
-        members.check_epochs(config)  # before the first training, not at the last one
+        config.check_epochs()  # before the first training, not at the last one
     folder = reports.folder_of(app, "compare", request)
     began = time.perf_counter()
-    tf.get_logger().setLevel("ERROR")  # each ensemble is traced once, which TensorFlow takes for one function traced often
+    tf.get_logger().setLevel("ERROR")  # it takes the ensembles, each traced once, for one function traced often
     ensembles = {}
     for kind, of_seeds in configs.items():
         for config in of_seeds:
@@ -68,7 +66,7 @@ def run(app, request):
 
 
 def trained(app, config):
-    """Returns (model, splits) after the training that the settings ask for; validated once, at its end, and not written."""
+    """Returns (model, splits) after the training that the settings ask for; it is validated at its end only, and not kept."""
     keras.config.set_dtype_policy(config.dtype)
     splits = data.datasets(config)
     return runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits), splits
@@ -94,7 +92,7 @@ def _row(metrics):
 
 
 def _differences(rows):
-    """Returns what the table is judged by, in words."""
+    """Returns in words what the table shows."""
     def above(kind, name):
         accuracy = rows[kind]["accuracy"]
         return f"{kind} {100 * np.median(np.subtract(accuracy[name], accuracy['members'])):+.2f}"

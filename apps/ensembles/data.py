@@ -1,4 +1,6 @@
 """Images with one class each, all of them in every epoch, with the row of each."""
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,13 +10,21 @@ from training.data.spec import Splits, spec_of
 from training.vision import labelled_images
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info(labelled_images.ImageInfo):
+    """What an ensemble must know of its images."""
+
+    train_examples: int
+    """size of the training split"""
+
+
 def datasets(config):
     """Returns the Splits of a set of images with one label each.
 
     inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
-             channel where the set is grey, else RGB
+             channel where the set is gray, else RGB
     targets: "label" int32 (batch,); in training also "index" int32 (batch,), the example's row in the training split
-    info:    "class_names"; "mean" and "deviation" of the training pixels by channel, from 0 to 255; "train_examples"
+    info:    `Info`
 
     Raises:
         UserError: the data set is unknown, not there, empty, no classification set, or does not fit in memory.
@@ -25,15 +35,19 @@ def datasets(config):
     inputs, targets = found.arrays("train")
     count = len(targets["label"])
     batches = covering((inputs, targets | {"index": np.arange(count, dtype=np.int32)}), config.batch_size, config.seed)
-    info = {"class_names": found.class_names, "train_examples": count, **labelled_images.statistics(inputs["image"])}
+    info = Info(class_names=found.class_names, train_examples=count, **labelled_images.statistics(inputs["image"]))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return Splits(batches, *(found.judged(part, config.batch_size) for part in ("validation", "test")), spec)
+    return Splits(batches, *(found.evaluation_batches(part, config.batch_size) for part in ("validation", "test")), spec)
 
 
 def covering(arrays, batch_size, seed):
     """Returns `batches(epoch, skip, context)` as `training.data.pipelines.in_memory` does, but each epoch has every example.
 
-    The last batch is filled up with the examples that the epoch began with. Whoever judges each example once an epoch needs this.
+    The last batch is filled up with the examples that the epoch began with. An epoch that evaluates each example needs this.
+
+    arrays:     (inputs, targets) of whole examples
+    batch_size: examples of a batch, over all replicas
+    seed:       of the order of the examples
     """
     count = len(tf.nest.flatten(arrays)[0])
     steps = -(-count // batch_size)

@@ -1,10 +1,11 @@
-"""How often the class is the right one: together, by each member, and by the first 1, 2, … of them."""
+"""How often the answer is the right class: of all members together, of each one, and of the first 1, 2, … of them."""
 import itertools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from training.engine import graphs
 from training.vision import classification_metrics
 from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 
@@ -26,7 +27,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     outputs, labels = answers(model, itertools.islice(batches, config.limit_steps))
     chosen = outputs[model.combine][:, -1]
     metrics = classification_metrics.summary(
-        np.log(np.maximum(chosen, _LEAST)), labels, info["class_names"], resamples=resamples, seed=config.seed)
+        np.log(np.maximum(chosen, _LEAST)), labels, info.class_names, resamples=resamples, seed=config.seed)
     found = {name: values.argmax(axis=-1) for name, values in outputs.items()}  # (images, members)
     each = (found["members"] == labels[:, None]).mean(axis=0)
     errors = {name: (found[name] != labels[:, None]).mean(axis=0) for name in model.combinations}
@@ -38,13 +39,13 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     return first | single | metrics | {
         "accuracy_by": {name: float(1 - values[-1]) for name, values in errors.items()},
         "error_by_members": {name: values.tolist() for name, values in errors.items()},
-        "members": each.tolist()} | (model.own_metrics() if hasattr(model, "own_metrics") else {})
+        "members": each.tolist()} | model.own_metrics()
 
 
 def answers(model, batches):
-    """Returns what the model says of all batches, {name: (images, members that count, classes)}, and the labels (images,)."""
-    step = model.__dict__.setdefault("_answer", tf.function(lambda inputs: model(inputs, training=False)))
-    outputs, labels = zip(*((step(inputs), targets["label"]) for inputs, targets in batches))
+    """Returns the outputs for all batches, {name: (images, members that count, classes)}, and the labels (images,)."""
+    call = graphs.of_model(model, "evaluation.answers", _graph)
+    outputs, labels = zip(*((call(inputs), targets["label"]) for inputs, targets in batches))
     counted = int(keras.ops.convert_to_numpy(model.started))
     return {name: np.concatenate([part[name][:, :counted] for part in outputs]) for name in outputs[0]}, np.concatenate(labels)
 
@@ -52,3 +53,8 @@ def answers(model, batches):
 def disagreement(found):
     """Returns the share of images that two members answer differently, (members, members); found: (images, members)."""
     return (found[:, :, None] != found[:, None]).mean(axis=0)
+
+
+def _graph(model):
+    """Returns a traced function: inputs -> outputs."""
+    return tf.function(lambda inputs: model(inputs, training=False))

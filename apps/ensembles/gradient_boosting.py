@@ -1,14 +1,16 @@
 """Gradient boosting (C11): each network on the residuals of the ones before it."""
 from keras import ops
 
-from apps.ensembles import members
-
-MONITOR = None  # the last weights count: they hold all members
+from apps.ensembles import members, systems
 
 
-def build_model(config, spec):
-    """Returns a compiled ensemble that is boosted by gradients, see `GradientBoosting`."""
-    return GradientBoosting(config, spec)
+def build_model(config, spec, steps):
+    """Returns a compiled ensemble that is boosted by gradients, see `GradientBoosting`.
+
+    Raises:
+        UserError: the epochs are no multiple of the members.
+    """
+    return members.compiled(GradientBoosting, config, spec, steps, shrinkage=config.shrinkage)
 
 
 class GradientBoosting(members.Ensemble):
@@ -19,6 +21,22 @@ class GradientBoosting(members.Ensemble):
 
     The residual is the negative gradient of the cross-entropy by F.
 
+    image_shape: (height, width, channels) of the images
+    classes:     number of classes
+    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:     number of networks
+    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:       hidden layers of each network
+    shrinkage:   what each correction is multiplied by before it is added
+    steps:       steps of the whole training, of all members
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.gradient_boosting import GradientBoosting
+        >>> model = GradientBoosting((8, 8, 1), classes=10, members=3, hidden=16)
+        >>> model({"image": np.zeros((2, 8, 8, 1), "uint8")})["boosting"].shape
+        TensorShape([2, 3, 10])
+
     Source: Friedman, 2001, "Greedy Function Approximation: A Gradient Boosting Machine", algorithms 1 and 6 with eq. 36 and,
     for the shrinkage, section 5.
     What differs: members are networks with an output for each class, not trees; the step along h_m is the shrinkage alone,
@@ -26,15 +44,17 @@ class GradientBoosting(members.Ensemble):
     """
 
     combinations = ("boosting",)
+    is_staged = systems.GradientBoosting.STAGED
 
-    def __init__(self, config, spec):
-        super().__init__(config, spec)
-        self.shrinkage = config.shrinkage
+    def __init__(self, image_shape, classes, *, mean=128.0, std=64.0, members=20, hidden=64, depth=1, shrinkage=1.0, steps=1000):
+        super().__init__(image_shape, classes, mean=mean, std=std, members=members, hidden=hidden, depth=depth, steps=steps,
+                         name="gradient_boosting")
+        self.shrinkage = shrinkage
 
     def losses(self, outputs, pixels, targets, step):
         before = ops.cast(ops.arange(self.members) < self.stage(step), "float32")
         earlier = self.shrinkage * ops.sum(before[:, None, None] * self.networks.apply(pixels, self.networks.tensors()), axis=0)
-        residuals = ops.one_hot(targets["label"], self.classes, dtype="float32") - ops.softmax(earlier)
+        residuals = ops.one_hot(targets["label"], self.classes, dtype="float32") - ops.softmax(ops.stop_gradient(earlier))
         return ops.sum((residuals - outputs) ** 2, axis=-1) / 2
 
     def combined(self, outputs, pixels):

@@ -1,20 +1,48 @@
-"""Independent networks (C12): what is drawn at first is all that they differ in."""
+"""Independent networks (C12), which differ in their initial weights alone."""
 from apps.ensembles import members
 
-MONITOR = None  # the last weights count: the rate has fallen to 0
+
+def build_model(config, spec, steps):
+    """Returns a compiled ensemble of networks from different initial weights, see `Independent`.
+
+    Raises:
+        UserError: `combine` is not among the ways to combine them.
+    """
+    return members.compiled(Independent, config, spec, steps, combine=config.combine)
 
 
-def build_model(config, spec):
-    """Returns a compiled ensemble of networks that see the same batches from different initial weights.
+class Independent(members.Ensemble):
+    """Networks that see the same batches from different initial weights.
 
     The loss of the mean of their probabilities is at most the mean of their losses (Jensen's inequality), and lower the more
     they disagree. The mean of their weights fails: the hidden units of two networks have no common order, so that the mean of
-    two weights mixes units that do different things. Softmax regression (--hidden 0) is the exception: it has no hidden units
+    two weights mixes units that do different things. Softmax regression (`hidden` 0) is the exception: it has no hidden units
     and its loss is convex, so that all networks end near the same weights, and the loss of the mean weights is at most the
     mean of the losses.
+
+    image_shape: (height, width, channels) of the images
+    classes:     number of classes
+    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:     number of networks
+    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:       hidden layers of each network
+    combine:     the way to combine them that `answer` takes: "probabilities", "vote" or "parameters"
+    steps:       steps of the whole training
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.independent import Independent
+        >>> model = Independent((8, 8, 1), classes=10, members=3, hidden=16)
+        >>> outputs = model({"image": np.zeros((2, 8, 8, 1), "uint8")})
+        >>> outputs["members"].shape, model.answer(outputs).shape
+        (TensorShape([2, 3, 10]), TensorShape([2, 10]))
 
     Source: Hansen and Salamon, 1990, "Neural Network Ensembles"; Lakshminarayanan et al., 2017, "Simple and Scalable Predictive
     Uncertainty Estimation using Deep Ensembles", section 2.4: random weights, no bootstrap.
     What differs: members share the order of the examples too.
     """
-    return members.Ensemble(config, spec)
+
+    def __init__(self, image_shape, classes, *, mean=128.0, std=64.0, members=5, hidden=64, depth=2, combine="probabilities",
+                 steps=1000):
+        super().__init__(image_shape, classes, mean=mean, std=std, members=members, hidden=hidden, depth=depth, combine=combine,
+                         steps=steps, name="independent")

@@ -1,12 +1,14 @@
-"""What the systems of this app share: small networks as one program, their optimizer, and the ways to put them together."""
+"""What the systems of this app share: small networks as one program, their optimizer, and the ways to combine them."""
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from apps import ensembles
 from training.config import UserError
 from training.engine import optimizers
+from training.engine.step import gradient_step
 
 _MOMENTUM = 0.9
 
@@ -17,18 +19,27 @@ class Networks(keras.layers.Layer):
 
         x_0 = x,  x_l[m] = relu(x_(l-1)[m] W_l[m] + b_l[m]),  y[m] = x_depth[m] W[m] + b[m]
 
-    members: m = 0, 1, …
-    hidden:  units of each of the `depth` hidden layers; 0: no such layer, which is softmax regression
-    alike:   all begin with the same weights; else each draws its own, by He where a ReLU follows and else by Glorot
+    members:  number of networks, m = 0, 1, …
+    hidden:   units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:    hidden layers of each network
+    classes:  outputs of each network
+    is_alike: whether all begin with the same weights; else each draws its own, by He where a ReLU follows and else by Glorot
 
     Shape:
         inputs:  (batch, features)
         returns: (batch, members, classes) float32
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.members import Networks
+        >>> Networks(3, hidden=8, depth=1, classes=10)(np.zeros((2, 64))).shape
+        TensorShape([2, 3, 10])
     """
 
-    def __init__(self, members, hidden, depth, classes, alike=False, **kwargs):
+    def __init__(self, members, hidden, depth, classes, is_alike=False, **kwargs):
         super().__init__(**kwargs)
-        self.members, self.hidden, self.depth, self.classes, self.alike = members, hidden, depth, classes, alike
+        self.members, self.hidden, self.depth, self.classes = members, hidden, depth, classes
+        self.is_alike = is_alike
 
     def build(self, inputs_shape):
         sizes = [inputs_shape[-1], *([self.hidden] * self.depth if self.hidden else []), self.classes]
@@ -43,13 +54,16 @@ class Networks(keras.layers.Layer):
         """Returns an initializer that draws each network's matrix by itself: all together would count as one large kernel."""
         def initializer(shape, dtype=None):
             one = kind()((*shape[1:],), dtype)
-            return ops.stack([one] + [one if self.alike else kind()((*shape[1:],), dtype) for _ in range(shape[0] - 1)])
+            return ops.stack([one] + [one if self.is_alike else kind()((*shape[1:],), dtype) for _ in range(shape[0] - 1)])
         return initializer
 
     def tensors(self, member=None):
-        """Returns the kernels and biases of all networks, or of one alone with the first axis kept."""
+        """Returns the kernels and biases of all networks, or of one alone with the first axis kept.
+
+        The gradient by the variables is dense: 0 for the networks that are left out.
+        """
         values = [read(weight) for weight in self.matrices]
-        return values if member is None else [ops.take(value, member[None], axis=0) for value in values]
+        return values if member is None else [value[member][None] for value in values]
 
     def apply(self, inputs, tensors):
         """Returns (networks, batch, classes) float32 of inputs (batch, features) for what `tensors` gave."""
@@ -77,7 +91,8 @@ class Networks(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "members": self.members, "hidden": self.hidden, "depth": self.depth, "classes": self.classes, "alike": self.alike}
+            "members": self.members, "hidden": self.hidden, "depth": self.depth, "classes": self.classes,
+            "is_alike": self.is_alike}
 
 
 class Momentum(keras.optimizers.SGD):
@@ -88,7 +103,9 @@ class Momentum(keras.optimizers.SGD):
 
     A network whose rate is 0 does not move, and has no momentum when it begins.
 
+    rate:    number or schedule
     trained: step -> (members,) float32 of 0 and 1
+    decay:   share of a kernel that is added to its gradient
     """
 
     def __init__(self, rate, trained, decay):
@@ -108,15 +125,16 @@ class Momentum(keras.optimizers.SGD):
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that in each stage rises and falls to 0, see `training.engine.optimizers.warmup_cosine`, and is 0 for its last steps.
+    """A rate that rises and falls to 0 in each stage, see `training.engine.optimizers.warmup_cosine`, and is 0 in its last steps.
 
-    steps: of a stage
-    still: of these, the last ones without a rate
+    peak:       highest rate
+    steps:      steps of a stage
+    zero_steps: how many of these, the last ones, have the rate 0
     """
 
-    def __init__(self, peak, steps, still=0):
-        self.peak, self.steps, self.still = peak, steps, still
-        self.moving = max(1, steps - still)
+    def __init__(self, peak, steps, zero_steps=0):
+        self.peak, self.steps, self.zero_steps = peak, steps, zero_steps
+        self.moving = max(1, steps - zero_steps)
         self.rate = optimizers.warmup_cosine(peak, self.moving)
 
     def __call__(self, step):
@@ -124,11 +142,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(place < self.moving, ops.cast(self.rate(place), "float32"), 0.0)
 
     def get_config(self):
-        return {"peak": self.peak, "steps": self.steps, "still": self.still}
+        return {"peak": self.peak, "steps": self.steps, "zero_steps": self.zero_steps}
 
 
 class Ensemble(keras.Model):
-    """Networks that are trained side by side, each from weights of its own, on the same batches: independent members.
+    """Networks that are trained side by side on the same batches, and the ways to combine them.
 
     Outputs, each (batch, members, classes): "members", their softmax; and for each of `combinations` the probabilities that the
     first 1, 2, … members give together:
@@ -137,36 +155,42 @@ class Ensemble(keras.Model):
         vote:           p_k = 1/M sum_m [argmax y[m] = k]
         parameters:     p = softmax(network with weights 1/M sum_m w[m])
 
-    Other systems change what is trained when (`stage`, `trained`), by which loss (`losses`), what is kept of each step
-    (`note`), and `combinations`. The app's STAGED and JUDGING name those whose members have stages of their own, and those
-    that train nothing in the last epoch of a stage.
+    A system changes what is trained when (`stage`, `trained`), at which rate (`rate`), by which loss (`losses`) and gradient
+    (`changed_gradients`), what is kept of each step (`note`), and `combinations`; `own_metrics` are figures that only it has.
+
+    image_shape:      (height, width, channels) of the images
+    classes:          number of classes
+    mean, std:        mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:          number of networks
+    hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:            hidden layers of each network
+    combine:          the one of `combinations` that `answer` takes; None: the first
+    steps:            steps of the whole training
+    evaluation_steps: last steps of each stage, in which nothing is trained
+    is_alike:         whether all networks begin with the same weights
     """
 
     combinations = ("probabilities", "vote", "parameters")
+    is_staged = False
+    """whether the members are trained one after the other, each in a stage of its own; else all are in one stage"""
 
-    def __init__(self, config, spec, *, rate=None, alike=False):
-        super().__init__(name=config.model)
-        check_epochs(config)
-        self.together = config.model not in ensembles.STAGED
-        stages = 1 if self.together else config.members
-        self.combine = config.combine or self.combinations[0]
+    def __init__(self, image_shape, classes, *, mean, std, members, hidden, depth, steps, combine=None, evaluation_steps=0,
+                 is_alike=False, name=None):
+        super().__init__(name=name)
+        self.combine = combine or self.combinations[0]
         if self.combine not in self.combinations:
-            raise UserError(f"--combine {self.combine} is not for {config.model}; it has {', '.join(self.combinations)}")
-        self.members, self.classes = config.members, len(spec.info["class_names"])
-        self.examples, self.channels = spec.info["train_examples"], spec.inputs["image"].shape[-1]
-        self.stage_steps = max(1, spec.info["steps"] // stages)
-        self.still_steps = spec.info["steps"] // config.epochs if config.model in ensembles.JUDGING else 0
-        self.standardise = keras.layers.Normalization(
-            mean=spec.info["mean"], variance=[value ** 2 for value in spec.info["deviation"]], dtype="float32",
-            name="standardise")
-        self.networks = Networks(self.members, config.hidden, config.depth, self.classes, alike, name="networks")
-        self.standardise.build(spec.inputs["image"].shape)
-        self.networks.build((None, int(spec.inputs["image"].shape[1] * spec.inputs["image"].shape[2] * self.channels)))
-        self.started = self.state("started", (), self.members if self.together else 1, "int32")  # members that count
+            raise UserError(f"--combine {self.combine} is not for {name}; it has {', '.join(self.combinations)}")
+        self.members, self.classes, self.channels = members, classes, image_shape[-1]
+        self.stage_steps = max(1, steps // (members if self.is_staged else 1))
+        self.evaluation_steps = evaluation_steps
+        self.standardize = keras.layers.Normalization(
+            mean=mean, variance=np.square(std).tolist(), dtype="float32", name="standardize")
+        self.networks = Networks(members, hidden, depth, classes, is_alike, name="networks")
+        self.standardize.build((None, *image_shape))
+        self.networks.build((None, math.prod(image_shape)))
+        self.started = self.state("started", (), 1 if self.is_staged else members, "int32")  # members that count
         self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
-        rate = rate or WarmupCosine(config.learning_rate, self.stage_steps, self.still_steps)
-        self.compile(optimizer=Momentum(rate, self.trained, config.weight_decay), auto_scale_loss=False)
 
     def state(self, name, shape, start, dtype="float32"):
         """Returns a variable that training keeps; `start` is a number or an array."""
@@ -182,8 +206,8 @@ class Ensemble(keras.Model):
         return self.networks.count_params()
 
     def pixels(self, images):
-        """Returns uint8 images (batch, side, side, channels) as standardised (batch, features)."""
-        images = self.standardise(ops.cast(images, "float32"))
+        """Returns uint8 images (batch, height, width, channels) as standardized (batch, features)."""
+        images = self.standardize(ops.cast(images, "float32"))
         return ops.reshape(images, (-1, self.networks.matrices[0].shape[1]))
 
     def call(self, inputs, training=False):
@@ -197,8 +221,12 @@ class Ensemble(keras.Model):
         return made | ({"parameters": ops.softmax(self.networks.averaged(pixels))} if "parameters" in self.combinations else {})
 
     def answer(self, outputs):
-        """Returns the probabilities (batch, classes) of all members that count, put together as --combine says."""
+        """Returns the probabilities (batch, classes) of all members that count, combined as `combine` says."""
         return ops.take(outputs[self.combine], self.started - 1, axis=1)
+
+    def rate(self, peak):
+        """Returns the schedule of the learning rate with its highest value `peak`."""
+        return WarmupCosine(peak, self.stage_steps, self.evaluation_steps)
 
     def stage(self, step):
         """Returns the number of the stage, and of the member that it trains."""
@@ -207,44 +235,54 @@ class Ensemble(keras.Model):
     def trained(self, step):
         """Returns 1 for each member that learns in this step, (members,) float32."""
         numbers = ops.arange(self.members)
-        return ops.cast(numbers >= 0 if self.together else numbers == self.stage(step), "float32")
+        return ops.cast(numbers == self.stage(step) if self.is_staged else numbers >= 0, "float32")
 
     def losses(self, outputs, pixels, targets, step):
-        """Returns the losses (networks, batch) of the networks in training."""
+        """Returns the losses (networks, batch) of the networks in training; outputs: (networks, batch, classes)."""
         return cross_entropy(outputs, targets["label"])
+
+    def changed_gradients(self, gradients):
+        """Returns the gradients that the optimizer gets for those by `networks.matrices`; by default the same."""
+        return gradients
 
     def note(self, outputs, targets, step):
         """Keeps what later steps need of this one; outputs: (networks, batch, classes), from before the update."""
-        if not self.together:
+        if self.is_staged:
             self.started.assign(self.stage(step) + 1)
+
+    def own_metrics(self):
+        """Returns {metric: number or list} of what only this system can tell; by default nothing."""
+        return {}
 
     def train_step(self, batch):
         inputs, targets = batch
         step = read(self.optimizer.iterations)
         pixels = self.pixels(inputs["image"])
-        tensors = self.networks.tensors(None if self.together else self.stage(step))
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
+
+        def losses_of():
+            tensors = self.networks.tensors(self.stage(step) if self.is_staged else None)
             outputs = self.networks.apply(pixels, tensors)
             losses = self.losses(outputs, pixels, targets, step)
-            loss = ops.sum(ops.mean(losses, axis=1)) / tf.distribute.get_replica_context().num_replicas_in_sync
-        gradients = tape.gradient(loss, tensors)
+            return ops.sum(ops.mean(losses, axis=1)), losses, outputs
+
+        _, losses, outputs = gradient_step(self.optimizer, self.networks.matrices, losses_of, change=self.changed_gradients)
+        self.optimizer.iterations.assign(step + 1)  # also where float16 skipped the step, or stages would outlast their epochs
         self.note(outputs, targets, step)
-        # a network that is alone in training gives its gradient to all; the optimizer takes it for those that are trained
-        variables = self.networks.matrices
-        self.optimizer.apply([ops.broadcast_to(g, v.shape) for g, v in zip(gradients, variables)], variables)
         self.loss_mean.update_state(ops.mean(losses))
         return {"loss": self.loss_mean.result()}
 
 
-def check_epochs(config):
-    """Raises UserError where the epochs do not go round the members."""
-    stages, still = config.members if config.model in ensembles.STAGED else 1, int(config.model in ensembles.JUDGING)
-    if config.epochs % stages or config.epochs // stages <= still:
-        least = f", {still + 1} of them or more" if still else ""
-        raise UserError(f"--epochs {config.epochs} must be a multiple of --members {config.members} for {config.model}: each "
-                        f"member has its own epochs{least}" if stages > 1 else
-                        f"--epochs {config.epochs} must be above {still} for {config.model}, whose last one trains nothing")
+def compiled(kind, config, spec, steps, **own):
+    """Returns an ensemble of the class `kind`, compiled for `steps` steps; `own`: arguments that only some classes have.
+
+    Raises:
+        UserError: the epochs cannot be shared out among the members.
+    """
+    config.check_epochs()
+    model = kind(tuple(spec.inputs["image"].shape[1:]), len(spec.info.class_names), mean=spec.info.mean, std=spec.info.std,
+                 members=config.members, hidden=config.hidden, depth=config.depth, steps=steps, **own)
+    model.compile(optimizer=Momentum(model.rate(config.learning_rate), model.trained, config.weight_decay))
+    return model
 
 
 def read(variable):
@@ -258,7 +296,7 @@ def cross_entropy(outputs, labels):
 
 
 def votes(outputs):
-    """Returns 1 for the class that each member answers and 0 for the others; of equal ones the first."""
+    """Returns 1 for the class that each member answers and 0 for the others; the first of equal ones."""
     return ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
 
 

@@ -5,17 +5,18 @@ import matplotlib.figure
 import numpy as np
 
 from apps.ensembles import evaluation
+from training.app import Rendered
 from training.engine import figures
 from training.vision import classification_pictures
 
 
-def pictures(model, splits, config, info):
-    """Returns {name: uint8 (n, height, width, 3)}.
+def render(model, splits, config, info):
+    """Returns the Rendered pictures:
 
-    members:      test error of the first 1, 2, … members, for each way to put them together, and of each member alone
+    members:      test error of the first 1, 2, … members, for each way to combine them, and of each member alone
     disagreement: share of the test images that two members answer differently
-    wrong:        test images that all together answer wrong, the surest first, with answer and truth
-    confusion:    images by right and answered class
+    wrong:        test images that all members together answer wrong, the surest first, with answer and truth
+    confusion:    number of images by right and by answered class
     """
     batches = list(itertools.islice(splits.test, config.limit_steps))
     outputs, labels = evaluation.answers(model, batches)
@@ -25,9 +26,9 @@ def pictures(model, splits, config, info):
     errors = {name: (values != labels[:, None]).mean(axis=0) for name, values in found.items()}
     made = {"members": by_members({_WORDS[name]: errors[name] for name in model.combinations}, errors["members"]),
             "disagreement": _disagreement(evaluation.disagreement(found["members"])),
-            "wrong": classification_pictures.wrong(images, chosen, labels, info["class_names"]),
-            "confusion": classification_pictures.confusion(chosen, labels, info["class_names"])}
-    return {name: picture[None] for name, picture in made.items()}
+            "wrong": classification_pictures.wrong(images, chosen, labels, info.class_names),
+            "confusion": classification_pictures.confusion(chosen, labels, info.class_names)}
+    return Rendered({name: picture[None] for name, picture in made.items()})
 
 
 def by_members(curves, alone):
@@ -38,7 +39,7 @@ def by_members(curves, alone):
     """
     figure = matplotlib.figure.Figure((7, 4.5))
     axes = figure.add_subplot()
-    axes.plot(np.arange(1, len(alone) + 1), alone, "x", color="grey", label="each member alone")
+    axes.plot(np.arange(1, len(alone) + 1), alone, "x", color="gray", label="each member alone")
     _curves(axes, curves, [*curves.values(), alone])
     axes.set(title="test error of the first members together")
     axes.legend(fontsize=8)
@@ -46,7 +47,7 @@ def by_members(curves, alone):
 
 
 def comparison(rows):
-    """Returns a figure of test errors against the number of members: left what is put together in several ways.
+    """Returns a figure of test errors against the number of members: on the left those of kinds with several combinations.
 
     rows: {kind: {"error_by_members": {combination: (members,)}}}, see `compare`
     """
@@ -72,12 +73,12 @@ _STYLES = {"probabilities": "-", "vote": "--", "parameters": ":", "boosting": "-
 
 
 def _curves(axes, curves, shown, styles=None):
-    """Draws {name: errors of the first 1, 2, … members}; all that is `shown` says which scale can be read."""
+    """Plots {name: errors of the first 1, 2, … members} on a scale at which all errors that are `shown` can be read."""
     for name, errors in curves.items():
         axes.plot(np.arange(1, len(errors) + 1), errors, marker="o", markersize=4, label=name, **(styles or {}).get(name, {}))
     longest = max(map(len, curves.values()))
     axes.set(xlabel="members", xticks=range(1, longest + 1, 1 + longest // 15))
-    if max(map(np.max, shown)) > 8 * max(min(map(np.min, shown)), 1e-3):  # one that fails must not make the others one line
+    if max(map(np.max, shown)) > 8 * max(min(map(np.min, shown)), 1e-3):  # else the others are one line beside one that fails
         axes.set_yscale("log")
         axes.set_yticks([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
         axes.set_yticks([], minor=True)

@@ -18,6 +18,8 @@ from training.vision import image_signatures
 from training.vision.image_signatures import present_classes as present  # noqa: F401  a part of this module's contract
 from training.vision.image_signatures import request  # noqa: F401
 
+PREDICT = "serving_default"
+
 
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
@@ -27,7 +29,7 @@ def signatures(model, config, info):
 
     def serving_default(image_bytes):
         answer, failed, errors = outputs(image_bytes)
-        return image_signatures.classes(model.answer(answer), failed, errors, info["class_names"])
+        return image_signatures.classes(model.answer(answer), failed, errors, info.class_names)
 
     def explain(image_bytes):
         answer, failed, errors = outputs(image_bytes)

@@ -4,14 +4,16 @@ import math
 import keras
 from keras import ops
 
-from apps.ensembles import members
-
-MONITOR = None  # the last weights count: they hold all snapshots
+from apps.ensembles import members, systems
 
 
-def build_model(config, spec):
-    """Returns a compiled ensemble of one network's weights at the ends of its rate's cycles, see `Snapshots`."""
-    return Snapshots(config, spec)
+def build_model(config, spec, steps):
+    """Returns a compiled ensemble of one network's weights at the ends of its rate's cycles, see `Snapshots`.
+
+    Raises:
+        UserError: `combine` is not among the ways to combine them, or the epochs are no multiple of the members.
+    """
+    return members.compiled(Snapshots, config, spec, steps, combine=config.combine)
 
 
 class Snapshots(members.Ensemble):
@@ -20,20 +22,48 @@ class Snapshots(members.Ensemble):
     All members begin alike. In cycle c the network is member c; members after it follow it and those before it stand still, so
     that each holds the weights of the end of its own cycle. A step costs that of one network.
 
-    As all snapshots come from one training, their weights may have a mean that is a good network, which independent ones
-    have not: `--combine parameters`.
+    As all snapshots come from one training, the mean of their weights may be a good network, which that of independent
+    networks is not: `combine` "parameters".
+
+    image_shape: (height, width, channels) of the images
+    classes:     number of classes
+    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
+    members:     number of networks
+    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
+    depth:       hidden layers of each network
+    combine:     the way to combine them that `answer` takes: "probabilities", "vote" or "parameters"
+    steps:       steps of the whole training, in all cycles
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.ensembles.snapshots import Snapshots
+        >>> model = Snapshots((8, 8, 1), classes=10, members=3, hidden=16, steps=60)
+        >>> outputs = model({"image": np.zeros((2, 8, 8, 1), "uint8")})
+        >>> outputs["parameters"].shape, int(model.started)
+        (TensorShape([2, 3, 10]), 1)
 
     Source: Huang et al., 2017, "Snapshot Ensembles: Train 1, Get M for Free", section 3; mean of weights: Izmailov et al., 2018,
     "Averaging Weights Leads to Wider Optima and Better Generalization", section 3.
     What differs: the mean is over the ensemble's own snapshots, from the first cycle on.
     """
 
-    def __init__(self, config, spec):
-        steps = max(1, spec.info["steps"])
-        super().__init__(config, spec, rate=Cyclic(config.learning_rate, steps, config.members), alike=True)
+    is_staged = systems.Snapshots.STAGED
+
+    def __init__(self, image_shape, classes, *, mean=128.0, std=64.0, members=5, hidden=64, depth=2, combine="probabilities",
+                 steps=1000):
+        super().__init__(image_shape, classes, mean=mean, std=std, members=members, hidden=hidden, depth=depth, combine=combine,
+                         steps=steps, is_alike=True, name="snapshots")
+        self.steps = max(1, steps)
+
+    def rate(self, peak):
+        return Cyclic(peak, self.steps, self.members)
 
     def trained(self, step):
         return ops.cast(ops.arange(self.members) >= self.stage(step), "float32")
+
+    def changed_gradients(self, gradients):
+        # only the network of this cycle has one, and those after it follow
+        return [ops.broadcast_to(ops.sum(gradient, axis=0, keepdims=True), gradient.shape) for gradient in gradients]
 
 
 class Cyclic(keras.optimizers.schedules.LearningRateSchedule):
@@ -41,8 +71,8 @@ class Cyclic(keras.optimizers.schedules.LearningRateSchedule):
 
         rate(t) = peak / 2 (cos(pi mod(t - 1, ceil(T / M)) / ceil(T / M)) + 1),  t = 1, …, T
 
-    peak: the rate at the begin of each cycle
-    steps: T, in all cycles
+    peak:   the rate at the beginning of each cycle
+    steps:  T, in all cycles
     cycles: M
 
     Source: Huang et al., 2017, eq. 2. Here steps count from 0.

@@ -1,6 +1,4 @@
-"""What ensembles are fed, judged by and answer, and the table that compares them."""
-import dataclasses
-import importlib
+"""The data of ensembles, their metrics and answers, and the table that compares them."""
 import io
 import json
 
@@ -9,23 +7,24 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from apps import ensembles
-from apps.ensembles import compare, evaluation, pictures, serving
+from apps.ensembles import compare, evaluation, pictures, serving, systems
 from apps.ensembles import data as ensemble_data
-from training import UserError, config
+from training import UserError, cli
+from training.app import App
 from training.data.spec import Spec
 
-INFO = {"class_names": ["a", "b", "c"], "mean": [100.0], "deviation": [50.0], "train_examples": 30, "steps": 12}
+APP = App("ensembles")
+INFO = ensemble_data.Info(class_names=["a", "b", "c"], mean=[100.0], std=[50.0], train_examples=30)
 SPEC = Spec({"image": tf.TensorSpec([None, 8, 8, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, INFO)
 
 
-def resolved(model="independent", **changes):
-    return config.resolve(ensembles, ensembles.Config(model=model, **(dict(members=3, hidden=4, epochs=6) | changes)))
+def config_of(model="independent", **changes):
+    return APP.config(model, **(dict(members=3, hidden=4, epochs=6) | changes))
 
 
 def built(model="independent", **changes):
-    settings = resolved(model, **changes)
-    return importlib.import_module(f"apps.ensembles.{model}").build_model(settings, SPEC), settings
+    config = config_of(model, **changes)
+    return APP.build_model(config, SPEC, steps=12), config
 
 
 def rows_of(batches):
@@ -53,14 +52,14 @@ def test_two_workers_share_each_batch():
 
 
 def test_digits_come_with_their_rows(tmp_path):
-    splits = ensemble_data.datasets(resolved(data_dir=str(tmp_path)))
-    assert splits.spec.info["train_examples"] == 1078
+    splits = ensemble_data.datasets(config_of(data_dir=str(tmp_path)))
+    assert splits.spec.info.train_examples == 1078
     assert set(splits.spec.targets) == {"label", "index"} and set(splits.spec.inputs) == {"image"}
     assert sum(len(targets["label"]) for _, targets in splits.test) == 450
 
 
 class Given:
-    """Answers what it was told to."""
+    """Answers what it is given."""
 
     combinations, combine, started = ("vote", "probabilities"), "probabilities", np.array(2)
 
@@ -70,6 +69,9 @@ class Given:
     def __call__(self, inputs, training):
         return {name: tf.gather(tf.constant(value, tf.float32), inputs["row"]) for name, value in self.outputs.items()}
 
+    def own_metrics(self):
+        return {}
+
 
 def test_metrics_are_those_of_the_definitions():
     random = np.random.default_rng(0)
@@ -77,7 +79,7 @@ def test_metrics_are_those_of_the_definitions():
     members, vote, probabilities = random.dirichlet(np.ones(3), (3, 40, 3)).astype("float32")
     model = Given(members=members, vote=vote, probabilities=probabilities)
     batches = [({"row": rows}, {"label": labels[rows]}) for rows in (np.arange(25), np.arange(25, 40))]
-    metrics = evaluation.evaluate(model, batches, resolved(), INFO, resamples=50)
+    metrics = evaluation.evaluate(model, batches, config_of(), INFO, resamples=50)
     each = (members[:, :2].argmax(axis=-1) == labels[:, None]).mean(axis=0)  # the third has not started
     assert metrics["members"] == pytest.approx(each.tolist())
     assert [metrics[f"member_accuracy{name}"] for name in ("", "_lowest", "_highest")] == pytest.approx(
@@ -99,19 +101,19 @@ def test_a_class_without_a_vote_has_a_finite_loss():
     sure = np.zeros((4, 2, 3), "float32")
     sure[..., 0] = 1
     model = Given(members=sure, vote=sure, probabilities=sure)
-    metrics = evaluation.evaluate(model, [({"row": np.arange(4)}, {"label": np.array([0, 0, 0, 1])})], resolved(), INFO)
+    metrics = evaluation.evaluate(model, [({"row": np.arange(4)}, {"label": np.array([0, 0, 0, 1])})], config_of(), INFO)
     assert metrics["loss"] == pytest.approx(-np.log(1e-7) / 4, rel=1e-3)
 
 
 @pytest.mark.parametrize("model", ["independent", "adaboost"])
 def test_exported_signatures_answer_for_files_and_explain(model):
-    made, settings = built(model, epochs=6)
+    made, config = built(model, epochs=6)
     random = np.random.default_rng(0)
     made.started.assign(2)
     file = io.BytesIO()
     PIL.Image.fromarray(random.integers(0, 256, (20, 12), np.uint8)).save(file, "png")
     given = tf.constant([file.getvalue(), b"no image"])
-    signatures = serving.signatures(made, settings, INFO)
+    signatures = serving.signatures(made, config, INFO)
     answer = {name: value.numpy() for name, value in tf.function(signatures["serving_default"][0])(given).items()}
     assert set(answer) == {"class_names", "class_ids", "scores", "probabilities", "error"}
     assert [bool(error) for error in answer["error"]] == [False, True]
@@ -125,27 +127,27 @@ def test_exported_signatures_answer_for_files_and_explain(model):
     assert all(len(value) == 0 for value in tf.function(signatures["serving_default"][0])(tf.constant([], tf.string)).values())
 
 
-def test_pictures_are_drawn_of_one_member_too():
+def test_pictures_are_rendered_of_one_member_too():
     assert pictures.by_members({"vote": np.array([0.1])}, np.array([0.1])).shape[2] == 3
     assert pictures._disagreement(np.zeros((1, 1))).shape[2] == 3
 
 
-def test_the_comparison_is_printed_kept_and_drawn(tmp_path, monkeypatch, capsys):
+def test_the_comparison_is_printed_kept_and_plotted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compare, "KINDS", {name: (model, own | dict(members=2, hidden=min(own.get("hidden", 4), 4)))
                                            for name, (model, own) in compare.KINDS.items()})
-    request = ensembles.Compare(epochs=4, seeds=1, runs=str(tmp_path / "runs"), data_dir=str(tmp_path / "data"))
-    rows = compare.run(ensembles, request)
+    request = systems.Compare(epochs=4, seeds=1, runs=str(tmp_path / "runs"), data_dir=str(tmp_path / "data"))
+    rows = compare.run(APP, request)
     folder = tmp_path / "runs" / "ensembles" / "compare"
     kept = json.loads((folder / "compare.json").read_text())
     assert kept["rows"] == json.loads(json.dumps(rows)) and set(kept["rows"]) == set(compare.KINDS)
     assert set(rows["independent"]["accuracy"]) == {"members", "probabilities", "vote", "parameters"}
     assert set(rows["AdaBoost"]["accuracy"]) == {"members", "boosting"} and "out_of_bag_error" in rows["bagging"]
-    said = capsys.readouterr().out
-    assert said.count("\n| ") == len(rows) + 1 and "convex" in said
+    printed = capsys.readouterr().out
+    assert printed.count("\n| ") == len(rows) + 1 and "convex" in printed
     accuracy = rows["softmax regression"]["accuracy"]["parameters"][0]
-    assert f"{100 * accuracy:.2f} ({100 * accuracy:.2f} to {100 * accuracy:.2f})" in said
+    assert f"{100 * accuracy:.2f} ({100 * accuracy:.2f} to {100 * accuracy:.2f})" in printed
     above = accuracy - rows["softmax regression"]["accuracy"]["members"][0]
-    assert f"softmax regression {100 * above:+.2f}" in said
+    assert f"softmax regression {100 * above:+.2f}" in printed
     assert tf.io.decode_png((folder / "pictures" / "compare.png").read_bytes()).shape[1] > 900
     assert list(folder.glob("events*"))
 
@@ -159,17 +161,18 @@ def test_a_cell_of_the_table_is_the_median_of_the_seeds_and_their_range():
 def test_epochs_that_do_not_suit_every_ensemble_are_refused_before_the_first_training(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "trained", lambda *_: pytest.fail("has trained"))
     with pytest.raises(UserError, match="--epochs 10 must be a multiple of --members 20 for adaboost"):
-        compare.run(ensembles, ensembles.Compare(epochs=10, runs=str(tmp_path / "runs")))
+        compare.run(APP, systems.Compare(epochs=10, runs=str(tmp_path / "runs")))
     assert not list(tmp_path.iterdir())
 
 
 def test_the_comparison_takes_sets_that_are_fetched_by_hand(tmp_path):
     with pytest.raises(UserError, match="elsewhere"):
-        compare.run(ensembles, ensembles.Compare(dataset="image_folder", manual_dir=str(tmp_path / "elsewhere"),
-                                                 data_dir=str(tmp_path / "data"), runs=str(tmp_path / "runs")))
+        compare.run(APP, systems.Compare(dataset="image_folder", manual_dir=str(tmp_path / "elsewhere"),
+                                         data_dir=str(tmp_path / "data"), runs=str(tmp_path / "runs")))
 
 
-@pytest.mark.parametrize("changes, words", [(dict(seeds=0), "--seeds must be 1 or more"), (dict(name="a/b"), "plain name")])
-def test_a_comparison_of_nothing_is_refused(changes, words, tmp_path):
-    with pytest.raises(UserError, match=words):
-        compare.run(ensembles, dataclasses.replace(ensembles.Compare(runs=str(tmp_path)), **changes))
+@pytest.mark.parametrize("flags, words", [(["--seeds", "0"], "--seeds must be 1 or more"), (["--name", "a/b"], "plain name")])
+def test_a_comparison_of_nothing_is_refused(flags, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main("apps.ensembles", ["compare", "--runs", str(tmp_path), *flags])
+    assert ended.value.code == 2 and words in capsys.readouterr().err

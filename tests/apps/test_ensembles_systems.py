@@ -1,5 +1,4 @@
 """Each way to train members against its paper's rule in plain numpy, Keras or scikit-learn."""
-import importlib
 import math
 
 import keras
@@ -8,12 +7,12 @@ import pytest
 import tensorflow as tf
 from sklearn import datasets, ensemble, tree
 
-from apps import ensembles
-from apps.ensembles import adaboost, bagging, members, snapshots
-from training import UserError, run, search
-from training import config as settings
+from apps.ensembles import adaboost, bagging, data, members, snapshots
+from training import UserError, cli, summary
+from training.app import App
 from training.data.spec import Spec
 
+APP = App("ensembles")
 SIDE, CLASSES, EXAMPLES, BATCH = 4, 3, 24, 8
 STEPS = EXAMPLES // BATCH  # of an epoch
 RANDOM = np.random.default_rng(0)
@@ -24,12 +23,11 @@ PIXELS = ((IMAGES.reshape(EXAMPLES, -1) - 100.0) / 50.0).astype("float32")
 
 def ensemble_of(model, **changes):
     keras.utils.set_random_seed(1)
-    config = settings.resolve(ensembles, ensembles.Config(model=model, **(dict(
-        members=3, hidden=5, depth=1, epochs=6, batch_size=BATCH, weight_decay=0.0, learning_rate=0.1) | changes)))
-    info = {"class_names": [str(k) for k in range(CLASSES)], "mean": [100.0], "deviation": [50.0], "train_examples": EXAMPLES,
-            "steps": config.epochs * STEPS}
+    given = dict(members=3, hidden=5, epochs=6, batch_size=BATCH, weight_decay=0.0, learning_rate=0.1) | changes
+    config = APP.config(model, **({"depth": 1} if given["hidden"] else {}) | given)
+    info = data.Info(class_names=[str(k) for k in range(CLASSES)], mean=[100.0], std=[50.0], train_examples=EXAMPLES)
     spec = Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
-    made = importlib.import_module(f"apps.ensembles.{model}").build_model(config, spec)
+    made = APP.build_model(config, spec, config.epochs * STEPS)
     made.optimizer.build(made.trainable_variables)
     return made
 
@@ -79,10 +77,10 @@ def assert_equal(weights, others):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden, depth", [(5, 1), (5, 3), (0, 1)])
-def test_independent_members_are_networks_trained_alone(hidden, depth):
-    model = ensemble_of("independent", hidden=hidden, depth=depth)
-    assert len(model.networks.matrices) == (2 * depth + 2 if hidden else 2)
+@pytest.mark.parametrize("sizes, matrices", [(dict(hidden=5, depth=1), 4), (dict(hidden=5, depth=3), 8), (dict(hidden=0), 2)])
+def test_independent_members_are_networks_trained_alone(sizes, matrices):
+    model = ensemble_of("independent", **sizes)
+    assert len(model.networks.matrices) == matrices
     start = [weights_of(model, member) for member in range(3)]
     assert not np.allclose(start[0][0], start[1][0]) and not np.allclose(start[1][0], start[2][0])
     train(model, 6)
@@ -208,7 +206,7 @@ def test_bootstrap_counts_are_drawn_with_replacement():
 
 
 @pytest.mark.parametrize("combine", ["probabilities", "vote"])
-def test_bagged_members_learn_their_samples_and_are_judged_on_the_rest(combine):
+def test_bagged_members_learn_their_samples_and_are_evaluated_on_the_rest(combine):
     model = ensemble_of("bagging", combine=combine)
     counts = model.counts.numpy()
     start = weights_of(model, 1)
@@ -311,7 +309,7 @@ def test_gradient_boosting_lowers_the_training_loss_member_by_member():
     assert (np.diff(losses) < 0).all() and losses[-1] < 0.5 * losses[0]
 
 
-def test_a_member_that_stands_still_keeps_its_weights_and_begins_without_momentum():
+def test_a_member_that_is_not_trained_keeps_its_weights_and_begins_without_momentum():
     optimizer = members.Momentum(0.5, lambda step: tf.cast(tf.range(2) == tf.cast(step, tf.int32), tf.float32), 0.0)
     weight = keras.Variable(np.ones((2, 1), "float32"))
     optimizer.build([weight])
@@ -327,9 +325,9 @@ def test_a_member_that_stands_still_keeps_its_weights_and_begins_without_momentu
     ("bagging", dict(epochs=1), "whose last one trains nothing"),
     ("bagging", dict(combine="parameters"), "--combine parameters is not for bagging; it has probabilities, vote"),
     ("independent", dict(hidden=-1), "--hidden must be 0 or more"),
-    ("independent", dict(shrinkage=0.5), "--shrinkage is not read by independent; it belongs to gradient_boosting"),
-    ("adaboost", dict(combine="vote"), "--combine is not read by adaboost"),
-    ("independent", dict(members=0), "--members must be above 0"),
+    ("independent", dict(hidden=0, depth=2), "--depth has no effect with --hidden 0"),
+    ("independent", dict(members=0), "--members must be 1 or more"),
+    ("gradient_boosting", dict(shrinkage=0.0), "--shrinkage must be above 0"),
 ])
 def test_what_makes_no_ensemble_is_refused_in_one_sentence(model, changes, words):
     with pytest.raises(UserError, match=words) as refused:
@@ -337,19 +335,37 @@ def test_what_makes_no_ensemble_is_refused_in_one_sentence(model, changes, words
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("model", ensembles.SYSTEMS)
+@pytest.mark.parametrize("flags, words", [
+    (["--shrinkage", "0.5"], "--shrinkage is not a setting of independent; it belongs to gradient_boosting"),
+    (["--model", "adaboost", "--combine", "vote"],
+     "--combine is not a setting of adaboost; it belongs to independent, snapshots, bagging"),
+    (["--hidden", "0", "--depth", "2"], "--depth has no effect with --hidden 0: leave it out"),
+])
+def test_settings_without_an_effect_are_refused_in_one_sentence(flags, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main("apps.ensembles", flags)
+    assert ended.value.code == 2 and capsys.readouterr().err == f"error: {words}\n"
+
+
+@pytest.mark.parametrize("model", APP.systems)
 def test_the_settings_of_a_coarse_trial_of_a_search_make_an_ensemble(model):
-    values = ensembles.defaults(model, "digits")
-    short = search.shortened(ensembles, ensembles.Config(model=model, epochs=values["epochs"], members=values["members"]))
-    assert short.epochs < values["epochs"]
-    assert ensemble_of(model, epochs=short.epochs, members=values["members"]).members == values["members"]
+    config = APP.config(model)
+    short = config.shortened(3)
+    assert short.epochs < config.epochs
+    assert ensemble_of(model, epochs=short.epochs, members=config.members).members == config.members
 
 
-@pytest.mark.parametrize("model", ensembles.SYSTEMS)
+@pytest.mark.parametrize("model", APP.systems)
+def test_epochs_that_no_trial_can_have_are_not_shortened(model):
+    config = APP.config(model, members=3, epochs=4)
+    assert config.shortened(3).epochs == (4 if config.STAGED else 2 if config.EVALUATING else 1)
+
+
+@pytest.mark.parametrize("model", APP.systems)
 def test_summary_has_a_row_for_each_affine_layer_and_its_rows_sum_to_what_the_answer_is_computed_from(model):
     made = ensemble_of(model)
     spec = Spec({"image": tf.TensorSpec([None, SIDE, SIDE, 1], tf.uint8)}, {}, {})
-    rows = {name.rpartition("/")[2]: row for name, *row in run.layer_rows(made, spec)}
+    rows = {name.rpartition("/")[2]: row for name, *row in summary.layer_rows(made, spec)}
     inputs = SIDE * SIDE
     assert rows["layer1"] == ["(1, 3, 5)", 3 * (inputs * 5 + 5), 3 * inputs * 5]
     assert rows["layer2"] == [f"(1, 3, {CLASSES})", 3 * (5 * CLASSES + CLASSES), 3 * 5 * CLASSES]

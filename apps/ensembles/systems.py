@@ -1,0 +1,155 @@
+"""The settings of every system and verb of this application; importing this module imports no TensorFlow."""
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+import training
+from training import datasets
+from training.config import Count, Data, NotNegative, Positive, Unless, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Config):
+    """What all ensembles share."""
+
+    MONITOR: ClassVar = ("accuracy", "max")
+    BEST_WEIGHTS: ClassVar = False  # the last weights are those of all members, at the end of their rates
+    STAGED: ClassVar[bool] = False
+    """whether the members are trained one after the other, each in epochs of its own"""
+    EVALUATING: ClassVar[bool] = False
+    """whether the last epoch, of each member where STAGED, trains nothing: it evaluates the training examples"""
+    DATASETS: ClassVar = {name: dict(image_size=28) for name in datasets.GREY} | {"digits": dict(image_size=8)}
+    SPACE: ClassVar = {"learning_rate": ("log", 0.003, 1.0), "weight_decay": ("log", 1e-6, 1e-2),
+                       "hidden": ("choice", 8, 16, 32, 64, 128)}
+
+    dataset: str = "digits"
+    """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
+    batch_size = 64
+    dtype = "float32"  # these networks are too small to gain by bfloat16
+    image_size: Annotated[int, Count] = 32
+    """side of the square that images are fitted into, in pixels"""
+    members: Annotated[int, Count] = 5
+    """networks of the ensemble"""
+    hidden: Annotated[int, NotNegative] = 64
+    """ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression"""
+    depth: Annotated[int, Count, Unless("hidden", 0)] = 2
+    """hidden layers of each network"""
+    weight_decay: Annotated[float, NotNegative] = 1e-4
+    """what is added to a gradient, as a share of the weight"""
+
+    def check_epochs(self):
+        """Checks that the epochs can be shared out among the members.
+
+        Raises:
+            UserError: they cannot.
+        """
+        stages, least = self.members if self.STAGED else 1, 1 + self.EVALUATING
+        if self.epochs % stages == 0 and self.epochs // stages >= least:
+            return
+        if self.STAGED:
+            raise UserError(f"--epochs {self.epochs} must be a multiple of --members {self.members} for {self.model}: each "
+                            f"member has its own epochs" + (f", {least} of them or more" if least > 1 else ""))
+        raise UserError(f"--epochs {self.epochs} must be {least} or more for {self.model}, whose last one trains nothing")
+
+    def shortened(self, share):
+        """Returns these settings with one part in `share` of the epochs: of each member's where each has its own."""
+        stages = self.members if self.STAGED else 1
+        if self.epochs % stages:
+            return self  # is refused where the model is built
+        epochs = stages * max(1 + self.EVALUATING, self.epochs // stages // share)
+        return dataclasses.replace(self, epochs=min(self.epochs, epochs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged(Config):
+    """What the ensembles share whose members all solve the same task."""
+
+    epochs = 30
+    learning_rate = 0.1
+    combine: Literal["probabilities", "vote", "parameters"] = "probabilities"
+    """average the members' probabilities, let them vote, or average their weights"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Independent(Averaged):
+    """Networks from different initial weights, combined by probabilities, votes or weights (Hansen and Salamon, 1990)."""
+
+    ID: ClassVar = ("C12",)
+
+    model: str = "independent"
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshots(Averaged):
+    """One network at the ends of the cycles of its rate (Huang et al., 2017; mean of weights: Izmailov et al., 2018)."""
+
+    ID: ClassVar = ("C12",)
+    STAGED: ClassVar = True
+
+    model: str = "snapshots"
+    epochs = 50
+    learning_rate = 0.25
+    weight_decay = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Bagging(Averaged):
+    """Networks on bootstrap samples (Breiman, 1996)."""
+
+    ID: ClassVar = ("C11",)
+    EVALUATING: ClassVar = True
+
+    model: str = "bagging"
+    members = 10
+    combine: Literal["probabilities", "vote"] = "probabilities"
+    """average the members' probabilities, or let them vote"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Boosted(Config):
+    """What the ensembles share whose members correct the ones before them."""
+
+    STAGED: ClassVar = True
+
+    epochs = 200
+    validate_every = 10
+    members = 20
+    depth = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaBoost(Boosted):
+    """Each network on what the ones before it got wrong, by SAMME (Zhu et al., 2009)."""
+
+    ID: ClassVar = ("C11",)
+    EVALUATING: ClassVar = True
+
+    model: str = "adaboost"
+    learning_rate = 0.01
+    hidden = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientBoosting(Boosted):
+    """Each network on the residuals of the ones before it (Friedman, 2001)."""
+
+    ID: ClassVar = ("C11",)
+    SPACE: ClassVar = Config.SPACE | {"shrinkage": ("log", 0.1, 10.0)}
+
+    model: str = "gradient_boosting"
+    learning_rate = 0.03  # least squares is steeper than cross-entropy
+    shrinkage: Annotated[float, Positive] = 1.0
+    """what each correction is multiplied by before it is added"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare(training.Experiment, Data):
+    """Test accuracies of every ensemble over several seeds in one table, and their errors against the number of members."""
+
+    dataset: str = "digits"
+    """a set of labelled images; its training images are kept in memory"""
+    epochs: Annotated[int | None, Count] = None
+    """passes over the training split for every system; None: each system's own"""
+    seeds: Annotated[int, Count] = 3
+    """ensembles of each kind, of which the median counts"""
+    name: str | None = "compare"
+    """name of the report's folder"""
