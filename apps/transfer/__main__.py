@@ -1,4 +1,3 @@
-from apps import transfer
 from training import cli
 
-cli.main(transfer)
+cli.main(__package__)

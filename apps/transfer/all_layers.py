@@ -1,15 +1,19 @@
 """Pretrained weights, of which all go on learning (C9)."""
 from apps.transfer import network
-from apps.transfer.pretraining import initialize  # noqa: F401  a part of this module's contract
-
-MONITOR = ("accuracy", "max")
 
 
-def build_model(config, spec):
-    """Returns a compiled classifier on a pretrained trunk that learns from there, at a lower rate than from random weights.
+def build_model(config, spec, steps):
+    """Returns a compiled classifier on a pretrained backbone that learns from there, at a lower rate than from random weights.
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.transfer import backbone, network
+        >>> model = network.classifier(backbone.small((16, 16, 1), width=4, blocks=1), {"label": 5})
+        >>> model({"image": np.zeros((2, 16, 16, 1), "uint8")})["label"].shape
+        TensorShape([2, 5])
 
     Source: Yosinski et al., 2014, "How transferable are features in deep neural networks?", section 2, fine-tuning ("+"), with
     all layers transferred.
-    What differs: the network (see `trunks`), and the rate, which the paper leaves as it was.
+    What differs: the network (see `backbone`), and the rate, which the paper leaves as it was.
     """
-    return network.build(config, spec)
+    return network.build(config, spec, steps)

@@ -1,14 +1,20 @@
 """A classifier on pretrained features (C9)."""
 from apps.transfer import network
-from apps.transfer.pretraining import initialize  # noqa: F401  a part of this module's contract
-
-MONITOR = ("accuracy", "max")
 
 
-def build_model(config, spec):
-    """Returns a compiled classifier on a pretrained trunk that does not learn.
+def build_model(config, spec, steps):
+    """Returns a compiled classifier on a pretrained backbone that does not learn.
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.transfer import backbone, network
+        >>> model = network.classifier(backbone.small((16, 16, 1), width=4, blocks=1), {"label": 5}, learning=0)
+        >>> model({"image": np.zeros((2, 16, 16, 1), "uint8")})["label"].shape
+        TensorShape([2, 5])
+        >>> [weight.path for weight in model.trainable_weights]
+        ['label/kernel', 'label/bias']
 
     Source: Yosinski et al., 2014, "How transferable are features in deep neural networks?", section 2, with all layers but the
     last one frozen.
     """
-    return network.build(config, spec, 0)
+    return network.build(config, spec, steps, learning=0)

@@ -2,11 +2,12 @@
 import dataclasses
 import functools
 import math
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from apps.transfer import trunks
+from apps.transfer import backbone
 from training import datasets as sets
 from training.config import UserError
 from training.data import pipelines
@@ -17,38 +18,61 @@ _LEAST = 1000
 """images in an epoch: a smaller set is passed over several times"""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info(labelled_images.ImageInfo):
+    """What a model must know of the images of both tasks, and what builds its backbone again."""
+
+    SAME: ClassVar = ("class_names", "source_class_names")
+
+    mean: list[float] = dataclasses.field(default_factory=list)
+    """of the source's training pixels, from 0 to 255; empty where the backbone scales pixels in its own way"""
+    std: list[float] = dataclasses.field(default_factory=list)
+    """standard deviation of the source's training pixels, likewise"""
+    source_class_names: list[str] = dataclasses.field(default_factory=list)
+    """names of the source's class ids 0, 1, … where both tasks are learned at once, or else empty"""
+    backbone: dict | None = None
+    """what builds the backbone of an earlier run, see `apps.transfer.backbone.of_run`; None: it is not of a run"""
+
+
 def datasets(config):
     """Returns the Splits of the target's task; for multi_task of both.
 
     inputs:  "image" uint8 (batch, side, side, channels): fitted into the square top left, the rest black
     targets: "label" int32 (batch,); for multi_task also "source_label", and -1 stands for the task an image is not of. Its
              batches have as many images of one task as of the other
-    info:    "class_names"; for multi_task "source_class_names"; what `trunks.build` must know: "trunk" of a run, or "mean" and
-             "deviation" of the source's training pixels by channel
+    info:    Info, whose class names are the target's
 
     Raises:
         UserError: a data set is unknown, not there, too large for memory, or no classification set.
     """
-    facts = trunks.facts(config)
-    is_small, is_both = config.trunk == "small", config.model == "multi_task"
-    other = _Task(config, True, facts) if is_small or is_both else None
-    if is_small:
-        facts = other.statistics()
-    target = _Task(config, False, facts)
-    if is_both:
-        return _both(config, target, other)
+    size, channels, run = backbone.facts(config)
+    other, statistics = None, {}
+    if config.has_source:
+        other = _Task(config, _source(config), is_source=True, size=size, channels=channels)
+        if channels is None:  # a new network, which must suit the source too
+            channels, statistics = other.channels, other.statistics()
+    target = _Task(config, config.dataset, size=size, channels=channels)
+    facts = dict(class_names=target.class_names, **statistics, backbone=run)
+    if config.model == "multi_task":
+        return _both(config, target, other, facts)
     arrays = target.arrays("train", config.examples)
-    return _splits(config, target, pipelines.gathered(arrays, _repeated(len(arrays[1]["label"]), config)), target.arrays)
+    batches = pipelines.gathered(arrays, _repeated(len(arrays[1]["label"]), config))
+    return _splits(config, batches, target.arrays, target, Info(**facts))
 
 
 def source(config):
-    """Returns the Splits of the source's task, for pretraining; "mean" and "deviation" are as in `datasets`."""
-    task = _Task(config, True, {})
-    task.facts = task.statistics()
-    return _splits(config, task, pipelines.in_memory(task.arrays("train"), config.batch_size, config.seed), task.arrays)
+    """Returns the Splits of the source's task, for pretraining; the statistics of pixels are those of `datasets`."""
+    task = _Task(config, _source(config), is_source=True)
+    batches = pipelines.in_memory(task.arrays("train"), config.batch_size, config.seed)
+    return _splits(config, batches, task.arrays, task, Info(class_names=task.class_names, **task.statistics()))
 
 
-def _both(config, target, source):
+def _source(config):
+    """Returns the name of the source's data set; scratch has none of its own, and shares its task with the other systems."""
+    return config.dataset if config.model == "scratch" else config.source or config.dataset
+
+
+def _both(config, target, source, facts):
     def together(part, examples=None):
         (images, labels), (others, their_labels) = target.arrays(part, examples), source.arrays(part)
         return ({"image": np.concatenate([images["image"], others["image"]])},
@@ -69,15 +93,16 @@ def _both(config, target, source):
         return pairs.reshape(len(pairs), -1)
 
     careful = source if source.found.prepared.name in sets.UPRIGHT else target  # in which task images must not be mirrored
-    return _splits(config, target, pipelines.gathered(arrays, in_turn), together, careful, source_class_names=source.class_names)
+    return _splits(config, pipelines.gathered(arrays, in_turn), together, careful,
+                   Info(**facts, source_class_names=source.class_names))
 
 
-def _splits(config, task, batches, arrays, augmented_as=None, **info):
+def _splits(config, batches, arrays, augmented_as, info):
+    """Returns the Splits of training batches, and of the arrays of a part, by its name, for validation and test."""
     if config.augment:
-        batches = (augmented_as or task).found.augmented(batches, config.seed)
-    judged = (tf.data.Dataset.from_tensor_slices(arrays(part)).batch(config.batch_size) for part in ("validation", "test"))
-    info = {"class_names": task.class_names, **task.facts, **info}
-    return Splits(batches, *judged, spec_of(batches(0, 0, tf.distribute.InputContext()), info))
+        batches = augmented_as.found.augmented(batches, config.seed)
+    evaluated = (tf.data.Dataset.from_tensor_slices(arrays(part)).batch(config.batch_size) for part in ("validation", "test"))
+    return Splits(batches, *evaluated, spec_of(batches(0, 0, tf.distribute.InputContext()), info))
 
 
 def _repeated(count, config, length=0):
@@ -99,29 +124,29 @@ def _repeated(count, config, length=0):
 class _Task:
     """The images of one task, in memory.
 
-    facts: what the trunk prescribes: "image_size" and "channels", or nothing
+    name:      of the data set
+    is_source: whether it is the source's task, not the target's
+    size:      side of the images; None: that of the settings, or what suits the target's set
+    channels:  of the images; None: those of the data set
     """
 
-    def __init__(self, config, is_source, facts):
-        self.name = config.source or config.dataset if is_source else config.dataset
-        self.facts, self.seed = facts, config.seed
-        size = facts.get("image_size") or config.image_size or _size(config.dataset)
-        self.found = labelled_images.LabelledImages(dataclasses.replace(config, dataset=self.name, image_size=size))
+    def __init__(self, config, name, *, is_source=False, size=None, channels=None):
+        self.name, self.seed = name, config.seed
+        size = size or config.image_size or _size(config.dataset)
+        self.found = labelled_images.LabelledImages(dataclasses.replace(config, dataset=name, image_size=size))
         self.decoded = functools.cache(self.found.arrays)  # the source's training images are asked for twice
-        self.channels = facts.get("channels") or self.found.channels
+        self.channels = channels or self.found.channels
         names = self.found.class_names
         half = math.ceil(len(names) / 2)
-        learns_source = config.trunk == "small" or config.model == "multi_task"
-        self.kept = range(len(names)) if not learns_source or config.source not in (None, config.dataset) else \
-            range(half) if is_source else range(half, len(names))
+        is_shared = config.has_source and _source(config) == config.dataset
+        self.kept = range(len(names)) if not is_shared else range(half) if is_source else range(half, len(names))
         if len(self.kept) < 2:
-            raise UserError(f"{self.name} has {len(names)} classes, too few to make two tasks of: name another set with --source")
+            raise UserError(f"{name} has {len(names)} classes, too few to make two tasks of: name another set with --source")
         self.class_names = [names[number] for number in self.kept]
 
     def statistics(self):
-        """Returns what another task must share to be learnt on the same trunk."""
-        image = self.arrays("train")[0]["image"]
-        return {"image_size": image.shape[1], "channels": image.shape[-1], **labelled_images.statistics(image)}
+        """Returns the mean and the standard deviation of the training pixels, by channel."""
+        return labelled_images.statistics(self.arrays("train")[0]["image"])
 
     def arrays(self, part, examples=None):
         """Returns ({"image"}, {"label"}) of a part; of each class only the first `examples` in an order by the seed.

@@ -8,7 +8,7 @@ VALIDATION_METRICS = ("accuracy", "loss")
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics over a validation or test set, see `classification_metrics`; for multi_task "source_accuracy" too."""
     metrics = classifiers.evaluate(model, batches, config, info, resamples=resamples)
-    if "source_class_names" in info and not validating:
+    if info.source_class_names and not validating:
         logits, labels = classifiers.answers(model, batches, "source_label")
         metrics["source_accuracy"] = float((logits.argmax(axis=1) == labels).mean())
     return metrics

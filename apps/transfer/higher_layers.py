@@ -1,15 +1,21 @@
 """Pretrained weights, of which those of the last layers go on learning (C9)."""
 from apps.transfer import network
-from apps.transfer.pretraining import initialize  # noqa: F401  a part of this module's contract
-
-MONITOR = ("accuracy", "max")
 
 
-def build_model(config, spec):
-    """Returns a compiled classifier on a pretrained trunk of which the last `higher` layers with kernels learn.
+def build_model(config, spec, steps):
+    """Returns a compiled classifier on a pretrained backbone of which the last `higher` layers with kernels learn.
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.transfer import backbone, network
+        >>> model = network.classifier(backbone.small((16, 16, 1), width=4, blocks=1), {"label": 5}, learning=1)
+        >>> model({"image": np.zeros((2, 16, 16, 1), "uint8")})["label"].shape
+        TensorShape([2, 5])
+        >>> [weight.path for weight in model.trainable_weights if "kernel" in weight.path]
+        ['stage3_block1_shortcut/kernel', 'label/kernel']
 
     Source: Yosinski et al., 2014, "How transferable are features in deep neural networks?", section 2: the first n layers are
     frozen.
     What differs: the layers above them begin with pretrained weights too, not with random ones.
     """
-    return network.build(config, spec, config.higher)
+    return network.build(config, spec, steps, learning=config.higher)

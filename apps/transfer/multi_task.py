@@ -1,22 +1,22 @@
 """Both tasks at once (C10)."""
-from apps.transfer import network, pretraining
-
-MONITOR = ("accuracy", "max")
+from apps.transfer import network
 
 
-def build_model(config, spec):
-    """Returns a compiled network with one trunk and a classifier for each task, trained on both by the sum of their losses.
+def build_model(config, spec, steps):
+    """Returns a compiled network with one backbone and a classifier for each task, trained on both by the sum of their losses.
 
         loss = mean over the target's images of cross_entropy(label) + mean over the source's of cross_entropy(source_label)
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.transfer import backbone, network
+        >>> below = backbone.small((16, 16, 1), width=4, blocks=1)
+        >>> logits = network.classifier(below, {"label": 5, "source_label": 7})({"image": np.zeros((2, 16, 16, 1), "uint8")})
+        >>> logits["label"].shape, logits["source_label"].shape
+        (TensorShape([2, 5]), TensorShape([2, 7]))
 
     Source: Caruana, 1997, "Multitask Learning", section 2: hidden layers that all tasks share.
     What differs: an image is of one task only, so that each loss is over its own images; in a batch both tasks have as many. An
     epoch passes over the larger of both sets.
     """
-    return network.build(config, spec)
-
-
-def initialize(model, config, folder):
-    """Gives a trunk that is no small one its weights; the small one learns both tasks from random weights."""
-    if config.trunk != "small":
-        pretraining.initialize(model, config, folder)
+    return network.build(config, spec, steps)

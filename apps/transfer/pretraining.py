@@ -1,49 +1,58 @@
-"""What the trunk has learnt before: from the source, from ImageNet, or in an earlier run."""
-import dataclasses
-
+"""What the backbone has learned before: from the source, from ImageNet, or in an earlier run."""
 import keras
 
-from apps import transfer
-from apps.transfer import data, trunks
+from apps.transfer import backbone, data, systems
 from training import run
+from training.app import App
 from training.engine import callbacks, strategies
 
-WEIGHTS = "trunk.weights.h5"
-"""in the run's folder: what the small trunk has learnt from the source"""
+WEIGHTS = "backbone.weights.h5"
+"""in the run's folder: what the small backbone has learned from the source"""
 
 
 def initialize(model, config, folder):
-    """Gives the model's trunk its pretrained weights.
+    """Gives the model's backbone its pretrained weights; scratch, and the small backbone of multi_task, begin at random.
 
-    The small trunk is pretrained here, once: what it has learnt is kept in the run's folder for when training is resumed.
+    The small backbone is pretrained here, once: what it has learned is kept in the run's folder for when training is resumed.
+
+    Raises:
+        UserError: the weights are not there.
     """
-    trunk = model.get_layer("trunk")
-    if config.trunk == "small":
-        if (folder / WEIGHTS).exists():
-            trunk.load_weights(folder / WEIGHTS)
-            return
-        is_chief = strategies.is_chief(strategies.make(config.strategy))
-        source, _ = on_source(config, [callbacks.Progress()] if is_chief else [])
-        trunk.set_weights(source.get_layer("trunk").get_weights())
-        if is_chief:
-            callbacks.write_weights(trunk, folder / WEIGHTS)
-    elif config.trunk in transfer.APPLICATIONS:
-        network, = (layer for layer in trunk.layers if isinstance(layer, keras.Model))
-        network.set_weights(trunks.imagenet(config, network.input_shape[1:]).get_weights())
-    else:
-        folder = trunks.run_folder(config)
-        app, kept, spec = run.described(folder)
-        source = run.module(app, kept.model).build_model(kept, spec)
-        run.load_weights(source, folder)
-        trunk.set_weights(trunks.cut(source, config).get_weights())
+    if config.model == "scratch":
+        return
+    below = model.get_layer("backbone")
+    if isinstance(config, systems.Pretrained) and config.has_source:
+        _learn_source(below, config, folder)
+    elif config.backbone in systems.APPLICATIONS:
+        network, = (layer for layer in below.layers if isinstance(layer, keras.Model))
+        network.set_weights(backbone.imagenet(config, network.input_shape[1:]).get_weights())
+    elif config.backbone != "small":
+        folder = backbone.run_folder(config)
+        app, kept, spec, steps = run.described(folder)
+        earlier = app.build_model(kept, spec, steps)
+        run.load_weights(earlier, folder)
+        below.set_weights(backbone.cut(earlier, f"--backbone {config.backbone}").get_weights())
 
 
 def on_source(config, watching=()):
-    """Returns (the network for the source's task with its last weights, its Splits) after its training."""
+    """Returns (the network for the source's task with its last weights, its Splits) after its training.
+
+    config:   settings of a system that begins with a pretrained backbone
+    watching: Keras callbacks
+    """
     splits = data.source(config)
     if watching:
-        print(f"pretraining on {config.source or config.dataset}: {', '.join(splits.spec.info['class_names'])}", flush=True)
-    config = dataclasses.replace(
-        config, model="scratch", epochs=config.source_epochs, learning_rate=config.source_learning_rate,
-        validate_every=config.source_epochs)
-    return run.trial(transfer, config, splits, watching), splits
+        print(f"pretraining on {config.source or config.dataset}: {', '.join(splits.spec.info.class_names)}", flush=True)
+    return run.trial(App("transfer"), config.pretraining(), splits, watching), splits
+
+
+def _learn_source(below, config, folder):
+    """Gives the backbone what a network learns from the source, and keeps it in the folder, where it may be already."""
+    if (folder / WEIGHTS).exists():
+        below.load_weights(folder / WEIGHTS)
+        return
+    is_chief = strategies.is_chief(strategies.make(config.strategy))
+    source, _ = on_source(config, [callbacks.Progress()] if is_chief else [])
+    below.set_weights(source.get_layer("backbone").get_weights())
+    if is_chief:
+        callbacks.write_weights(below, folder / WEIGHTS)

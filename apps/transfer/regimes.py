@@ -1,4 +1,4 @@
-"""Every system against the number of the target's images, in a table and drawn."""
+"""Every system against the number of the target's images, in a table and a picture."""
 import dataclasses
 import functools
 import time
@@ -20,26 +20,24 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 
 
 def run(app, request):
-    """Trains every system on each part of the target's images, prints and keeps test accuracies, and draws them; returns them.
+    """Trains every system on each part of the target's images, prints and keeps test accuracies, and plots them; returns them.
 
     A training that is done is kept, so that the same command goes on where it was stopped.
 
-    All systems of a seed begin with the same pretrained trunk and see the same images, and a larger part holds the smaller ones.
-    Nothing is chosen here: the last weights count, and test is judged once. Both tasks at once pass over the source in each
-    epoch, and so see the target's images more often than the others do.
+    The systems of a seed that begin with a pretrained backbone begin with the same one, all systems see the same images, and a
+    larger part holds the smaller ones. Nothing is chosen here: the last weights count, and the test split is evaluated once.
+    Both tasks at once pass over the source in each epoch, and so see the target's images more often than the others do.
 
     Raises:
-        UserError: seeds or sizes below 1, a size twice or above the images there are, or the folder holds something already.
+        UserError: a size comes twice or is above the images there are, or the folder holds something already.
     """
-    if request.seeds < 1:
-        raise UserError(f"--seeds must be 1 or more, got {request.seeds}")
-    if not request.sizes or min(request.sizes) < 1 or len(set(request.sizes)) < len(request.sizes):
-        raise UserError(f"--sizes must be different numbers, 1 or more, got {' '.join(map(str, request.sizes)) or 'none'}")
+    if len(set(request.sizes)) < len(request.sizes):
+        raise UserError(f"--sizes must be different numbers, got {' '.join(map(str, request.sizes))}")
     folder = reports.folder_of(app, "regimes", request)
     rows = reports.rows_of(folder, request)
     tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
     sizes = sorted(request.sizes)
-    data.datasets(_config(app, request, "scratch", request.seed, sizes[-1]))  # whether there are as many
+    data.datasets(_config(app, request, "all_layers", request.seed, sizes[-1]))  # whether there are as many
     for seed in range(request.seed, request.seed + request.seeds):
         _seed(app, request, seed, sizes, rows)
     accuracy = {model: {size: [] for size in sizes} for model in WORDS}
@@ -58,7 +56,8 @@ def run(app, request):
     seconds = round(sum(row["seconds"] for row in rows.values()), 1)
     numbers = {"seconds": seconds, "accuracy": accuracy, "source_accuracy": source_accuracy,
                "parameters": {"one network": parameters, "multi_task": together}}
-    return reports.keep(folder, "regimes", request, numbers, {"regimes": drawn(accuracy)}, {"regimes": text, "multi_task": tasks})
+    return reports.keep(
+        folder, "regimes", request, numbers, {"regimes": plotted(accuracy)}, {"regimes": text, "multi_task": tasks})
 
 
 def _key(seed, size=None, model="source"):
@@ -75,18 +74,18 @@ def _seed(app, request, seed, sizes, rows):
     keras.config.set_dtype_policy(config.dtype)
     source, splits = pretraining.on_source(config)  # again, where some rows are there: the seed makes it the same
     rows[_key(seed)] = row = _row(source, splits, config, started)
-    weights = source.get_layer("trunk").get_weights()
-    learnt = ", ".join(splits.spec.info["class_names"])
-    print(f"seed {seed}: the source ({learnt}) is learnt to {row['accuracy']:.2%}", flush=True)
+    weights = source.get_layer("backbone").get_weights()
+    classes = ", ".join(splits.spec.info.class_names)
+    print(f"seed {seed}: the source ({classes}) is learned to {row['accuracy']:.2%}", flush=True)
 
     @functools.lru_cache(maxsize=1)
-    def read(size, is_both):
-        return data.datasets(_config(app, request, "multi_task" if is_both else "scratch", seed, size))
+    def read(size, is_both):  # scratch too learns what the pretrained systems learn, whatever the source is
+        return data.datasets(_config(app, request, "multi_task" if is_both else "all_layers", seed, size))
 
     for size, model in missing:
         started = time.perf_counter()
         config, splits = _config(app, request, model, seed, size), read(size, model == "multi_task")
-        prepare = (lambda made: made.get_layer("trunk").set_weights(weights)) if model in _PRETRAINED else None
+        prepare = (lambda made: made.get_layer("backbone").set_weights(weights)) if model in _PRETRAINED else None
         trained = runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits, prepare=prepare)
         rows[_key(seed, size, model)] = row = _row(trained, splits, config, started)
         print(f"  {size:4} images of each class  {WORDS[model]:18}  {row['accuracy']:7.2%}  {row['seconds']:5.1f} s", flush=True)
@@ -100,16 +99,20 @@ def _row(model, splits, config, started):
 
 
 def _config(app, request, model, seed, examples=None):
-    """Returns the settings of one training; what a system does not read does no harm to it."""
-    given = dict(dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir)
+    """Returns the settings of one training."""
     epochs = request.source_epochs if model == "multi_task" else request.epochs  # it passes over the source in each epoch
-    config = settings.resolve(app, app.Config(model=model, epochs=epochs, examples=examples, seed=seed, **given))
-    # not given to `resolve`: from scratch no source is read, but its statistics of pixels are for all systems the same
-    return dataclasses.replace(config, source=request.source, source_epochs=request.source_epochs or config.source_epochs)
+    asked = {"epochs": epochs, "source": request.source, "source_epochs": request.source_epochs}
+    known = {field.name for field in dataclasses.fields(app.systems[model])}
+    given = {name: value for name, value in asked.items() if name in known and value is not None}
+    places = {field.name: getattr(request, field.name) for field in dataclasses.fields(settings.Data)}
+    return app.config(model, **places, **given, examples=examples, seed=seed)
 
 
 def markdown(accuracy):
-    """Returns {system: {size: [accuracy for each seed]}} as a table with a row for each system and a column for each size."""
+    """Returns a table in Markdown with a row for each system and a column for each number of images.
+
+    accuracy: {system: {size: [accuracy for each seed]}}
+    """
     sizes = list(next(iter(accuracy.values())))
     lines = ["| images of each class | " + " | ".join(map(str, sizes)) + " |", "|" + "---|" * (len(sizes) + 1)]
     for model, row in accuracy.items():
@@ -118,7 +121,13 @@ def markdown(accuracy):
 
 
 def multi_task_table(accuracy, source_accuracy, parameters, together):
-    """Returns how one network for both tasks does against two networks, as a table."""
+    """Returns how one network for both tasks does against two networks, as a table in Markdown.
+
+    accuracy:        of the target's task, as in `markdown`
+    source_accuracy: {"alone": [accuracy for each seed], size: the same of multi_task}, of the source's task
+    parameters:      number of weights of a network for one task
+    together:        number of weights of the network for both
+    """
     lines = ["| images of each class | target, its own network | target, both at once | source, its own network | "
              "source, both at once |", "|" + "---|" * 5]
     for size in accuracy["scratch"]:
@@ -131,8 +140,11 @@ def _cell(values):
     return f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}"
 
 
-def drawn(accuracy):
-    """Returns a figure of accuracy against the number of images, with the least and the most of the seeds as a band."""
+def plotted(accuracy):
+    """Returns a figure of {system: {size: [accuracy for each seed]}}, with the least and the most of the seeds as a band.
+
+    accuracy: as in `markdown`
+    """
     figure = matplotlib.figure.Figure((7.5, 5))
     axes = figure.add_subplot()
     for model, row in accuracy.items():

@@ -4,12 +4,14 @@ from training.vision import classifiers, image_signatures
 from training.vision.image_signatures import present_classes as present  # noqa: F401  a part of this module's contract
 from training.vision.image_signatures import request  # noqa: F401
 
+PREDICT = "serving_default"
+"""the signature that the verb `predict` asks"""
 _WARMUP_SIDE = 32
 
 
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
-    return classifiers.signatures(model, info["class_names"])
+    return classifiers.signatures(model, info.class_names)
 
 
 def warmup(config):
