@@ -1,4 +1,3 @@
-from apps import foundations
 from training import cli
 
-cli.main(foundations)
+cli.main(__package__)

@@ -1,4 +1,4 @@
-"""What naive Bayes and discriminant analysis share: classes are counted, and nothing is trained."""
+"""What naive Bayes and linear discriminant analysis share: classes are counted, and nothing is trained."""
 from typing import Any, NamedTuple
 
 import keras
@@ -43,29 +43,39 @@ class Counter(keras.Model):
 
         P(class | x) = softmax_class(log P(x | class) + log P(class))
 
-    Sums of several replicas are kept as their mean: only shares of them matter.
+    A system implements `log_joint`. Sums of several replicas are kept as their mean: only shares of them matter.
 
-    log_joint:   function of (Statistics, x (batch, columns)) that returns (batch, classes)
-    is_diagonal: whether it reads only the squares among the products
+    columns: number of columns of the table
+    classes: number of classes
+    mean:    of the columns of the training split: a number for each, or one for all
+    std:     their standard deviations, likewise
     """
 
-    def __init__(self, config, spec, log_joint, is_diagonal=False):
-        super().__init__(name=config.model, dtype="float64")
-        self.log_joint, self.is_diagonal = log_joint, is_diagonal
-        self.standardise = regression.standardise(spec.info)
-        classes, columns = len(spec.info["class_names"]), len(spec.info["columns"])
+    is_diagonal = False
+    """whether `log_joint` reads only the squares among the products"""
+
+    def __init__(self, columns, classes, *, mean=0.0, std=1.0, **kwargs):
+        super().__init__(dtype="float64", **kwargs)
+        self.standardization = regression.standardization(mean, std)
+        self.standardization.build((None, columns))
         shapes = dict(counts=(classes,), sums=(classes, columns), products=(classes, columns, columns))
-        self.standardise.build((None, columns))
         self.sums = Statistics(**{
             name: self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float64", trainable=False)
             for name, shape in shapes.items()})
         self.counted = keras.metrics.Sum("examples")
         self.built = True
-        self.compile(optimizer=None)
 
     @property
     def metrics(self):
         return [self.counted]
+
+    def log_joint(self, statistics, x):
+        """Returns log P(x, class), but for what all classes share, (batch, classes).
+
+        statistics: the Statistics of the examples so far
+        x:          standardized columns (batch, columns)
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no log_joint")
 
     def count_params(self):
         """Returns how many numbers the answer is computed from."""
@@ -78,12 +88,12 @@ class Counter(keras.Model):
 
     def call(self, inputs, training=False):
         """Returns {"label": log P(x, class) (batch, classes)}."""
-        x = self.standardise(tf.cast(inputs["features"], tf.float64))
+        x = self.standardization(tf.cast(inputs["features"], tf.float64))
         return {"label": self.log_joint(self.statistics(), x)}
 
     def train_step(self, batch):
         inputs, targets = batch
-        x = self.standardise(inputs["features"])
+        x = self.standardization(inputs["features"])
         for total, part in zip(self.sums, statistics(x, targets["label"], self.sums.counts.shape[0])):
             total.assign_add(part)
         self.counted.update_state(tf.ones_like(targets["label"], tf.float32))

@@ -1,13 +1,34 @@
-"""Tables: rows of numbers with one class or one number to be told from them."""
-from typing import NamedTuple
+"""Tables: rows of numbers with one class or one number to be predicted from them."""
+import dataclasses
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from apps.foundations.systems import Trained
 from training.config import UserError
-from training.data import pipelines, sources
-from training.data.spec import Splits, spec_of
+from training.data import pipelines, sources, spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info(spec.Info):
+    """What a model must know of its table."""
+
+    SAME: ClassVar = ("class_names", "columns")
+
+    columns: list[str]
+    """names"""
+    mean: list[float]
+    """of the training split, by column"""
+    std: list[float]
+    """standard deviation of the training split, by column; 1 for a column that never changes"""
+    examples: int
+    """rows of the training split"""
+    largest_curvature: float
+    """see `curvature`"""
+    smallest_curvature: float
+    """see `curvature`"""
 
 
 class Table(NamedTuple):
@@ -17,7 +38,7 @@ class Table(NamedTuple):
     """train, validation and test: (features float64 (n, columns), answers (n,): float64 targets or int32 labels)"""
     columns: list[str]
     class_names: list[str]
-    """empty where a number is to be told"""
+    """empty where a number is to be predicted"""
 
 
 def datasets(config):
@@ -25,33 +46,31 @@ def datasets(config):
 
     inputs:  "features" float64 (batch, columns), in the units of the set
     targets: "label" int32 (batch,), or "target" float64 (batch, 1) for linear
-    info:    "columns"; "class_names", where there are classes; "mean" and "deviation" of the training split by column;
-             "examples" of the training split; "largest_curvature" and "smallest_curvature", see `curvature`
+    info:    an Info
 
-    An epoch of training is `passes` passes over the training split, each of them one step unless there is a `batch_size`.
+    An epoch of training is `passes` passes over the training split, or one for a system that counts; each pass is one step
+    unless there is a `batch_size`.
 
     Raises:
         UserError: the set is unknown, not there, no table, without such a column, or its answers are not of the kind that the
-            system tells.
+            system predicts.
     """
     table = read(config.dataset, config, config.columns)
     check(table, config.model, config.dataset)
     features, _ = table.parts["train"]
-    mean, deviation = moments(features)
-    largest, smallest = curvature((features - mean) / deviation, whole=config.batch_size is None)
-    info = {"columns": table.columns, "mean": mean.tolist(), "deviation": deviation.tolist(), "examples": len(features),
-            "largest_curvature": largest, "smallest_curvature": smallest}
-    if table.class_names:
-        info["class_names"] = table.class_names
+    mean, std = moments(features)
+    largest, smallest = curvature((features - mean) / std, whole=config.batch_size is None)
+    info = Info(class_names=table.class_names, columns=table.columns, mean=mean.tolist(), std=std.tolist(),
+                examples=len(features), largest_curvature=largest, smallest_curvature=smallest)
 
     def arrays(part):
         features, answers = table.parts[part]
         return {"features": features}, {"label": answers} if table.class_names else {"target": answers[:, None]}
 
-    batches = _passes(arrays("train"), config.batch_size, config.seed, config.passes or 1)
-    judged = {part: tf.data.Dataset.from_tensor_slices(arrays(part)).batch(128) for part in ("validation", "test")}
-    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return Splits(batches, judged["validation"], judged["test"], spec)
+    passes = config.passes if isinstance(config, Trained) else 1
+    batches = _passes(arrays("train"), config.batch_size, config.seed, passes)
+    validation, test = (tf.data.Dataset.from_tensor_slices(arrays(part)).batch(128) for part in ("validation", "test"))
+    return spec.Splits(batches, validation, test, spec.spec_of(batches(0, 0, tf.distribute.InputContext()), info))
 
 
 def read(dataset, config, columns=()):
@@ -84,28 +103,28 @@ def read(dataset, config, columns=()):
 
 
 def check(table, model, dataset):
-    """Raises a UserError where a system cannot tell the answers of a table."""
+    """Raises a UserError where a system cannot predict the answers of a table."""
     classes = len(table.class_names)
     if model == "linear" and classes:
-        raise UserError(f"linear tells a number, and {dataset} has classes: take --model softmax")
+        raise UserError(f"linear predicts a number, and {dataset} has classes: take --model softmax")
     if model != "linear" and not classes:
-        raise UserError(f"{model} tells a class, and {dataset} has numbers to be told: take --model linear")
+        raise UserError(f"{model} predicts a class, and {dataset} has numbers to be predicted: take --model linear")
     if model == "logistic" and classes != 2:
         raise UserError(f"logistic tells two classes apart, and {dataset} has {classes}: take --model softmax")
 
 
 def moments(features):
-    """Returns mean and deviation by column; a column that never changes has the deviation 1."""
-    deviation = features.std(axis=0)
-    return features.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    """Returns mean and standard deviation by column; for a column that never changes the latter is 1."""
+    std = features.std(axis=0)
+    return features.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
-def curvature(standardised, whole=True):
+def curvature(standardized, whole=True):
     """Returns the largest and the smallest eigenvalue of X^T X / n, whose X has a column of ones for the intercept.
 
     Where a step does not see the `whole` of X, the first is the largest squared norm of a row: no batch has a larger one.
     """
-    rows = np.column_stack([standardised, np.ones(len(standardised))])
+    rows = np.column_stack([standardized, np.ones(len(standardized))])
     eigenvalues = np.linalg.eigvalsh(rows.T @ rows / len(rows))
     largest = eigenvalues[-1] if whole else (rows ** 2).sum(axis=1).max()
     return tuple(float(f"{value:.6g}") for value in (largest, max(eigenvalues[0], 0.0)))  # the last digits are the machine's

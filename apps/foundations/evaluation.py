@@ -1,12 +1,14 @@
-"""How far off a told number is, or how often a told class is right; and how far the model is from the exact one."""
+"""How far off a predicted number is, or how often a predicted class is right; and how far the model is from the exact one."""
 import itertools
 
 import numpy as np
 
 from apps.foundations import reference
+from training import bootstrap
 from training.vision import classification_metrics
 
 VALIDATION_METRICS = ("loss",)
+"""what is shown after each validation"""
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
@@ -19,10 +21,10 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
                 names it or says why there is none
     intervals:  with `resamples` above 0 {"rmse": [low, high]}, 95 % by bootstrap over the examples
     """
-    outputs, answers = told(model, itertools.islice(batches, config.limit_steps))
-    if "class_names" in info:
+    outputs, answers = predicted(model, itertools.islice(batches, config.limit_steps))
+    if info.class_names:
         metrics = classification_metrics.summary(
-            _log_softmax(outputs), answers, info["class_names"], resamples=resamples, seed=config.seed)
+            _log_softmax(outputs), answers, info.class_names, resamples=resamples, seed=config.seed)
     else:
         metrics = _numbers(outputs, answers, resamples, config.seed)
     if not validating:
@@ -31,7 +33,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     return metrics
 
 
-def told(model, batches):
+def predicted(model, batches):
     """Returns the model's outputs (examples, outputs) and the right answers (examples,) of all batches."""
     outputs, answers = zip(*(
         (np.asarray(*model(inputs, training=False).values()), np.asarray(*targets.values())) for inputs, targets in batches))
@@ -46,7 +48,7 @@ def table(metrics):
     if "difference" in metrics:
         print(f"largest difference from {metrics['reference']}: {metrics['difference']:.1e}")
     else:
-        print(f"no difference to tell: {metrics['reference']}")
+        print(f"there is no difference to show: {metrics['reference']}")
 
 
 def cross_entropy(logits, labels):
@@ -65,6 +67,6 @@ def _numbers(outputs, target, resamples, seed):
     metrics = {"rmse": float(np.sqrt(squared)), "mae": float(np.abs(errors).mean()),
                "r2": float(1 - squared / max(target.var(), 1e-300)), "loss": float(squared / 2)}
     if resamples:
-        drawn = np.random.default_rng(seed).integers(0, len(target), (resamples, len(target)))
-        metrics["intervals"] = {"rmse": np.percentile(np.sqrt((errors ** 2)[drawn].mean(axis=1)), [2.5, 97.5]).tolist()}
+        metrics["intervals"] = bootstrap.intervals(
+            lambda rows: {"rmse": np.sqrt((errors[rows] ** 2).mean())}, len(target), resamples, seed)
     return metrics

@@ -3,21 +3,44 @@ import tensorflow as tf
 
 from apps.foundations import regression
 
-MONITOR = None  # the minimum on the training split is what is asked for, not the best on validation
 BOUND = 1.0
 """the second derivative of the loss"""
 
 
-def build_model(config, spec):
-    """Returns a compiled linear regression: {"target": (batch, targets)}.
+def build_model(config, spec, steps):
+    """Returns a compiled LinearRegression; its optimizer needs no number of steps."""
+    info = spec.info
+    model = LinearRegression(len(info.columns), spec.targets["target"].shape[1], mean=info.mean, std=info.std,
+                             penalty=regression.penalty_of(config.c, info.examples))
+    model.compile(regression.optimizer(config, info, BOUND))
+    return model
 
-        target = x W + b
 
-    Without a penalty it is least squares; with `--c` ridge regression, scikit-learn's Ridge(alpha=1/c).
+class LinearRegression(regression.Regression):
+    """Linear regression: {"features": (batch, columns)} -> {"target": (batch, targets)}.
+
+        target = (x - mean) / std W + b
+
+    Without a penalty it is least squares; with one it is ridge regression, scikit-learn's Ridge(alpha=1/c).
+
+    columns: number of columns of the table
+    targets: numbers to predict for each example
+    mean:    of the columns of the training split: a number for each, or one for all
+    std:     their standard deviations, likewise
+    penalty: 1 / (c n), see `regression.Regression`; 0: none
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.foundations.linear import LinearRegression
+        >>> model = LinearRegression(4)
+        >>> model({"features": np.zeros((3, 4))})["target"].shape
+        TensorShape([3, 1])
 
     Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 3.1.
     """
-    return regression.build(config, spec, outputs=spec.targets["target"].shape[1], answer="target", loss=loss, bound=BOUND)
+
+    def __init__(self, columns, targets=1, *, mean=0.0, std=1.0, penalty=0.0):
+        super().__init__(columns, targets, "target", loss, mean=mean, std=std, penalty=penalty, name="linear")
 
 
 def loss(target, output):

@@ -3,21 +3,43 @@ from keras import ops
 
 from apps.foundations import regression
 
-MONITOR = None  # the minimum on the training split is what is asked for, not the best on validation
 BOUND = 1 / 4
 """p (1 - p) is no larger"""
 
 
-def build_model(config, spec):
-    """Returns a compiled logistic regression: {"label": logits (batch, 2)}, of which the first is 0.
+def build_model(config, spec, steps):
+    """Returns a compiled LogisticRegression; its optimizer needs no number of steps."""
+    info = spec.info
+    model = LogisticRegression(len(info.columns), mean=info.mean, std=info.std,
+                               penalty=regression.penalty_of(config.c, info.examples))
+    model.compile(regression.optimizer(config, info, BOUND))
+    return model
 
-        P(second class | x) = 1 / (1 + exp(-(x w + b)))
+
+class LogisticRegression(regression.Regression):
+    """Logistic regression: {"features": (batch, columns)} -> {"label": logits (batch, 2)}, of which the first is 0.
+
+        P(second class | x) = 1 / (1 + exp(-((x - mean) / std w + b)))
+
+    columns: number of columns of the table
+    mean:    of the columns of the training split: a number for each, or one for all
+    std:     their standard deviations, likewise
+    penalty: 1 / (c n), see `regression.Regression`; 0: none
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.foundations.logistic import LogisticRegression
+        >>> model = LogisticRegression(4)
+        >>> model({"features": np.zeros((3, 4))})["label"].shape
+        TensorShape([3, 2])
 
     Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.2; the objective and c are those of
     scikit-learn's LogisticRegression.
     """
-    return regression.build(config, spec, outputs=1, answer="label", loss=regression.cross_entropy, bound=BOUND,
-                            finish=logits)
+
+    def __init__(self, columns, *, mean=0.0, std=1.0, penalty=0.0):
+        super().__init__(columns, 1, "label", regression.cross_entropy, finish=logits, mean=mean, std=std, penalty=penalty,
+                         name="logistic")
 
 
 def logits(z):

@@ -1,19 +1,49 @@
 """Gaussian naive Bayes (F3)."""
-import functools
 import math
 
 import tensorflow as tf
 
 from apps.foundations import counting
 
-MONITOR = None  # nothing is trained
 SMOOTHING = 1e-9
-"""of the variances, as a share of the largest variance of a column: scikit-learn's; standardised columns have 1"""
+"""of the variances, as a share of the largest variance of a column: scikit-learn's; standardized columns have 1"""
 
 
-def build_model(config, spec):
-    """Returns a naive Bayes classifier; its weights are counted."""
-    return counting.Counter(config, spec, functools.partial(log_joint, is_shared=config.shared_variances), is_diagonal=True)
+def build_model(config, spec, steps):
+    """Returns a compiled NaiveBayes, which has no optimizer."""
+    info = spec.info
+    model = NaiveBayes(len(info.columns), len(info.class_names), mean=info.mean, std=info.std,
+                       shared_variances=config.shared_variances)
+    model.compile(optimizer=None)
+    return model
+
+
+class NaiveBayes(counting.Counter):
+    """Gaussian naive Bayes: {"features": (batch, columns)} -> {"label": log P(x, class) (batch, classes)}, see `log_joint`.
+
+    columns:          number of columns of the table
+    classes:          number of classes
+    mean:             of the columns of the training split: a number for each, or one for all
+    std:              their standard deviations, likewise
+    shared_variances: whether the classes have one variance for each column, not each its own
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.foundations.naive_bayes import NaiveBayes
+        >>> model = NaiveBayes(4, 3)
+        >>> counted = model.train_step(({"features": np.eye(4)}, {"label": np.array([0, 1, 2, 2])}))
+        >>> model({"features": np.zeros((2, 4))})["label"].shape
+        TensorShape([2, 3])
+    """
+
+    is_diagonal = True
+
+    def __init__(self, columns, classes, *, mean=0.0, std=1.0, shared_variances=False):
+        super().__init__(columns, classes, mean=mean, std=std, name="naive_bayes")
+        self.shared_variances = shared_variances
+
+    def log_joint(self, statistics, x):
+        return log_joint(statistics, x, is_shared=self.shared_variances)
 
 
 def log_joint(statistics, x, is_shared=False):
@@ -21,9 +51,15 @@ def log_joint(statistics, x, is_shared=False):
 
         log P(x, k) = log P(k) - 1/2 sum_j ( log(2 pi v_kj) + (x_j - m_kj)^2 / v_kj )
 
+    Mean m and variance v are the likeliest ones; with `is_shared` all classes have one v, as Ng and Jordan's have, and what
+    distinguishes two classes is an affine function of x, as in logistic regression.
+
+    statistics: a `counting.Statistics`
+    x:          standardized columns (batch, columns)
+    is_shared:  see above
+
     Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.2.3; Ng and Jordan, 2002, "On Discriminative
-    vs. Generative Classifiers". Mean m and variance v are the likeliest ones; with `is_shared` all classes have one v, as Ng
-    and Jordan's have, and what tells two classes apart is an affine function of x, as in logistic regression.
+    vs. Generative Classifiers".
     """
     means = statistics.means()
     squares = tf.linalg.diag_part(statistics.scatter())

@@ -1,46 +1,49 @@
-"""What a person looks at: weights, errors, confusions, and which class is told where."""
+"""What a person looks at: weights, errors, confusions, and which class is predicted where."""
 import matplotlib.figure
 import numpy as np
 
-from apps.foundations import counting, data, discriminant, evaluation
+from apps.foundations import data, evaluation, naive_bayes
+from training.app import Rendered
 from training.engine import figures
 from training.vision import classification_pictures
 
-COLOURS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
+COLORS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
+
+
+def render(model, splits, config, info):
+    """Returns the Rendered pictures, see `pictures`."""
+    return Rendered(pictures(model, splits, config, info))
 
 
 def pictures(model, splits, config, info):
     """Returns {name: uint8 (1, height, width, 3)}.
 
-    coefficients: of the standardised columns; of naive Bayes the mean and the deviation of each class
-    residuals:    told and right numbers of the test split, and what is left
-    line:         told numbers over the one column, where there is one
+    coefficients: of the standardized columns; of naive Bayes the mean and the standard deviation of each class
+    residuals:    predicted and true numbers of the test split, and their difference
+    line:         predicted numbers over the one column, where there is one
     confusion:    test examples by right and answered class
-    boundary:     what is told on the plane of the first two principal components through the mean of the training split, with
-                  the test examples projected onto it
+    boundary:     what is predicted on the plane of the first two principal components through the mean of the training
+                  split, with the test examples projected onto it
     """
     features = np.concatenate([inputs["features"] for inputs, _ in splits.test])
-    outputs, answers = evaluation.told(model, splits.test)
+    outputs, answers = evaluation.predicted(model, splits.test)
     made = {"coefficients": figures.rendered(_coefficients(model, info))}
-    if "class_names" not in info:
+    if not info.class_names:
         made["residuals"] = figures.rendered(_residuals(outputs[:, 0], answers))
-        if len(info["columns"]) == 1:
-            made["line"] = figures.rendered(_line(features[:, 0], outputs[:, 0], answers, info["columns"][0]))
+        if len(info.columns) == 1:
+            made["line"] = figures.rendered(_line(features[:, 0], outputs[:, 0], answers, info.columns[0]))
     else:
-        made["confusion"] = classification_pictures.confusion(outputs, answers, info["class_names"])
-        if len(info["columns"]) > 1:
+        made["confusion"] = classification_pictures.confusion(outputs, answers, info.class_names)
+        if len(info.columns) > 1:
             made["boundary"] = figures.rendered(_boundary(model, config, info, features, answers))
     return {name: picture[None] for name, picture in made.items()}
 
 
 def _coefficients(model, info):
-    columns, names = info["columns"], info.get("class_names", ["target"])
-    if isinstance(model, counting.Counter):
-        if model.name == "naive_bayes":
-            return _gaussians(model.statistics(), columns, names)
-        weights = np.asarray(discriminant.coefficients(model.statistics())[0])
-    else:
-        weights, _ = model.coefficients()
+    columns, names = info.columns, info.class_names or ["target"]
+    if isinstance(model, naive_bayes.NaiveBayes):
+        return _gaussians(model.statistics(), columns, names)
+    weights, _ = model.coefficients()
     if weights.shape[1] == 1:
         figure = matplotlib.figure.Figure((7, 0.26 * len(columns) + 1.4))
         axes = figure.add_subplot()
@@ -49,17 +52,17 @@ def _coefficients(model, info):
         axes.set_ylim(len(columns) - 0.4, -0.6)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)
-        axes.set_xlabel(f"weight of the standardised column for {names[-1]}")
+        axes.set_xlabel(f"weight of the standardized column for {names[-1]}")
         return figure
     figure = matplotlib.figure.Figure((1.0 * len(names) + 4, 0.3 * len(columns) + 1.6))
     axes = figure.add_subplot()
     _heat_map(axes, weights, columns, names)
-    axes.set_title("weight of the standardised column", fontsize=10)
+    axes.set_title("weight of the standardized column", fontsize=10)
     return figure
 
 
 def _gaussians(statistics, columns, names):
-    """Draws the mean of each class and, as a line, one deviation to each side."""
+    """Plots the mean of each class and, as a line, one standard deviation to each side."""
     counts, means = np.asarray(statistics.counts), np.asarray(statistics.means())
     variances = np.diagonal(np.asarray(statistics.scatter()), axis1=1, axis2=2) / np.maximum(counts, 1)[:, None]
     figure = matplotlib.figure.Figure((7, (0.12 * len(names) + 0.12) * len(columns) + 1.6))
@@ -67,11 +70,11 @@ def _gaussians(statistics, columns, names):
     for place, name in enumerate(names):
         heights = np.arange(len(columns)) + (place - (len(names) - 1) / 2) * 0.7 / len(names)
         axes.errorbar(means[place], heights, xerr=np.sqrt(np.maximum(variances[place], 0)), fmt="o", markersize=4, linewidth=1.5,
-                      color=COLOURS[place % len(COLOURS)], label=name)
+                      color=COLORS[place % len(COLORS)], label=name)
     axes.set_yticks(range(len(columns)), columns, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("mean and deviation of the standardised column")
+    axes.set_xlabel("mean and standard deviation of the standardized column")
     axes.legend(fontsize=8)
     return figure
 
@@ -86,53 +89,53 @@ def _heat_map(axes, values, rows, columns):
                   color="white" if abs(value) > 0.6 * limit else "black")
 
 
-def _residuals(told, target):
+def _residuals(predicted, target):
     figure = matplotlib.figure.Figure((9.5, 4.2))
     left, right = figure.subplots(1, 2)
-    ends = [min(target.min(), told.min()), max(target.max(), told.max())]
+    ends = [min(target.min(), predicted.min()), max(target.max(), predicted.max())]
     left.plot(ends, ends, color="black", linewidth=0.8)
-    left.scatter(target, told, s=14, alpha=0.7)
-    left.set(xlabel="right number", ylabel="told number", title="test split")
+    left.scatter(target, predicted, s=14, alpha=0.7)
+    left.set(xlabel="true number", ylabel="predicted number", title="test split")
     right.axhline(0, color="black", linewidth=0.8)
-    right.scatter(told, target - told, s=14, alpha=0.7)
-    right.set(xlabel="told number", ylabel="right - told", title=f"deviation {np.std(target - told):.4g}")
+    right.scatter(predicted, target - predicted, s=14, alpha=0.7)
+    right.set(xlabel="predicted number", ylabel="true - predicted", title=f"standard deviation {np.std(target - predicted):.4g}")
     return figure
 
 
-def _line(column, told, target, name):
+def _line(column, predicted, target, name):
     figure = matplotlib.figure.Figure((6, 4.2))
     axes = figure.add_subplot()
     order = np.argsort(column)
     axes.scatter(column, target, s=14, alpha=0.7, label="test examples")
-    axes.plot(column[order], told[order], color="tab:red", label="told")
+    axes.plot(column[order], predicted[order], color="tab:red", label="predicted")
     axes.set(xlabel=name, ylabel="target")
     axes.legend()
     return figure
 
 
 def _boundary(model, config, info, features, labels):
-    mean, deviation = np.array(info["mean"]), np.array(info["deviation"])
+    mean, std = np.array(info.mean), np.array(info.std)
     train, _ = data.read(config.dataset, config, config.columns).parts["train"]
-    _, lengths, axes_of = np.linalg.svd((train - mean) / deviation, full_matrices=False)
+    _, lengths, axes_of = np.linalg.svd((train - mean) / std, full_matrices=False)
     plane = axes_of[:2]  # (2, columns)
     share = (lengths[:2] ** 2).sum() / (lengths ** 2).sum()
-    points = (features - mean) / deviation @ plane.T
+    points = (features - mean) / std @ plane.T
     (left, bottom), (right, top) = points.min(axis=0) - 0.7, points.max(axis=0) + 0.7
     grid = np.stack(np.meshgrid(np.linspace(left, right, 240), np.linspace(bottom, top, 200)), axis=-1)  # (y, x, 2)
-    logits = np.asarray(model({"features": (grid.reshape(-1, 2) @ plane) * deviation + mean})["label"])
-    told = logits.argmax(axis=1).reshape(grid.shape[:2])
-    names = info["class_names"]
-    right_ones = evaluation.told(model, [({"features": features}, {"label": labels})])[0].argmax(axis=1) == labels
+    logits = np.asarray(model({"features": (grid.reshape(-1, 2) @ plane) * std + mean})["label"])
+    predicted = logits.argmax(axis=1).reshape(grid.shape[:2])
+    names = info.class_names
+    is_right = evaluation.predicted(model, [({"features": features}, {"label": labels})])[0].argmax(axis=1) == labels
     figure = matplotlib.figure.Figure((7, 5.4))
     axes = figure.add_subplot()
-    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
-    axes.contourf(grid[0, :, 0], grid[:, 0, 1], told, np.arange(len(names) + 1) - 0.5, colors=colours, alpha=0.2)
+    colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
+    axes.contourf(grid[0, :, 0], grid[:, 0, 1], predicted, np.arange(len(names) + 1) - 0.5, colors=colors, alpha=0.2)
     for place, name in enumerate(names):
         rows = labels == place
-        axes.scatter(*points[rows].T, s=20, color=colours[place], label=name)
-    axes.scatter(*points[~right_ones].T, s=90, facecolors="none", edgecolors="black", label="told wrong")
+        axes.scatter(*points[rows].T, s=20, color=colors[place], label=name)
+    axes.scatter(*points[~is_right].T, s=90, facecolors="none", edgecolors="black", label="predicted wrong")
     axes.set(xlabel="first principal component", ylabel="second principal component")
-    axes.set_title(f"colour: the class told on this plane, which holds {share:.0%} of the variance\n"
+    axes.set_title(f"color: the class predicted on this plane, which holds {share:.0%} of the variance\n"
                    "points: test examples, projected onto it", fontsize=9)
     axes.legend(fontsize=8)
     return figure

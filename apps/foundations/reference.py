@@ -1,26 +1,26 @@
 """What numpy and scikit-learn find on the same training split."""
 import numpy as np
 
-from apps.foundations import data, regression
+from apps.foundations import data
 
 
 def difference(model, config, info):
     """Returns (largest difference, whose answer it is from), or (None, why there is none).
 
-    Of linear, logistic and softmax regression all weights and intercepts of the standardised columns are compared; of the
+    Of linear, logistic and softmax regression all weights and intercepts of the standardized columns are compared; of the
     others the probabilities of all classes for the training examples.
     """
     features, answers = data.read(config.dataset, config, config.columns).parts["train"]
-    x = (features - np.array(info["mean"])) / np.array(info["deviation"])
-    if config.model in ("naive_bayes", "discriminant"):
+    x = (features - np.array(info.mean)) / np.array(info.std)
+    if config.model in ("naive_bayes", "lda"):
         return _difference_of_probabilities(model, config, features, x, answers)
-    c = regression.c_of(config)
+    c = None if config.c == "none" else config.c
     weights, intercepts = model.coefficients()
     if config.model == "linear":
         expected, name = _linear(x, answers, c)
         return _largest(np.vstack([weights, intercepts])[:, 0], expected), name
     if c is None and _is_separable(x, answers):
-        return None, "the classes can be told apart without error, so that without a penalty there is no minimum: take --c"
+        return None, "the classes can be separated without error, so that without a penalty there is no minimum: take --c"
     expected_weights, expected_intercepts, name = _classifier(x, answers, c, config.model)
     return max(_largest(weights.T, expected_weights), _largest(intercepts - intercepts.mean() * (len(intercepts) > 1),
                                                                expected_intercepts)), name
@@ -66,7 +66,7 @@ def _difference_of_probabilities(model, config, features, x, labels):
 
 
 def _is_separable(x, labels):
-    """Whether affine functions tell all classes of the training split apart, as far as a weak penalty shows."""
+    """Whether affine functions separate all classes of the training split, as far as a weak penalty shows."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=1e8, solver="newton-cg", max_iter=10_000).fit(x, labels).score(x, labels) == 1

@@ -1,9 +1,9 @@
 """What a client sends to an exported system and gets back; the same for every system of this application.
 
     serving_default: features (batch, any) float32: one row of numbers for each example, in the order and the units of training
-        -> predictions (batch,) float32: the told number, or the place of the class
-           class_names (batch,) string: "" where a number is told
-           probabilities (batch, classes) float32: none where a number is told
+        -> predictions (batch,) float32: the predicted number, or the place of the class
+           class_names (batch,) string: "" where a number is predicted
+           probabilities (batch, classes) float32: none where a number is predicted
            error (batch,) string: empty, or why this row has no answer; then the rest is 0, "" and 0
 """
 import csv
@@ -16,15 +16,18 @@ import tensorflow as tf
 
 from training import UserError
 from training.data import sources
+from training.engine import files
 from training.serving import export, requests
 
+PREDICT = "serving_default"
 MOST_BYTES = 50_000_000
+"""of a file that is read"""
 
 
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
-    names = tf.constant(info.get("class_names", []), tf.string)
-    columns = len(info["columns"])
+    names = tf.constant(info.class_names, tf.string)
+    columns = len(info.columns)
 
     def serving_default(features):
         width = tf.shape(features)[1]
@@ -35,7 +38,7 @@ def signatures(model, config, info):
         error = tf.where(width == columns, error, wrong)
         failed = tf.strings.length(error) > 0
         (outputs,) = model({"features": tf.cast(tf.where(failed[:, None], 0.0, given), tf.float64)}, training=False).values()
-        if "class_names" in info:
+        if info.class_names:
             chosen = tf.argmax(outputs, axis=1)
             predictions, probabilities = tf.cast(chosen, tf.float64), tf.nn.softmax(outputs)
             class_names = tf.where(failed, "", tf.gather(names, chosen))
@@ -55,16 +58,16 @@ def warmup(config):
     return {"serving_default": {"features": np.arange(2 * columns, dtype=np.float32).reshape(2, columns)}}
 
 
-def request(paths):
+def request(inputs):
     """Returns the inputs of the signature for files of comma-separated numbers, one row a line.
 
     Raises:
         UserError: no file, one that cannot be read, or rows that are no numbers or not of one length.
     """
-    if not paths:
+    if not inputs:
         raise UserError("name at least one file of comma-separated numbers")
     rows, first = [], None
-    for path in paths:
+    for path in inputs:
         for line, row in _rows(path):
             first = first or (f"line {line} of {path}", len(row))
             if len(row) != first[1]:
@@ -73,12 +76,12 @@ def request(paths):
     return {"features": np.array(rows, np.float32)}
 
 
-def present(paths, answer, folder):
+def present(inputs, answer, folder):
     """Writes <name>.json for every file into `folder` and prints one line for each row."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     place = 0
-    for path, file_name in zip(paths, requests.file_names(paths)):
+    for path, file_name in zip(inputs, requests.file_names(inputs)):
         document = []
         for line, _ in _rows(path):
             name, error = (answer[key][place].decode() for key in ("class_names", "error"))
@@ -86,11 +89,10 @@ def present(paths, answer, folder):
             found = {"line": line, "error": error, "prediction": None if error else name or float(answer["predictions"][place]),
                      "probabilities": probabilities}
             document.append(found)
-            told = f"{name}  {max(probabilities):.1%}" if probabilities else f"{answer['predictions'][place]:.6g}"
-            said = f"no answer: {error}" if error else told
-            print(f"{path} line {line}: {said}")
+            predicted = f"{name}  {max(probabilities):.1%}" if probabilities else f"{answer['predictions'][place]:.6g}"
+            print(f"{path} line {line}: " + (f"no answer: {error}" if error else predicted))
             place += 1
-        (folder / f"{file_name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write_text(folder / f"{file_name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     print(f"{place} answer{'s' if place != 1 else ''} in {folder}")
 
 

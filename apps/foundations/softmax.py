@@ -1,19 +1,42 @@
 """Softmax regression (F2)."""
 from apps.foundations import regression
 
-MONITOR = None  # the minimum on the training split is what is asked for, not the best on validation
 BOUND = 1 / 2
 """diag(p) - p p^T has no larger eigenvalue"""
 
 
-def build_model(config, spec):
-    """Returns a compiled softmax regression: {"label": logits (batch, classes)}.
+def build_model(config, spec, steps):
+    """Returns a compiled SoftmaxRegression; its optimizer needs no number of steps."""
+    info = spec.info
+    model = SoftmaxRegression(len(info.columns), len(info.class_names), mean=info.mean, std=info.std,
+                              penalty=regression.penalty_of(config.c, info.examples))
+    model.compile(regression.optimizer(config, info, BOUND))
+    return model
 
-        P(class k | x) = exp(z_k) / sum_j exp(z_j),   z = x W + b
+
+class SoftmaxRegression(regression.Regression):
+    """Softmax regression: {"features": (batch, columns)} -> {"label": logits (batch, classes)}.
+
+        P(class k | x) = exp(z_k) / sum_j exp(z_j),   z = (x - mean) / std W + b
+
+    columns: number of columns of the table
+    classes: number of classes
+    mean:    of the columns of the training split: a number for each, or one for all
+    std:     their standard deviations, likewise
+    penalty: 1 / (c n), see `regression.Regression`; 0: none
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.foundations.softmax import SoftmaxRegression
+        >>> model = SoftmaxRegression(4, 3)
+        >>> model({"features": np.zeros((2, 4))})["label"].shape
+        TensorShape([2, 3])
 
     Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.4; the bound is Böhning's, 1992,
     "Multinomial Logistic Regression Algorithm"; objective and c are those of scikit-learn's LogisticRegression. Of two
-    classes each has weights of its own, so that c weighs as 2 c does in logistic.
+    classes each has weights of its own, so that c weighs as 2 c does in logistic regression.
     """
-    return regression.build(config, spec, outputs=len(spec.info["class_names"]), answer="label",
-                            loss=regression.cross_entropy, bound=BOUND)
+
+    def __init__(self, columns, classes, *, mean=0.0, std=1.0, penalty=0.0):
+        super().__init__(
+            columns, classes, "label", regression.cross_entropy, mean=mean, std=std, penalty=penalty, name="softmax")

@@ -10,10 +10,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import training
-from apps import foundations
-from apps.foundations import bias_variance, folds, generative
 from apps.foundations import data as tables
+from apps.foundations import systems
+from apps.foundations.experiments import bias_variance, cross_validation, generative
 from training import cli
+from training.app import App
+from training.config import Data
+
+APP = App("foundations")
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +28,8 @@ def data_dir(tmp_path_factory):
 # bias_variance
 
 def test_bias_variance_and_noise_add_up_to_the_error(tmp_path, capsys):
-    request = foundations.BiasVariance(resamples=400, runs=str(tmp_path), name="one")
-    numbers = bias_variance.run(foundations, request)
+    request = systems.BiasVariance(resamples=400, runs=str(tmp_path), name="one")
+    numbers = bias_variance.run(APP, request)
     for kind in ("degree", "penalty"):
         rows = numbers[kind]
         for row in rows:
@@ -35,7 +39,7 @@ def test_bias_variance_and_noise_add_up_to_the_error(tmp_path, capsys):
         assert variances == sorted(variances) and rows[0]["bias"] > 100 * rows[-1]["bias"]
         best = int(np.argmin([row["error"] for row in rows]))
         assert 0 < best < len(rows) - 1  # neither the least capacity nor the most
-    again = bias_variance.run(foundations, dataclasses.replace(request, name="two"))
+    again = bias_variance.run(APP, dataclasses.replace(request, name="two"))
     assert again == numbers
     kept = tmp_path / "foundations" / "one"
     assert json.loads((kept / "bias_variance.json").read_text())["degree"] == numbers["degree"]
@@ -70,8 +74,8 @@ def test_fits_are_least_squares_with_a_penalty():
 # generative
 
 def test_the_learning_curves_cross(data_dir, tmp_path, capsys):
-    request = foundations.Generative(datasets=("tabular/iris",), resamples=30, data_dir=data_dir, runs=str(tmp_path), name="one")
-    found = generative.run(foundations, request)["datasets"]["tabular/iris"]
+    request = systems.Generative(datasets=("tabular/iris",), resamples=30, data_dir=data_dir, runs=str(tmp_path), name="one")
+    found = generative.run(APP, request)["datasets"]["tabular/iris"]
     errors = {kind: np.array(values["mean"]) for kind, values in found["errors"].items()}
     assert set(errors) == set(generative.KINDS)
     assert all(values[-1] < values[0] for values in errors.values())
@@ -81,7 +85,7 @@ def test_the_learning_curves_cross(data_dir, tmp_path, capsys):
     assert crossing in found["sizes"][1:]
     assert f"logistic regression and shared naive_bayes cross last at {crossing} examples: from there" in capsys.readouterr().out
     assert (tmp_path / "foundations" / "one" / "pictures" / "curves.png").is_file()
-    again = generative.run(foundations, dataclasses.replace(request, name="two"))["datasets"]["tabular/iris"]
+    again = generative.run(APP, dataclasses.replace(request, name="two"))["datasets"]["tabular/iris"]
     assert again == found
 
 
@@ -97,7 +101,7 @@ def test_a_crossing_is_one_only_if_both_sides_are_sure():
 def test_sizes_below_the_last_crossing_where_logistic_regression_errs_less_too_are_said(capsys):
     errors = {kind: {"mean": [0.3, 0.2, 0.2, 0.2], "interval": [0.01] * 4} for kind in generative.KINDS}
     errors["logistic"]["mean"] = [0.2, 0.3, 0.3, 0.1]
-    crossings = {"naive_bayes": None, "shared naive_bayes": 32, "discriminant": 32}
+    crossings = {"naive_bayes": None, "shared naive_bayes": 32, "lda": 32}
     generative._print("a set", {"sizes": [4, 8, 16, 32], "errors": errors, "crossings": crossings})
     said = capsys.readouterr().out
     assert "logistic regression and naive_bayes do not cross here" in said
@@ -111,23 +115,23 @@ def test_training_sets_hold_every_class_and_each_other(data_dir):
         assert sorted(order) == list(range(55)) and np.bincount(labels[order[:6]]).tolist() == [2, 2, 2]
 
 
-# folds
+# cross_validation
 
 def test_the_loss_on_left_out_folds_is_that_of_scikit_learn(data_dir):
-    table = tables.read("tabular/iris", training.Config(data_dir=data_dir))
+    table = tables.read("tabular/iris", Data(data_dir=data_dir))
     features, labels = table.parts["train"]
-    fold_of = folds.assign(labels, 5, 0, True)
+    fold_of = cross_validation.assign(labels, 5, 0, True)
     assert np.ptp([np.bincount(labels[fold_of == fold], minlength=3) for fold in range(5)], axis=0).max() <= 1
-    found = folds._losses(folds.Fitter("softmax", 3), features, labels, fold_of, 5, 0.3)
+    found = cross_validation._losses(cross_validation.Fitter("softmax", 3), features, labels, fold_of, 5, 0.3)
     splits = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(5)]
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, tol=1e-8, max_iter=10_000))
     expected = -cross_val_score(pipeline, features, labels, cv=splits, scoring="neg_log_loss")
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_the_best_c_of_all_is_chosen_and_judged_once(data_dir, tmp_path, capsys):
-    request = foundations.Folds(model="linear", folds=5, coarse=5, fine=5, data_dir=data_dir, runs=str(tmp_path), name="one")
-    numbers = folds.run(foundations, request)
+def test_the_best_c_of_all_is_chosen_and_evaluated_once(data_dir, tmp_path, capsys):
+    request = systems.CrossValidation(model="linear", folds=5, coarse=5, fine=5, data_dir=data_dir, runs=str(tmp_path), name="one")
+    numbers = cross_validation.run(APP, request)
     grid = numbers["grid"]
     best = min(grid, key=lambda row: row["loss"])
     assert [row["c"] for row in grid] == sorted(row["c"] for row in grid) and len(grid) == 7  # of the fine ones three are coarse
@@ -146,26 +150,35 @@ def test_the_best_c_of_all_is_chosen_and_judged_once(data_dir, tmp_path, capsys)
 # all
 
 @pytest.mark.parametrize("flags, sentence", [
-    (["bias_variance", "--examples", "5"], "more --examples than --degrees"),
-    (["generative", "--resamples", "1"], "at least one of --datasets, 2 --resamples"),
-    (["generative", "--datasets", "tabular/diabetes"], "has numbers to be told"),
+    (["bias_variance", "--examples", "5"], "more --examples than --degrees, got 5 and 11"),
+    (["bias_variance", "--std", "-1"], "--std must be 0 or more, got -1.0"),
+    (["bias_variance", "--resamples", "1"], "--resamples must be 2 or more, got 1"),
+    (["bias_variance", "--degrees", "0"], "--degrees must be 1 or more, got 0"),
+    (["generative", "--resamples", "1"], "--resamples must be 2 or more, got 1"),
+    (["generative", "--c", "0"], "--c must be above 0, got 0.0"), (["generative", "--c", "inf"], "--c must be above 0, got inf"),
+    (["generative", "--datasets"], "--datasets needs one value or more"),
+    (["generative", "--datasets", "tabular/diabetes"], "has numbers to be predicted"),
     (["generative", "--datasets", "nothing"], "there is no data set 'nothing'"),
-    (["folds", "--folds", "1"], "from 2 to"), (["folds", "--coarse", "1"], "at least 3 values of --coarse"),
-    (["folds", "--model", "logistic", "--dataset", "tabular/wine"], "logistic tells two classes apart"),
+    (["cross_validation", "--folds", "1"], "--folds must be 2 or more, got 1"),
+    (["cross_validation", "--folds", "1000"], "--folds must be 427 or less, got 1000: tabular/breast_cancer has no more examples"),
+    (["cross_validation", "--coarse", "1"], "--coarse must be 3 or more, got 1"),
+    (["cross_validation", "--fine", "2"], "--fine must be 3 or more, got 2"),
+    (["cross_validation", "--model", "logistic", "--dataset", "tabular/wine"], "logistic tells two classes apart"),
     (["optimizers", "--name", "../x"], "must be the plain name of a folder"),
-    (["optimizers", "--steps", "0"], "--steps must be above 0"),
+    (["optimizers", "--steps", "0"], "--steps must be 1 or more, got 0"),
+    (["optimizers", "--noise", "-1"], "--noise must be 0 or more, got -1.0"),
 ])
 def test_bad_settings_are_one_clear_sentence(flags, sentence, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
-        cli.main(foundations, flags)
+        cli.main("apps.foundations", flags)
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.startswith("error: ") and sentence in said and said.count("\n") == 1
     assert not list(tmp_path.glob("runs/*/*/*"))  # nothing half made is left
 
 
 def test_a_result_is_never_written_over(tmp_path):
-    request = foundations.BiasVariance(resamples=2, degrees=1, runs=str(tmp_path), name="one")
-    bias_variance.run(foundations, request)
+    request = systems.BiasVariance(resamples=2, degrees=1, runs=str(tmp_path), name="one")
+    bias_variance.run(APP, request)
     with pytest.raises(training.UserError, match="holds something already: choose another --name"):
-        bias_variance.run(foundations, request)
+        bias_variance.run(APP, request)

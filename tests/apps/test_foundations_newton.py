@@ -5,8 +5,9 @@ import pytest
 import scipy.optimize
 import tensorflow as tf
 
-from apps import foundations
-from apps.foundations import logistic, newton, optimizers, regression
+from apps.foundations import logistic, regression, systems
+from apps.foundations.experiments import newton, optimizers
+from training.app import App
 
 ROSENBROCK = optimizers.SURFACES["valley"].function
 SADDLE = optimizers.SURFACES["saddle"].function
@@ -34,7 +35,7 @@ def objective():
 
 def logistic_path(**settings):
     x, labels = classification()
-    return newton.minimise(objective(), np.zeros(6), tf.constant(x), tf.constant(labels), tf.constant(1 / 80, tf.float64), **settings)
+    return newton.minimize(objective(), np.zeros(6), tf.constant(x), tf.constant(labels), tf.constant(1 / 80, tf.float64), **settings)
 
 
 def is_quadratic(path, bound):
@@ -80,7 +81,7 @@ def test_a_linear_function_has_no_curvature():
 @pytest.mark.parametrize("size", [2, 7, 20])
 def test_one_undamped_step_is_exact_on_a_quadratic(size):
     function, matrix, right = quadratic(size)
-    path = newton.minimise(newton.Derivatives(function), np.full(size, 3.0), damping=0.0, forcing=0.0, tolerance=1e-9)
+    path = newton.minimize(newton.Derivatives(function), np.full(size, 3.0), damping=0.0, forcing=0.0, tolerance=1e-9)
     assert [step.kind for step in path] == ["newton", "end"] and path[0].length == 1
     np.testing.assert_allclose(path[-1].place, np.linalg.solve(matrix, right), rtol=1e-9, atol=1e-10)
 
@@ -96,7 +97,7 @@ def test_conjugate_gradients_solve_to_the_tolerance_and_tell_of_negative_curvatu
 
 
 def test_the_rate_is_quadratic_on_rosenbrocks_function():
-    path = newton.minimise(newton.Derivatives(ROSENBROCK), [-1.2, 1.0])
+    path = newton.minimize(newton.Derivatives(ROSENBROCK), [-1.2, 1.0])
     assert path[-1].place == pytest.approx([1, 1], abs=1e-10) and len(path) < 40
     assert is_quadratic(path, bound=1000)  # its third derivative over the square of its least curvature, 0.4, is as large
     values = [step.value for step in path]
@@ -128,13 +129,13 @@ def test_gradient_descent_is_not_quadratic():
 
 @pytest.mark.parametrize("start", [[1.5, 1e-3], [1.5, 0.0], [0.0, 0.0]])
 def test_a_saddle_is_no_end(start):
-    path = newton.minimise(newton.Derivatives(SADDLE), start)
+    path = newton.minimize(newton.Derivatives(SADDLE), start)
     assert "curvature" in [step.kind for step in path]
     assert path[-1].value == pytest.approx(-1, abs=1e-12) and abs(path[-1].place) == pytest.approx([0, 2 ** 0.5], abs=1e-7)
 
 
 def test_a_minimum_is_an_end_at_once():
-    path = newton.minimise(newton.Derivatives(ROSENBROCK), [1.0, 1.0])
+    path = newton.minimize(newton.Derivatives(ROSENBROCK), [1.0, 1.0])
     assert [step.kind for step in path] == ["end"]
 
 
@@ -163,9 +164,9 @@ def test_adam_without_bias_correction_is_its_formula():
         x = x - rate * m / (np.sqrt(v) + 1e-7)
 
 
-def test_every_optimiser_is_drawn_and_newton_wins(tmp_path, capsys):
-    request = foundations.Optimizers(steps=60, runs=str(tmp_path), name="paths")
-    numbers = optimizers.run(foundations, request)
+def test_every_optimizer_is_plotted_and_newton_wins(tmp_path, capsys):
+    request = systems.Optimizers(steps=60, runs=str(tmp_path), name="paths")
+    numbers = optimizers.run(App("foundations"), request)
     for name in optimizers.SURFACES:
         assert set(numbers[name]) == {*optimizers.kinds(0.0, 0), "Newton"}
         reached = {kind: row["steps"] for kind, row in numbers[name].items() if row["steps"] is not None}

@@ -6,25 +6,25 @@ import pytest
 import tensorflow as tf
 
 import training
-from apps import foundations
 from apps.foundations import data as tables
-from apps.foundations import linear, naive_bayes, serving, softmax
-from training import config as settings
+from apps.foundations import serving
+from training.app import App
 from training.serving import export
 
-SYSTEMS = {"softmax": softmax, "naive_bayes": naive_bayes, "linear": linear}
+APP = App("foundations")
+SYSTEMS = ("softmax", "naive_bayes", "linear")
 
 
 def served(model):
     """Returns (the signature as a function, the model, info)."""
-    config = settings.resolve(foundations, foundations.Config(model=model))
+    config = APP.config(model)
     splits = tables.datasets(config)
-    built = SYSTEMS[model].build_model(config, splits.spec)
+    built = APP.build_model(config, splits.spec, steps=1)
     if model == "naive_bayes":
         built.train_step(next(iter(splits.train(0, 0, tf.distribute.InputContext()))))
     else:
         built.affine.kernel.assign(np.random.default_rng(0).normal(size=built.affine.kernel.shape))
-    function, specs = serving.signatures(built, config, splits.spec.info)["serving_default"]
+    function, specs = serving.signatures(built, config, splits.spec.info)[serving.PREDICT]
     traced = tf.function(function, input_signature=[specs["features"]])
     return lambda rows: {name: value.numpy() for name, value in traced(tf.constant(rows, tf.float32)).items()}, built, splits
 
@@ -46,7 +46,7 @@ def test_rows_are_answered_as_the_model_does_and_bad_ones_say_why(model):
         np.testing.assert_allclose(found["probabilities"][good], tf.nn.softmax(outputs).numpy()[good], rtol=1e-6)
         chosen = outputs.numpy()[good].argmax(axis=1)
         assert found["predictions"][good].tolist() == chosen.tolist()
-        assert found["class_names"][good].tolist() == [splits.spec.info["class_names"][k].encode() for k in chosen]
+        assert found["class_names"][good].tolist() == [splits.spec.info.class_names[k].encode() for k in chosen]
         assert found["class_names"][2] == b"" and not found["probabilities"][2].any()
     columns = rows.shape[1]
     for width in (0, columns - 1, columns + 1):
@@ -57,9 +57,9 @@ def test_rows_are_answered_as_the_model_does_and_bad_ones_say_why(model):
 
 def test_every_system_can_replace_another_as_the_next_version(tmp_path):
     for model in SYSTEMS:
-        config = settings.resolve(foundations, foundations.Config(model=model))
+        config = APP.config(model)
         splits = tables.datasets(config)
-        built = SYSTEMS[model].build_model(config, splits.spec)
+        built = APP.build_model(config, splits.spec, steps=1)
         version = export.export(tmp_path / "foundations", built, serving.signatures(built, config, splits.spec.info),
                                 warmup=serving.warmup(config))
     assert version.name == "3"

@@ -10,10 +10,10 @@ _SEED = 20_260_103
 
 
 class Tabular(tfds.core.GeneratorBasedBuilder):
-    """Measurements in columns, and a class or a number to be told from them: 60 % train, 15 % validation, 25 % test.
+    """Measurements in columns, and a class or a number to be predicted from them: 60 % train, 15 % validation, 25 % test.
 
         diabetes        442 patients, 10 columns; target: progression of the disease a year later
-        breast_cancer   569 tumours, 30 columns; label: malignant or benign
+        breast_cancer   569 tumors, 30 columns; label: malignant or benign
         iris            150 flowers, 4 columns; label: one of three species
         wine            178 wines, 13 columns; label: one of three growers
 

@@ -1,4 +1,4 @@
-"""Paths of optimisers over surfaces of two dimensions, and the rate of Newton's method (F6)."""
+"""Paths of optimizers over surfaces of two dimensions, and the rate of Newton's method (F6)."""
 from typing import Callable, NamedTuple
 
 import keras
@@ -7,17 +7,18 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-import training
-from apps.foundations import data, logistic, newton, regression
-from apps.foundations.pictures import COLOURS
-from training import UserError, reports
+from apps.foundations import data, logistic, regression
+from apps.foundations.experiments import newton
+from apps.foundations.pictures import COLORS
+from training import reports
+from training.config import Data
 from training.engine import optimizers
 
 RATES = tuple(float(10 ** power) for power in np.arange(-4, 0.6, 0.5))
-"""that every optimiser tries"""
+"""that every optimizer tries"""
 _REACHED = 1e-6
 """above the minimum: there the table's steps end"""
-_FLOOR = 1e-12  # of what is drawn, and of what the choice of a rate values
+_FLOOR = 1e-12  # of what is plotted, and of what the choice of a rate values
 
 
 class Surface(NamedTuple):
@@ -29,7 +30,7 @@ class Surface(NamedTuple):
     lowest: float
     minima: tuple[tuple[float, float], ...]
     window: tuple[float, float, float, float]
-    """that is drawn: left, right, bottom, top"""
+    """that is plotted: left, right, bottom, top"""
 
 
 _TURN = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
@@ -63,7 +64,7 @@ class UncorrectedAdam(keras.optimizers.Adam):
 
 
 def kinds(noise, seed):
-    """Returns {name: function of the rate that returns a Keras optimiser}."""
+    """Returns {name: function of the rate that returns a Keras optimizer}."""
     return {
         "GD": lambda rate: optimizers.make("sgd", rate),
         "SGD": lambda rate: optimizers.make("sgd", rate, gradient_noise=noise ** 2, seed=seed),
@@ -77,19 +78,13 @@ def kinds(noise, seed):
 
 
 def run(app, request):
-    """Draws every optimiser on every surface, each with the best of RATES, and prints how Newton's method converges.
-
-    Raises:
-        UserError: a setting is out of range.
-    """
-    if request.steps < 1 or not request.noise >= 0:
-        raise UserError("--steps must be above 0 and --noise no less than 0")
+    """Plots every optimizer on every surface, each with the best of RATES, and prints how Newton's method converges."""
     folder = reports.folder_of(app, "optimizers", request)
     found, newtons, figures, numbers = {}, {}, {}, {}
     for name, surface in SURFACES.items():
         made = kinds(request.noise, request.seed)
         found[name] = {kind: best(surface, make, request.steps) for kind, make in made.items()}
-        newtons[name] = newton.minimise(newton.Derivatives(surface.function), surface.start, seed=request.seed)
+        newtons[name] = newton.minimize(newton.Derivatives(surface.function), surface.start, seed=request.seed)
         found[name]["Newton"] = None, np.array([step.place for step in newtons[name]])
         numbers[name] = _table(name, surface, found[name])
         figures[f"paths_{name}"] = _paths(surface, found[name])
@@ -120,7 +115,7 @@ def best(surface, make, steps):
 
 
 def walks(surface, make, rates, steps):
-    """Returns the places (rates, steps + 1, 2) of a Keras optimiser, which takes all rates at once, a row each.
+    """Returns the places (rates, steps + 1, 2) of a Keras optimizer, which takes all rates at once, a row each.
 
     make: function of the rate
     """
@@ -198,7 +193,7 @@ def _losses(found):
         axes = figure.add_subplot(1, 3, number + 1)
         for place, (kind, (_, places)) in enumerate(paths.items()):
             heights = np.maximum(_heights(SURFACES[name], places), _FLOOR)
-            style = dict(color="black", linewidth=2) if kind == "Newton" else dict(color=COLOURS[place], linewidth=1.2)
+            style = dict(color="black", linewidth=2) if kind == "Newton" else dict(color=COLORS[place], linewidth=1.2)
             axes.semilogy(heights, label=kind, linestyle="--" if "uncorrected" in kind else "-", **style)
         axes.set(title=name, xlabel="step", ylim=(_FLOOR / 2, None))
         axes.grid(alpha=0.3)
@@ -234,11 +229,11 @@ def _bias_correction(steps=60, rate=0.05):
 
 def _logistic(request):
     """Returns the Steps of Newton's method on the objective of `logistic` at c = 1."""
-    table = data.read("tabular/breast_cancer", training.Config(data_dir=request.data_dir))
+    table = data.read("tabular/breast_cancer", Data(data_dir=request.data_dir))
     features, labels = table.parts["train"]
-    mean, deviation = data.moments(features)
+    mean, std = data.moments(features)
     derivatives = newton.Derivatives(regression.objective(regression.cross_entropy, logistic.logits))
-    return newton.minimise(derivatives, np.zeros(features.shape[1] + 1), tf.constant((features - mean) / deviation),
+    return newton.minimize(derivatives, np.zeros(features.shape[1] + 1), tf.constant((features - mean) / std),
                            tf.constant(labels), tf.constant(1 / len(labels), tf.float64), seed=request.seed)
 
 

@@ -5,12 +5,12 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 
-import training
-from apps.foundations import counting, data, discriminant, naive_bayes
-from apps.foundations.pictures import COLOURS
+from apps.foundations import counting, data, lda, naive_bayes
+from apps.foundations.pictures import COLORS
 from training import UserError, reports
+from training.config import Data
 
-KINDS = ("naive_bayes", "shared naive_bayes", "discriminant", "logistic")
+KINDS = ("naive_bayes", "shared naive_bayes", "lda", "logistic")
 """the second has one variance a column for all classes, as Ng and Jordan's has"""
 _PER_CLASS = 2
 """examples of each class that the smallest training set holds: with fewer there is no variance"""
@@ -20,7 +20,7 @@ _LARGEST = 0.7  # share of train and validation: of all of them there is only on
 
 
 def run(app, request):
-    """Draws training sets of growing sizes, and prints and draws how often each classifier errs on the test split.
+    """Draws training sets of growing sizes, and prints and plots how often each classifier errs on the test split.
 
     Where two curves cross, the sign of their difference, paired by training set, changes for good. Logistic regression, softmax
     regression where there are more than two classes, is scikit-learn's: its minimum is that of our systems, as their `difference`
@@ -30,12 +30,12 @@ def run(app, request):
     Bayes": the generative one comes near its higher error with fewer examples.
 
     Raises:
-        UserError: a set without classes, or a setting out of range.
+        UserError: a set without classes, or no set at all.
     """
-    if request.resamples < 2 or not 0 < request.c < np.inf or not request.datasets:
-        raise UserError("generative needs at least one of --datasets, 2 --resamples, and --c above 0")
-    config = training.Config(data_dir=request.data_dir)
-    tables = {name: simulated() if name == "simulated" else data.read(name, config) for name in request.datasets}
+    if not request.datasets:
+        raise UserError("--datasets needs one value or more")
+    where = Data(data_dir=request.data_dir)
+    tables = {name: simulated() if name == "simulated" else data.read(name, where) for name in request.datasets}
     for name, table in tables.items():
         data.check(table, "softmax", name)
     folder = reports.folder_of(app, "generative", request)
@@ -44,13 +44,13 @@ def run(app, request):
         sizes, errors = curves(table, request)
         numbers[name] = _summary(sizes, errors)
         _print(name, numbers[name])
-    return reports.keep(folder, "generative", request, {"datasets": numbers}, {"curves": _drawn(numbers)})
+    return reports.keep(folder, "generative", request, {"datasets": numbers}, {"curves": _figure(numbers)})
 
 
 def simulated(examples=2000, columns=30, seed=0):
-    """Returns the Table of two classes of Gaussian columns with one covariance, in which neighbours correlate by 0.3.
+    """Returns the Table of two classes of Gaussian columns with one covariance, in which neighbors correlate by 0.3.
 
-    Discriminant analysis fits it, naive Bayes does not: it takes dependent columns for independent ones.
+    Linear discriminant analysis fits it, naive Bayes does not: it takes dependent columns for independent ones.
     """
     random = np.random.default_rng(seed)
     places = np.arange(columns)
@@ -75,11 +75,11 @@ def curves(table, request):
         order = _order(labels, classes, np.random.default_rng([request.seed, number]))
         for place, size in enumerate(sizes):
             rows = order[:size]  # each set holds the smaller ones, so that the curves are of one piece
-            mean, deviation = data.moments(features[rows])
-            x, test = (features[rows] - mean) / deviation, (parts["test"][0] - mean) / deviation
-            told = _told(x, labels[rows], classes, test, request.c)
+            mean, std = data.moments(features[rows])
+            x, test = (features[rows] - mean) / std, (parts["test"][0] - mean) / std
+            predicted = _predicted(x, labels[rows], classes, test, request.c)
             for kind in KINDS:
-                errors[kind][place, number] = (told[kind] != parts["test"][1]).mean()
+                errors[kind][place, number] = (predicted[kind] != parts["test"][1]).mean()
     return sizes, errors
 
 
@@ -90,23 +90,23 @@ def _order(labels, classes, random):
     return np.concatenate([first, order[~np.isin(order, first)]])
 
 
-def _told(x, labels, classes, test, c):
-    """Returns {kind: the class that it tells for each row of `test`}."""
+def _predicted(x, labels, classes, test, c):
+    """Returns {kind: the class that it predicts for each row of `test`}."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     found = _generative(tf.constant(x), tf.constant(labels), classes, tf.constant(test))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # in the last digits, where classes can be told apart without error
-        other = LogisticRegression(C=c, max_iter=300, tol=1e-3).fit(x, labels).predict(test)
-    return dict(zip(KINDS, [*(each.numpy() for each in found), other]))
+        warnings.simplefilter("ignore", ConvergenceWarning)  # in the last digits, where classes can be separated without error
+        logistic = LogisticRegression(C=c, max_iter=300, tol=1e-3).fit(x, labels).predict(test)
+    return dict(zip(KINDS, [*(each.numpy() for each in found), logistic]))
 
 
 @tf.function(reduce_retracing=True)
 def _generative(x, labels, classes, test):
     statistics = counting.statistics(x, labels, classes)
     joints = (naive_bayes.log_joint(statistics, test), naive_bayes.log_joint(statistics, test, is_shared=True),
-              discriminant.log_joint(statistics, test))
+              lda.log_joint(statistics, test))
     return tuple(tf.argmax(joint, axis=1) for joint in joints)
 
 
@@ -150,16 +150,16 @@ def _print(name, numbers):
               "before more" + (f", but for {', '.join(others)} examples" if others else ""))
 
 
-def _drawn(numbers):
+def _figure(numbers):
     figure = matplotlib.figure.Figure((4.6 * len(numbers) + 0.6, 4.4))
     for axes, (name, found) in zip(np.atleast_1d(figure.subplots(1, len(numbers))), numbers.items()):
         sizes = np.array(found["sizes"])
-        for kind, colour in zip(KINDS, COLOURS):
+        for kind, color in zip(KINDS, COLORS):
             mean, half = (np.array(found["errors"][kind][part]) for part in ("mean", "interval"))
-            axes.plot(sizes, 100 * mean, "o-", markersize=3, color=colour, label=kind)
-            axes.fill_between(sizes, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.2)
+            axes.plot(sizes, 100 * mean, "o-", markersize=3, color=color, label=kind)
+            axes.fill_between(sizes, 100 * (mean - half), 100 * (mean + half), color=color, alpha=0.2)
             if found["crossings"].get(kind):
-                axes.axvline(found["crossings"][kind], color=colour, linestyle=":", linewidth=1.2)
+                axes.axvline(found["crossings"][kind], color=color, linestyle=":", linewidth=1.2)
         axes.set(xscale="log", yscale="log", xlabel="training examples", title=name)
         axes.set_xticks([tick for tick in _TICKS if sizes[0] <= tick <= sizes[-1]])
         axes.minorticks_off()

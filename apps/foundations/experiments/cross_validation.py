@@ -3,10 +3,10 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 
-import training
-from apps import foundations
-from apps.foundations import data, evaluation, linear, logistic, newton, regression
+from apps.foundations import data, evaluation, linear, logistic, regression
+from apps.foundations.experiments import newton
 from training import UserError, reports
+from training.config import Data
 from training.engine import tensorboard
 
 _COARSE = (-4.0, 4.0)
@@ -14,23 +14,23 @@ _COARSE = (-4.0, 4.0)
 
 
 def run(app, request):
-    """Chooses C by the mean loss on left out folds of train and validation, then judges it once on test.
+    """Chooses C by the mean loss on the left-out folds of train and validation, then evaluates it once on test.
 
-    Every model is fitted by Newton's method; its columns are standardised by the folds that it is fitted to. Beside the best C
+    Every model is fitted by Newton's method; its columns are standardized by the folds that it is fitted to. Beside the best C
     stands the smallest one whose mean loss is within one standard error of the best: a simpler model that may be as good.
 
     Source: Hastie, Tibshirani and Friedman, 2009, "The Elements of Statistical Learning", section 7.10.
 
     Raises:
-        UserError: the set does not suit the system, or a setting is out of range.
+        UserError: the set does not suit the system, or has fewer examples than there are folds.
     """
-    dataset = request.dataset or foundations.defaults(request.model, None)["dataset"]
-    table = data.read(dataset, training.Config(data_dir=request.data_dir))
+    dataset = request.dataset or app.systems[request.model].dataset
+    table = data.read(dataset, Data(data_dir=request.data_dir))
     data.check(table, request.model, dataset)
     features, answers = (np.concatenate([table.parts[part][place] for part in ("train", "validation")]) for place in (0, 1))
-    if request.coarse < 3 or request.fine < 3 or not 2 <= request.folds <= len(answers):
-        raise UserError(f"folds needs at least 3 values of --coarse and --fine each, and from 2 to {len(answers)} --folds")
-    folder = reports.folder_of(app, "folds", request)
+    if request.folds > len(answers):
+        raise UserError(f"--folds must be {len(answers)} or less, got {request.folds}: {dataset} has no more examples")
+    folder = reports.folder_of(app, "cross_validation", request)
     fold_of = assign(answers, request.folds, request.seed, bool(table.class_names))
     fitter = Fitter(request.model, len(table.class_names))
     rows = {}
@@ -46,22 +46,24 @@ def run(app, request):
     measure(_grid(coarse[max(0, place - 1)], coarse[min(request.coarse - 1, place + 1)], request.fine))
     table_rows, chosen, simpler = _choice(rows)
     _print(table_rows, chosen, simpler, request, dataset)
-    judged = {}
+    evaluated = {}
     for name, c in (("chosen", chosen), ("simpler", simpler)):
-        judged[name] = {"c": c} | _judged(fitter, features, answers, table.parts["test"], c)
-        print(f"{name:8} c {c:.3g}: " + "  ".join(f"{key} {value:.4f}" for key, value in judged[name].items() if key != "c")
+        evaluated[name] = {"c": c} | _evaluated(fitter, features, answers, table.parts["test"], c)
+        print(f"{name:8} c {c:.3g}: " + "  ".join(f"{key} {value:.4f}" for key, value in evaluated[name].items() if key != "c")
               + " on test")
     for row in table_rows:
         tensorboard.hparams(folder / f"c_{row['c']:.3g}", {"model": request.model, "dataset": dataset, "c": row["c"]},
                             {"loss": row["loss"], "standard_error": row["standard_error"]})
-    numbers = {"dataset": dataset, "grid": table_rows, "test": judged}
-    return reports.keep(folder, "folds", request, numbers, {"folds": _drawn(table_rows, chosen, simpler, request, dataset)})
+    numbers = {"dataset": dataset, "grid": table_rows, "test": evaluated}
+    return reports.keep(folder, "cross_validation", request, numbers,
+                        {"cross_validation": _figure(table_rows, chosen, simpler, request, dataset)})
 
 
 class Fitter:
     """Fits one system to arrays, whatever their number: one trace serves all.
 
-    classes: 0 where a number is told
+    model:   "softmax", "logistic" or "linear"
+    classes: 0 where a number is predicted
     """
 
     def __init__(self, model, classes):
@@ -72,18 +74,18 @@ class Fitter:
 
     def fit(self, features, answers, c):
         """Returns a function: features (n, columns) -> outputs (n, outputs), fitted with the penalty of `c`."""
-        mean, deviation = data.moments(features)
-        x = tf.constant((features - mean) / deviation)
+        mean, std = data.moments(features)
+        x = tf.constant((features - mean) / std)
         targets = tf.constant(answers[:, None] if answers.dtype.kind == "f" else answers)
         start = np.zeros((features.shape[1] + 1, self.outputs))
-        path = newton.minimise(self.derivatives, start.ravel(), x, targets, tf.constant(1 / (c * len(answers)), tf.float64),
+        path = newton.minimize(self.derivatives, start.ravel(), x, targets, tf.constant(1 / (c * len(answers)), tf.float64),
                                damping=0.01, tolerance=1e-7, curvature=False)
         matrix = path[-1].place.reshape(start.shape)
-        return lambda others: np.asarray(self.finish(tf.constant((others - mean) / deviation @ matrix[:-1] + matrix[-1])))
+        return lambda others: np.asarray(self.finish(tf.constant((others - mean) / std @ matrix[:-1] + matrix[-1])))
 
 
 def _grid(least, most, count):
-    """Returns values with one ratio between neighbours, rounded so that a finer grid meets a coarser one."""
+    """Returns values with one ratio between neighbors, rounded so that a finer grid meets a coarser one."""
     return [float(f"{c:.6g}") for c in np.geomspace(least, most, count)]
 
 
@@ -102,8 +104,8 @@ def _losses(fitter, features, answers, fold_of, folds, c):
     found = []
     for fold in range(folds):
         out = fold_of == fold
-        told = fitter.fit(features[~out], answers[~out], c)(features[out])
-        found.append(_loss(told, answers[out]).mean())
+        predicted = fitter.fit(features[~out], answers[~out], c)(features[out])
+        found.append(_loss(predicted, answers[out]).mean())
     return np.array(found)
 
 
@@ -121,16 +123,16 @@ def _choice(rows):
     return table, best["c"], next(row["c"] for row in table if row["loss"] <= best["loss"] + best["standard_error"])
 
 
-def _judged(fitter, features, answers, test, c):
-    told = fitter.fit(features, answers, c)(test[0])
-    found = {"loss": float(_loss(told, test[1]).mean())}
+def _evaluated(fitter, features, answers, test, c):
+    predicted = fitter.fit(features, answers, c)(test[0])
+    found = {"loss": float(_loss(predicted, test[1]).mean())}
     if answers.dtype.kind == "f":
         return found | {"rmse": float(np.sqrt(2 * found["loss"]))}
-    return found | {"accuracy": float((told.argmax(axis=1) == test[1]).mean())}
+    return found | {"accuracy": float((predicted.argmax(axis=1) == test[1]).mean())}
 
 
 def _print(rows, chosen, simpler, request, dataset):
-    print(f"\n{request.model} on {dataset}: loss on {request.folds} left out folds\n{'c':>10}  loss")
+    print(f"\n{request.model} on {dataset}: loss on {request.folds} left-out folds\n{'c':>10}  loss")
     for row in rows:
         mark = "  least" if row["c"] == chosen else "  within one standard error" if row["c"] == simpler else ""
         print(f"{row['c']:10.4g}  {row['loss']:.5g} ± {row['standard_error']:.2g}{mark}")
@@ -138,14 +140,14 @@ def _print(rows, chosen, simpler, request, dataset):
         print("the least loss is at the end of the grid: beyond it may be less")
 
 
-def _drawn(rows, chosen, simpler, request, dataset):
+def _figure(rows, chosen, simpler, request, dataset):
     figure = matplotlib.figure.Figure((7, 4.4))
     axes = figure.add_subplot()
     axes.errorbar([row["c"] for row in rows], [row["loss"] for row in rows], yerr=[row["standard_error"] for row in rows],
                   fmt="o-", markersize=4, capsize=2, linewidth=1)
     axes.axvline(chosen, color="tab:red", label=f"least: {chosen:.3g}")
     axes.axvline(simpler, color="tab:green", linestyle="--", label=f"within one standard error: {simpler:.3g}")
-    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the left out fold",
+    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the left-out fold",
              title=f"{request.model} on {dataset}, {request.folds} folds")
     axes.yaxis.set_major_formatter("{x:.3g}")
     axes.yaxis.set_minor_formatter("{x:.3g}")

@@ -61,7 +61,7 @@ class Derivatives:
         return tf.zeros_like(place) if product is None else product  # a linear function has none
 
 
-def minimise(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance=1e-12, steps=100, curvature=True, seed=0):
+def minimize(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance=1e-12, steps=100, curvature=True, seed=0):
     """Returns the list of Steps from `start` to where the gradient's norm is below `tolerance` and no curvature is negative.
 
         (H + lambda I) p = -g  by conjugate gradients until |residual| <= min(forcing, |g|) |g|,   lambda = damping |g|
@@ -108,7 +108,7 @@ def minimise(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance
             path.append(Step(place, value, norm, shift, length, "curvature"))
         else:
             slope, predicted = gradient @ step, gradient @ step + step @ product(step, 0.0) / 2
-            is_rounding = abs(predicted) < 1e-13 * max(1.0, abs(value))  # two values can no longer be told apart
+            is_rounding = abs(predicted) < 1e-13 * max(1.0, abs(value))  # two values can no longer be distinguished
             length, ratio = 1.0, 1.0
             if not is_rounding:
                 ratio = (_value(derivatives, arguments, place + step) - value) / predicted

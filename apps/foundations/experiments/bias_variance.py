@@ -19,7 +19,7 @@ def truth(x):
 def run(app, request):
     """Measures bias^2 + variance + noise against the expected squared error, by degree and by penalty.
 
-        E (y - g(x))^2 = (f(x) - E g(x))^2 + E (g(x) - E g(x))^2 + deviation^2
+        E (y - g(x))^2 = (f(x) - E g(x))^2 + E (g(x) - E g(x))^2 + std^2
 
     over training sets that g is fitted to, y = f(x) + noise, and x, which is uniform between 0 and 1.
 
@@ -27,18 +27,17 @@ def run(app, request):
     "Pattern Recognition and Machine Learning", section 3.2.
 
     Raises:
-        UserError: too few points for the degrees, or a setting out of range.
+        UserError: too few points for the degrees.
     """
-    if request.examples <= request.degrees or request.degrees < 1 or request.resamples < 2 or not request.deviation >= 0:
-        raise UserError("bias_variance needs more --examples than --degrees, which is at least 1, and at least 2 --resamples; "
-                        "the deviation is no less than 0")
+    if request.examples <= request.degrees:
+        raise UserError(f"bias_variance needs more --examples than --degrees, got {request.examples} and {request.degrees}")
     folder = reports.folder_of(app, "bias_variance", request)
     random = np.random.default_rng(request.seed)
     # a point in each of as many parts of the interval: no gap in which a polynomial could go anywhere
     x = (np.arange(request.examples) + random.random((request.resamples, request.examples))) / request.examples
-    y = truth(x) + request.deviation * random.normal(size=x.shape)
+    y = truth(x) + request.std * random.normal(size=x.shape)
     points = (np.arange(_POINTS) + 0.5) / _POINTS
-    fresh = truth(points) + request.deviation * random.normal(size=(request.resamples, _POINTS))
+    fresh = truth(points) + request.std * random.normal(size=(request.resamples, _POINTS))
     capacities = {"degree": list(range(request.degrees + 1)), "penalty": list(_PENALTIES)}
     fits = {kind: {} for kind in capacities}
     for degree in capacities["degree"]:
@@ -47,7 +46,7 @@ def run(app, request):
         fits["penalty"][penalty] = fitted(x, y, points, request.degrees, penalty)
     numbers = {}
     for kind, curves in fits.items():
-        numbers[kind] = [{kind: capacity} | decomposition(curve, points, fresh, request.deviation)
+        numbers[kind] = [{kind: capacity} | decomposition(curve, points, fresh, request.std)
                          for capacity, curve in curves.items()]
         _print(kind, numbers[kind])
     figures = {"decomposition": _decompositions(numbers, request), "curves": _curves(fits, numbers, points, x, y)}
@@ -55,7 +54,7 @@ def run(app, request):
 
 
 def fitted(x, y, points, degree, penalty):
-    """Returns what polynomials fitted to each training set say at the points, (resamples, points).
+    """Returns what polynomials fitted to each training set predict at the points, (resamples, points).
 
         sum (y - P w)^2 + penalty |w|^2, but for the constant
 
@@ -71,14 +70,16 @@ def fitted(x, y, points, degree, penalty):
     return weights[:, :, 0] @ shown.T
 
 
-def decomposition(curves, points, fresh, deviation):
+def decomposition(curves, points, fresh, std):
     """Returns bias^2, variance, noise, their sum, the measured error, and its standard error over the training sets.
 
-    curves: what each training set's polynomial says, (resamples, points)
+    curves: what each training set's polynomial predicts, (resamples, points)
+    points: values of x, (points,)
     fresh:  new values of y at the points, (resamples, points)
+    std:    standard deviation of the noise
     """
     mean = curves.mean(axis=0)
-    bias, variance, noise = ((truth(points) - mean) ** 2).mean(), curves.var(axis=0).mean(), deviation ** 2
+    bias, variance, noise = ((truth(points) - mean) ** 2).mean(), curves.var(axis=0).mean(), std ** 2
     errors = ((fresh - curves) ** 2).mean(axis=1)
     return {"bias": float(bias), "variance": float(variance), "noise": float(noise), "sum": float(bias + variance + noise),
             "error": float(errors.mean()), "standard_error": float(errors.std(ddof=1) / np.sqrt(len(errors)))}
@@ -98,8 +99,8 @@ def _decompositions(numbers, request):
     figure = matplotlib.figure.Figure((11, 4.6))
     for axes, (kind, rows) in zip(figure.subplots(1, 2, sharey=True), numbers.items()):
         at = [row[kind] for row in rows]
-        for name, colour in (("bias", "tab:blue"), ("variance", "tab:orange"), ("noise", "tab:gray"), ("sum", "black")):
-            axes.plot(at, [row[name] for row in rows], color=colour, label="bias²" if name == "bias" else name,
+        for name, color in (("bias", "tab:blue"), ("variance", "tab:orange"), ("noise", "tab:gray"), ("sum", "black")):
+            axes.plot(at, [row[name] for row in rows], color=color, label="bias²" if name == "bias" else name,
                       linewidth=2 if name == "sum" else 1.5)
         axes.errorbar(at, [row["error"] for row in rows], yerr=[1.96 * row["standard_error"] for row in rows], fmt="o",
                       color="tab:red", markersize=5, label="measured error")
@@ -116,7 +117,7 @@ def _decompositions(numbers, request):
 
 
 def _curves(fits, numbers, points, x, y):
-    """Draws some of the fitted curves, and their mean, for the least, the best and the most capacity of each kind."""
+    """Plots some of the fitted curves, and their mean, for the least, the best and the most capacity of each kind."""
     figure = matplotlib.figure.Figure((11, 6.4))
     for row, (kind, curves) in enumerate(fits.items()):
         best = min(numbers[kind], key=lambda one: one["error"])[kind]

@@ -1,0 +1,66 @@
+"""Linear discriminant analysis (F3)."""
+import tensorflow as tf
+
+from apps.foundations import counting
+
+_RANK = 1e-10  # of the covariance: smaller eigenvalues, as shares of the largest, count as 0
+
+
+def build_model(config, spec, steps):
+    """Returns a compiled LDA, which has no optimizer."""
+    info = spec.info
+    model = LDA(len(info.columns), len(info.class_names), mean=info.mean, std=info.std)
+    model.compile(optimizer=None)
+    return model
+
+
+class LDA(counting.Counter):
+    """Linear discriminant analysis: {"features": (batch, columns)} -> {"label": logits (batch, classes)}, see `log_joint`.
+
+    columns: number of columns of the table
+    classes: number of classes
+    mean:    of the columns of the training split: a number for each, or one for all
+    std:     their standard deviations, likewise
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.foundations.lda import LDA
+        >>> model = LDA(4, 3)
+        >>> counted = model.train_step(({"features": np.eye(4)}, {"label": np.array([0, 1, 2, 2])}))
+        >>> model({"features": np.zeros((2, 4))})["label"].shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(self, columns, classes, *, mean=0.0, std=1.0):
+        super().__init__(columns, classes, mean=mean, std=std, name="lda")
+
+    def log_joint(self, statistics, x):
+        return log_joint(statistics, x)
+
+    def coefficients(self):
+        """Returns (weights (columns, classes), intercepts (classes,)) of the standardized columns."""
+        return tuple(value.numpy() for value in coefficients(self.statistics()))
+
+
+def log_joint(statistics, x):
+    """Returns log P(x, class) but for what all classes share, (batch, classes).
+
+        log P(x, k) = x S^-1 m_k - 1/2 m_k S^-1 m_k + log P(k) + …,   S = sum_k scatter_k / n
+
+    Each class is a Gaussian around its mean m_k, all with the covariance S. Where S has no inverse, its pseudoinverse is taken.
+
+    statistics: a `counting.Statistics`
+    x:          standardized columns (batch, columns)
+
+    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.2.2, eq. 4.78: the likeliest S of n examples.
+    """
+    weights, intercepts = coefficients(statistics)
+    return tf.matmul(x, weights) + intercepts
+
+
+def coefficients(statistics):
+    """Returns (weights (columns, classes), intercepts (classes,)) of the standardized columns, as tensors."""
+    means = statistics.means()
+    covariance = tf.reduce_sum(statistics.scatter(), axis=0) / tf.reduce_sum(statistics.counts)
+    weights = tf.matmul(tf.linalg.pinv(covariance, _RANK), means, transpose_b=True)
+    return weights, statistics.log_priors() - tf.reduce_sum(means * tf.transpose(weights), axis=-1) / 2
