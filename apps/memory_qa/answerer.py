@@ -10,8 +10,8 @@ class Answerer(keras.Model):
 
         logits, attention = model({"story": story, "question": question})
 
-    A system implements `call` and `loss_of`, and keeps the vectors of its words in a `layers.SentenceEmbedding` named `embed`;
-    the rest is here. It may hold several networks, its members, which answer side by side. What not every system has gets a
+    A system implements `call` and `loss_of`, and keeps the vectors of its words in the `layers.SentenceEmbedding` `embed`; the
+    rest is here. It may hold several networks, its members, which answer side by side. What not every system has gets a
     default: `chosen`, `end_epoch` and `memory_vectors`.
 
     Shape:

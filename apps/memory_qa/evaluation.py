@@ -82,5 +82,5 @@ def _graph(model):
 
 
 def _summary(errors, names):
-    return {"error": float(errors.mean()), "accuracy": float(1 - errors.mean()), "failed_tasks": int((errors > _MOST_WRONG).sum()),
-            "per_task": dict(zip(names, errors.tolist()))}
+    return {"error": float(errors.mean()), "accuracy": float(1 - errors.mean()),
+            "failed_tasks": int((errors > _MOST_WRONG).sum()), "per_task": dict(zip(names, errors.tolist()))}

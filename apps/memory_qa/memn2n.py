@@ -177,14 +177,14 @@ class MemN2N(Answerer):
         program = ops.sum(ops.cast(longest > ops.convert_to_tensor(self.sizes[:-1], "int32"), "int32"))
 
         def losses_of():
-            losses = tf.switch_case(program, [functools.partial(self._losses, inputs, targets, size) for size in self.sizes])
+            losses = tf.switch_case(program, [functools.partial(self._entropies, inputs, targets, size) for size in self.sizes])
             return ops.sum(losses), losses
 
         _, losses = step.gradient_step(
             self.optimizer, self.trainable_variables, losses_of, is_share=True, change=self._whole_steps)
         return self._track(ops.mean(losses))
 
-    def _losses(self, inputs, targets, memories):
+    def _entropies(self, inputs, targets, memories):
         """Returns the cross-entropies (batch, members) in training, for stories of so many sentences."""
         logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
         answers = ops.broadcast_to(targets["answer"][:, None], ops.shape(logits)[:2])

@@ -8,8 +8,9 @@ import numpy as np
 
 from apps.memory_qa import stories
 from apps.memory_qa.systems import Table
-from training import reports, run as flow
-from training.config import UserError, flag
+from training import reports
+from training import run as flow
+from training.config import UserError, flag, folder_name
 from training.engine import callbacks, strategies
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
@@ -33,7 +34,7 @@ def run(app, config):
     if given:
         raise UserError(f"{flag(given[0])} has no effect on a table, which keeps no networks: leave it out")
     keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    path = pathlib.Path(config.runs) / app.task / f"{config.name or 'table'}.json"
+    path = pathlib.Path(config.runs) / app.task / f"{folder_name(config.name or 'table', 'table')}.json"
     rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
     train, test, names = stories.read(config)
     for task in sorted(set(train.tasks)):
@@ -51,7 +52,8 @@ def _task(app, config, splits):
     """Returns the figures of one task."""
     began = time.perf_counter()
     model = flow.trial(app, config, splits, [callbacks.Progress(interval=60.0, every_epoch=False)])
-    validation, test = (app.evaluation.evaluate(model, part, config, splits.spec.info) for part in (splits.validation, splits.test))
+    validation, test = (app.evaluation.evaluate(model, part, config, splits.spec.info)
+                        for part in (splits.validation, splits.test))
     return {"validation": validation["error"], "error": test["error"], "median": test.get("error_median", test["error"]),
             "loss": test["loss"], "seconds": round(time.perf_counter() - began, 1)}
 
