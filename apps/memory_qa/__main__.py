@@ -1,4 +1,3 @@
-from apps import memory_qa
 from training import cli
 
-cli.main(memory_qa)
+cli.main(__package__)

@@ -1,68 +1,61 @@
 """Share of wrong answers, by task and over the tasks."""
-import keras
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
+from training import bootstrap
+from training.engine import graphs
+
 VALIDATION_METRICS = ("error", "loss")
+"""what is shown after each epoch"""
+_MOST_WRONG = 0.05
+"""share of wrong answers above which a task counts as failed, as in bAbI's paper"""
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics of the chosen network over a validation or test set.
 
     error:         mean over the tasks of the share of wrong answers; accuracy is 1 - error
-    failed_tasks:  tasks with more than 5 % wrong, as bAbI counts them
+    failed_tasks:  number of tasks with more than 5 % wrong answers
     loss:          mean cross-entropy in nats
     per_task:      {task: error}
-    error_median:  of the restarts, where there are several, and per_task_median
+    error_median:  median over the restarts, where there are several, and per_task_median
     intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over so many bootstrap samples
+
+    A validation gives the model the loss and error of each of its networks first, which may choose another one.
     """
-    losses, wrong, tasks = answers(model, batches)
+    losses, wrong, tasks = outcomes(model, itertools.islice(batches, config.limit_steps))
     by_task = np.stack([wrong[tasks == task].mean(axis=0) for task in np.unique(tasks)])  # (tasks, members)
-    names = [info["tasks"][task] for task in np.unique(tasks)]
-    if validating and hasattr(model, "end_epoch"):
+    names = [info.tasks[task] for task in np.unique(tasks)]
+    if validating:
         model.end_epoch(losses.mean(axis=0), by_task.mean(axis=0))
-    member = int(keras.ops.convert_to_numpy(model.chosen)) if hasattr(model, "chosen") else 0
+    member = int(model.chosen_index())
     metrics = _summary(by_task[:, member], names) | {"loss": float(losses[:, member].mean())}
     if by_task.shape[1] > 1:
         metrics["error_median"] = float(np.median(by_task.mean(axis=0)))
         metrics["per_task_median"] = dict(zip(names, np.median(by_task, axis=1).tolist()))
     if resamples:
-        random = np.random.default_rng(config.seed)
-        drawn = []
-        for _ in range(resamples):
-            rows = random.integers(0, len(tasks), len(tasks))
-            drawn.append(np.mean([wrong[rows][tasks[rows] == task, member].mean() for task in np.unique(tasks[rows])]))
-        metrics["intervals"] = {"error": np.percentile(drawn, [2.5, 97.5]).tolist()}
+        def statistics(rows):
+            return {"error": np.mean([wrong[rows][tasks[rows] == task, member].mean() for task in np.unique(tasks[rows])])}
+
+        metrics["intervals"] = bootstrap.intervals(statistics, len(tasks), resamples, config.seed)
     return metrics
 
 
-def answers(model, batches):
-    """Returns cross-entropy and wrong or not, each (questions, members), and the task of each question.
+def outcomes(model, batches):
+    """Returns cross-entropy and wrong or not (0 or 1), each (questions, members), and the task of each question.
 
     Where a question has several right answers any of them counts; the cross-entropy is that of the first.
     """
-    step = model.__dict__.setdefault("_judge", tf.function(lambda inputs, targets: _judge(model, inputs, targets)))
-    losses, wrong, tasks = zip(*((*step(inputs, targets), targets["task"]) for inputs, targets in batches))
+    outcomes_of = graphs.of_model(model, "memory_qa.evaluation", _graph)
+    losses, wrong, tasks = zip(*((*outcomes_of(inputs, targets), targets["task"]) for inputs, targets in batches))
     return tuple(np.concatenate([np.asarray(part) for part in parts]) for parts in (losses, wrong, tasks))
-
-
-def _judge(model, inputs, targets):
-    logits, _ = model(inputs, training=False)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.broadcast_to(targets["answer"][:, None], tf.shape(logits)[:2]), logits)
-    found = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (batch, members)
-    right = tf.reduce_any(found[..., None] == right_answers(targets)[:, None], axis=-1)
-    return losses, 1 - tf.cast(right, tf.float32)
 
 
 def right_answers(targets):
     """Returns all right answers of each question, (batch, most answers), 0 where there are fewer."""
     return targets["answers"] if "answers" in targets else targets["answer"][:, None]
-
-
-def _summary(errors, names):
-    return {"error": float(errors.mean()), "accuracy": float(1 - errors.mean()), "failed_tasks": int((errors > 0.05).sum()),
-            "per_task": dict(zip(names, errors.tolist()))}
 
 
 def table(metrics):
@@ -72,3 +65,22 @@ def table(metrics):
     print(f"{'task':{width}}  wrong" + ("  median of restarts" if medians else ""))
     for name, error in metrics["per_task"].items():
         print(f"{name:{width}}  {error:5.1%}" + (f"  {medians[name]:5.1%}" if medians else ""))
+
+
+def _graph(model):
+    """Returns a traced function: inputs and targets -> what `outcomes` returns of them, without the tasks."""
+    @tf.function
+    def call(inputs, targets):
+        logits, _ = model(inputs, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            tf.broadcast_to(targets["answer"][:, None], tf.shape(logits)[:2]), logits)
+        found = tf.argmax(logits, axis=-1, output_type=tf.int32)  # (batch, members)
+        is_right = tf.reduce_any(found[..., None] == right_answers(targets)[:, None], axis=-1)
+        return losses, 1 - tf.cast(is_right, tf.float32)
+
+    return call
+
+
+def _summary(errors, names):
+    return {"error": float(errors.mean()), "accuracy": float(1 - errors.mean()),
+            "failed_tasks": int((errors > _MOST_WRONG).sum()), "per_task": dict(zip(names, errors.tolist()))}

@@ -1,35 +1,36 @@
 """Key-value memory network (M2), in the four parts of the memory network framework."""
 import keras
-import tensorflow as tf
 from keras import ops
 
 import layers
-from apps.memory_qa import knowledge
-from training.config import UserError
+from apps.memory_qa.answerer import Answerer
+from apps.memory_qa.systems import is_knowledge_base
+from training import UserError
 
-MONITOR = ("error", "min")
-
-_WINDOW = 11  # words; 7 in the paper, whose text has longer sentences: here a window should hold a sentence
+_WINDOW = 11
+"""words; 7 in the paper, whose text has longer sentences: here a window should hold a sentence"""
 _LARGEST_GRADIENT = 10.0
 _TIME_NOISE = 0.1
 
 
-def build_model(config, spec):
-    """Returns a KeyValue with the optimizer in it, whose rate falls to 0 as a cosine.
+def build_model(config, spec, steps):
+    """Returns a compiled KeyValue, whose learning rate decays to 0 as a cosine over `steps`.
 
     Raises:
-        UserError: triples are asked of a story.
+        UserError: the memories of a story cannot be triples.
     """
-    is_knowledge = knowledge.TOPIC in spec.info["words"]
-    if config.memory == "triple" and not is_knowledge:
+    has_facts = is_knowledge_base(config.dataset)
+    if config.memory == "triple" and not has_facts:
         raise UserError(f"--memory triple needs a knowledge base, and {config.dataset} has stories: take sentence or window")
-    model = KeyValue(config, len(spec.info["words"]), spec.inputs["story"].shape[1], is_knowledge)
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, spec.info["steps"])
+    model = KeyValue(
+        len(spec.info.words), spec.inputs["story"].shape[1], embedding_size=config.embedding_size, hops=config.hops,
+        memory=config.memory, has_facts=has_facts, seed=config.seed)
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, global_clipnorm=_LARGEST_GRADIENT))
     return model
 
 
-class KeyValue(keras.Model):
+class KeyValue(Answerer):
     """Answers a question by finding memories by their keys and reading their values, several times.
 
         I: q_1 = embed_A(question)
@@ -41,63 +42,76 @@ class KeyValue(keras.Model):
         R: answer = argmax softmax(B q_(H+1))
 
     embed_A sums the vectors of words. T tells how long ago a sentence of a story was written; facts have no time.
-    The questions to a knowledge base are answered by one of the entities that are in the facts read: all others score 0.
-    Where several answers are right, the loss is -log of the sum of their probabilities.
+    A question to a knowledge base is answered by one of the entities that are in the facts read: all others have the
+    probability 0. Where several answers are right, the loss is -log of the sum of their probabilities.
+
+    vocabulary_size: number of words, including padding and the unknown word
+    memories:        number of places of the memory: sentences of a story, or facts
+    embedding_size:  size of the vectors of words and memories
+    hops:            reads of the memory
+    memory:          what a memory holds: "sentence", "window" or "triple"
+    has_facts:       whether the memories are facts of a knowledge base, three words each, and not sentences of a story
+    seed:            of the blanks between the sentences in training
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.memory_qa.key_value import KeyValue
+        >>> model = KeyValue(vocabulary_size=20, memories=2, embedding_size=8)
+        >>> story, question = np.array([[[3, 4, 5], [6, 4, 0]]]), np.array([[7, 3]])
+        >>> logits, attention = model({"story": story, "question": question})
+        >>> logits.shape, attention.shape
+        (TensorShape([1, 1, 20]), TensorShape([1, 2, 1, 2]))
 
     Source: Miller et al., 2016, "Key-Value Memory Networks for Directly Reading Documents", section 3; parts: Weston et
     al., 2015, "Memory Networks", section 2.
-    What differs: an entity is a marker local to the question (`knowledge.Reader`), since the vectors of entities that no
-    training question names would be untrained; hence only entities that were read are candidates, and the facts of further
-    rings are in the memory from the start, as the paper's are hashed by the question alone. Stories are not hashed but
-    read whole, with time, which documents do not need. Every word has a window, not entities alone. B starts as A and is
-    not tied to it. Adam, with a rate that falls; 100 dimensions and not 500.
+    What differs: an entity is a marker local to the question (`knowledge_reader.Reader`), since the vectors of entities that
+    no training question names would be untrained; hence only entities that were read are candidates, and the facts of further
+    hops are in the memory from the start, as the paper's are hashed by the question alone. Stories are not hashed but
+    read whole, with time, which documents do not need. Every word has a window, not only the entities. B starts as A and is
+    not tied to it. Adam with cosine decay; 100 dimensions and not 500.
     """
 
-    def __init__(self, config, vocabulary_size, memories, is_knowledge):
+    def __init__(self, vocabulary_size, memories, *, embedding_size=100, hops=2, memory="sentence", has_facts=False, seed=0):
         super().__init__(name="key_value")
-        self.memory, self.is_knowledge, self.units = config.memory, is_knowledge, config.units
-        self.embed = layers.SentenceEmbedding(vocabulary_size, config.units, 1, "bag", name="embed")
+        self.memory, self.has_facts, self.embedding_size = memory, has_facts, embedding_size
+        self.embed = layers.SentenceEmbedding(vocabulary_size, embedding_size, 1, "bag", name="embed")
         self.embed.build((None, 1))
-        if not is_knowledge:
-            self.time_index = layers.TimeIndex(_TIME_NOISE, seed=config.seed)
-            self.times = layers.SentenceEmbedding(self.time_index.largest(memories) + 1, config.units, 1, "bag", name="times")
+        if not has_facts:
+            self.time_index = layers.TimeIndex(_TIME_NOISE, seed=seed)
+            self.times = layers.SentenceEmbedding(
+                self.time_index.largest(memories) + 1, embedding_size, 1, "bag", name="times")
             self.times.build((None, 1))
-        self.hops = [layers.KeyValueHop(name=f"hop_{number}") for number in range(1, config.hops + 1)]
+        self.hops = [layers.KeyValueHop(name=f"hop_{number}") for number in range(1, hops + 1)]
         for hop in self.hops:
-            hop.build((None, config.units))
+            hop.build((None, embedding_size))
         # B starts as A: a value that is read is then an answer that is given, and attention means what it seems to
         start = keras.initializers.Constant(ops.convert_to_numpy(self.embed.table)[:, 0])
-        self.answer_table = self.add_weight(name="answer_table", shape=(vocabulary_size, config.units), initializer=start)
-        self.loss_mean = keras.metrics.Mean("loss")
+        self.answer_table = self.add_weight(name="answer_table", shape=(vocabulary_size, embedding_size), initializer=start)
         self.built = True
 
-    @property
-    def metrics(self):
-        return [self.loss_mean]
-
     def input_features(self, inputs):
-        """I: returns the question's vector (batch, units) and which sentences or facts there are (batch, memories)."""
+        """I: returns the question's vector (batch, embedding_size) and which sentences or facts there are (batch, memories)."""
         return self._sum(inputs["question"]), ops.any(inputs["story"] != 0, axis=-1)
 
     def generalization(self, story, mask, training=False):
-        """G: returns keys and values (batch, places, units) and which places there are (batch, places).
+        """G: returns keys and values (batch, places, embedding_size) and which places there are (batch, places).
 
         A place is a memory, or with windows a word of one, in the order of the text.
         """
         if self.memory == "triple":
             return self._sum(story[..., :-1]), self._sum(story[..., -1:]), mask
-        keys = self._sum(self._windows(story) if self.memory == "window" else story)  # (batch, memories, [words,] units)
+        keys = self._sum(self._windows(story) if self.memory == "window" else story)  # (batch, memories, …)
         values = self._sum(story[..., None]) if self.memory == "window" else keys
-        if not self.is_knowledge:
+        if not self.has_facts:
             time = self._sum(self.time_index(mask, training=training)[..., None], self.times)
             keys = keys + (time[:, :, None] if self.memory == "window" else time)
         if self.memory == "window":
-            keys, values = (ops.reshape(x, (-1, story.shape[1] * story.shape[2], self.units)) for x in (keys, values))
+            keys, values = (ops.reshape(x, (-1, story.shape[1] * story.shape[2], self.embedding_size)) for x in (keys, values))
             mask = ops.reshape(story != 0, (-1, story.shape[1] * story.shape[2]))
         return keys, values, mask
 
     def output_features(self, query, keys, values, mask):
-        """O: returns the last query (batch, units) and attention (batch, hops, places)."""
+        """O: returns the last query (batch, embedding_size) and attention (batch, hops, places)."""
         attentions = []
         for hop in self.hops:
             query, attention = hop(query, keys, values, mask)
@@ -107,7 +121,7 @@ class KeyValue(keras.Model):
     def response(self, query, story):
         """R: returns the logits of all words (batch, words), lowest for those that stand for nothing."""
         logits = ops.cast(ops.matmul(query, ops.transpose(ops.cast(self.answer_table, query.dtype))), "float32")
-        if not self.is_knowledge:
+        if not self.has_facts:
             return logits
         read = ops.any(ops.one_hot(story[..., -1], logits.shape[-1], dtype="bool"), axis=1)
         return ops.where(read & (ops.arange(logits.shape[-1]) > 0), logits, -1e9)
@@ -121,21 +135,13 @@ class KeyValue(keras.Model):
             attention = ops.sum(ops.reshape(attention, (-1, len(self.hops), *story.shape[1:])), axis=-1)
         return self.response(query, story)[:, None], attention[:, :, None]
 
-    def train_step(self, batch):
-        inputs, targets = batch
+    def loss_of(self, inputs, targets):
         answers = targets["answers"] if "answers" in targets else targets["answer"][:, None]
-        with tf.GradientTape() as tape:
-            logits, _ = self(inputs, training=True)
-            loss = ops.mean(_cross_entropy(logits[:, 0], answers))
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = loss / replicas  # the optimizer adds the gradients of all replicas
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        self.loss_mean.update_state(loss)
-        return {"loss": self.loss_mean.result()}
+        logits, _ = self(inputs, training=True)
+        return ops.mean(_cross_entropy(logits[:, 0], answers))
 
     def _sum(self, words, embed=None):
-        """Returns the sum of the vectors of words, (..., words) as (..., units)."""
+        """Returns the sum of the vectors of words, (..., words) as (..., embedding_size)."""
         return (embed or self.embed)(ops.cast(words, "int32"))[..., 0, :]
 
     def _windows(self, story):

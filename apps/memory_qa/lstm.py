@@ -1,25 +1,23 @@
 """Baseline without a memory: an LSTM reads the story and then the question."""
 import keras
-import tensorflow as tf
 from keras import ops
 
 import layers
-
-MONITOR = ("error", "min")
+from apps.memory_qa.answerer import Answerer
 
 _LARGEST_GRADIENT = 10.0
 _WORDS_PER_MEMORY = 4
 """words that are read at most, for each memory that other systems have: stories of short sentences are read whole"""
 
 
-def build_model(config, spec):
-    """Returns a StoryLSTM with the optimizer in it."""
-    model = StoryLSTM(config, len(spec.info["words"]))
+def build_model(config, spec, steps):
+    """Returns a compiled StoryLSTM."""
+    model = StoryLSTM(len(spec.info.words), embedding_size=config.embedding_size, memory_size=config.memory_size)
     model.compile(optimizer=keras.optimizers.Adam(config.learning_rate, global_clipnorm=_LARGEST_GRADIENT))
     return model
 
 
-class StoryLSTM(keras.Model):
+class StoryLSTM(Answerer):
     """Answers from the state of an LSTM after the last word of the question.
 
         h = LSTM(embed(story's words), embed(question's words)),  answer = argmax softmax(W h + b)
@@ -27,25 +25,33 @@ class StoryLSTM(keras.Model):
     The words follow each other without the padding between them; of a longer text the latest words are read. It has no
     memory, so there is no attention to show.
 
+    vocabulary_size: number of words, including padding and the unknown word
+    embedding_size:  size of the words' vectors, and of the state of the LSTM
+    memory_size:     a quarter of the words that are read at most
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.memory_qa.lstm import StoryLSTM
+        >>> model = StoryLSTM(vocabulary_size=20, embedding_size=8)
+        >>> story, question = np.array([[[3, 4, 5], [6, 4, 0]]]), np.array([[7, 3]])
+        >>> logits, attention = model({"story": story, "question": question})
+        >>> logits.shape, attention.shape
+        (TensorShape([1, 1, 20]), TensorShape([1, 0, 1, 2]))
+
     Source: Weston et al., 2016, "Towards AI-Complete Question Answering", section 4, the LSTM baseline.
     What differs: Adam; the number of words has a bound.
     """
 
-    def __init__(self, config, vocabulary_size):
+    def __init__(self, vocabulary_size, *, embedding_size=50, memory_size=50):
         super().__init__(name="lstm")
-        self.most_words = config.memory_size * _WORDS_PER_MEMORY
-        self.embed = layers.SentenceEmbedding(vocabulary_size, config.units, 1, "bag", name="embed")
+        self.most_words = memory_size * _WORDS_PER_MEMORY
+        self.embed = layers.SentenceEmbedding(vocabulary_size, embedding_size, 1, "bag", name="embed")
         self.embed.build((None, 1))
-        self.lstm = keras.layers.LSTM(config.units, name="lstm")
-        self.lstm.build((None, None, config.units))
+        self.lstm = keras.layers.LSTM(embedding_size, name="lstm")
+        self.lstm.build((None, None, embedding_size))
         self.answer = keras.layers.Dense(vocabulary_size, dtype="float32", name="answer")
-        self.answer.build((None, config.units))
-        self.loss_mean = keras.metrics.Mean("loss")
+        self.answer.build((None, embedding_size))
         self.built = True
-
-    @property
-    def metrics(self):
-        return [self.loss_mean]
 
     def call(self, inputs, training=False):
         """Returns logits (batch, 1, words) and attention of no hops (batch, 0, 1, memories)."""
@@ -62,14 +68,6 @@ class StoryLSTM(keras.Model):
         rank = ops.where(flat != 0, width, 0) + ops.arange(width)
         return ops.take_along_axis(flat, ops.argsort(rank, axis=1), axis=1)[:, -self.most_words:]
 
-    def train_step(self, batch):
-        inputs, targets = batch
-        with tf.GradientTape() as tape:
-            logits, _ = self(inputs, training=True)
-            loss = ops.mean(ops.sparse_categorical_crossentropy(targets["answer"], logits[:, 0], from_logits=True))
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled = loss / replicas  # the optimizer adds the gradients of all replicas
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        self.loss_mean.update_state(loss)
-        return {"loss": self.loss_mean.result()}
+    def loss_of(self, inputs, targets):
+        logits, _ = self(inputs, training=True)
+        return ops.mean(ops.sparse_categorical_crossentropy(targets["answer"], logits[:, 0], from_logits=True))

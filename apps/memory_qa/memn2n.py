@@ -7,27 +7,31 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-
-MONITOR = None  # the last weights count, as in the paper; validation chooses among the restarts
+from apps.memory_qa.answerer import Answerer
+from training.engine import step, strategies
 
 _LARGEST_GRADIENT = 40.0
-"""by the largest singular value of a matrix's gradient"""
+"""bound of the largest singular value of a matrix's gradient"""
 _SIZES = (8, 16, 32)
-"""sentences: shorter stories are read from a memory of so many"""
+"""shorter stories are read from a memory of so many sentences"""
 _EMPTY = 1
 """the word that stands in empty places: the unknown one, which no training story has"""
 LINEAR_EPOCHS = 20
-"""of a linear start, or a quarter of all epochs if that is less"""
+"""epochs of a linear start, or a quarter of all epochs if that is less"""
 
 
-def build_model(config, spec):
-    """Returns a MemN2N with the optimizer in it."""
-    model = MemN2N(config, len(spec.info["words"]), *spec.inputs["story"].shape[1:])
+def build_model(config, spec, steps):
+    """Returns a compiled MemN2N."""
+    memories, longest_sentence = spec.inputs["story"].shape[1:]
+    model = MemN2N(
+        len(spec.info.words), memories, longest_sentence, embedding_size=config.embedding_size, hops=config.hops,
+        tying=config.tying, encoding=config.encoding, padded=config.padded, noise=config.noise, epochs=config.epochs,
+        linear_start=config.linear_start, nonlinear=config.nonlinear, restarts=config.restarts, seed=config.seed)
     model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
     return model
 
 
-class MemN2N(keras.Model):
+class MemN2N(Answerer):
     """Answers a question by reading the memory of a story several times.
 
         I: u_1 = embed_B(question)                                  x_i, the sentences, and the question become words' vectors
@@ -36,19 +40,44 @@ class MemN2N(keras.Model):
         R: answer = argmax softmax(W u)
 
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
-    are their own. A memory has `memory_size` places, and in each that a story leaves empty stands a word for that, as in the
+    are their own. A memory has `memories` places, and in each that a story leaves empty stands a word for that, as in the
     authors' code; here it is also the word for all that training never shows. Its vector is 0 in all tables but the last,
-    where it is learnt: where nothing fits the question little is read, and how much is read counts. Without, a fifth of the
-    questions for yes or no is answered wrong. With `padded` the same word also fills up the sentences that are shorter than
-    the longest one of the set.
+    where it is learned: where nothing fits the question little is read, and how much is read counts. Without it, a fifth of
+    the questions for yes or no is answered wrong. With `padded` the same word also fills up the sentences that are shorter
+    than the longest one of the set.
 
     `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
     of its own; `chosen` is the one with the lowest validation error.
 
-    Training as in the authors' code: stochastic gradient descent on the sum of the cross-entropies of 32 questions, the rate
-    halved at each quarter of the epochs with softmax; before them the linear start, 20 epochs without softmax (a quarter of
-    all, if they are fewer than 80). With it all rates are half of those without. The gradient of a table, or of a matrix,
-    whose norm is above 40 is scaled to it; the norm is the largest singular value.
+    The network is trained as in the authors' code: stochastic gradient descent on the sum of the cross-entropies of 32
+    questions, the rate halved at each quarter of the epochs with softmax. Before them comes the linear start: 20 epochs
+    without softmax, or a quarter of all epochs if there are fewer than 80. With a linear start all rates are half of those
+    without one. The gradient of a table, or of a matrix, whose norm is above 40 is scaled to it; the norm is the largest
+    singular value.
+
+    vocabulary_size:  number of words, including padding and the unknown word
+    memories:         number of places of the memory
+    longest_sentence: words of the longest sentence, which `padded` fills up to
+    embedding_size:   size of the vectors of words and memories
+    hops:             reads of the memory
+    tying:            "adjacent" or "layer_wise"
+    encoding:         "position", or "bag" where the order of the words in a sentence does not count
+    padded:           whether sentences are filled up
+    noise:            share of blanks put between the memories in training
+    epochs:           of the whole training, which the linear start and the rate depend on
+    linear_start:     whether training begins without softmax
+    nonlinear:        whether each hop ends in the ReLU
+    restarts:         number of networks
+    seed:             of the blanks
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.memory_qa.memn2n import MemN2N
+        >>> model = MemN2N(vocabulary_size=20, memories=2, longest_sentence=3, embedding_size=8, hops=3, restarts=5)
+        >>> story, question = np.array([[[3, 4, 5], [6, 4, 0]]]), np.array([[7, 3]])
+        >>> logits, attention = model({"story": story, "question": question})
+        >>> logits.shape, attention.shape
+        (TensorShape([1, 5, 20]), TensorShape([1, 3, 5, 2]))
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
     2015, "Memory Networks", section 2.
@@ -57,63 +86,59 @@ class MemN2N(keras.Model):
     error.
     """
 
-    def __init__(self, config, vocabulary_size, memories, longest):
+    def __init__(self, vocabulary_size, memories, longest_sentence, *, embedding_size=50, hops=3, tying="adjacent",
+                 encoding="position", padded=False, noise=0.1, epochs=80, linear_start=True, nonlinear=False,
+                 restarts=1, seed=0):
         super().__init__(name="memn2n")
-        self.members, self.units = config.restarts, config.units
-        self.linear_epochs = min(LINEAR_EPOCHS, config.epochs // 4) if config.linear_start else 0
-        self.softmax_epochs = config.epochs - self.linear_epochs
-        self.adjacent = config.tying == "adjacent"
-        self.hops = layers.MemoryHops(config.hops, config.tying, config.nonlinear)
+        self.members, self.embedding_size = restarts, embedding_size
+        self.linear_epochs = min(LINEAR_EPOCHS, epochs // 4) if linear_start else 0
+        self.softmax_epochs = epochs - self.linear_epochs
+        self.adjacent = tying == "adjacent"
+        self.hops = layers.MemoryHops(hops, tying, nonlinear)
         tables = self.hops.tables
         self.places = memories
         self.sizes = [*(size for size in _SIZES if size < memories), memories]
-        self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
-        self.padded_to = longest if config.padded else 0
-        self.embed = layers.SentenceEmbedding(
-            vocabulary_size, config.units, tables * self.members, config.encoding, name="embed")
+        self.time_index = layers.TimeIndex(noise, seed=seed)
+        self.padded_to = longest_sentence if padded else 0
+        self.embed = layers.SentenceEmbedding(vocabulary_size, embedding_size, tables * restarts, encoding, name="embed")
         self.times = layers.SentenceEmbedding(  # a time is the last word of its sentence
-            self.time_index.largest(memories) + 1, config.units, tables * self.members, config.encoding, name="times")
+            self.time_index.largest(memories) + 1, embedding_size, tables * restarts, encoding, name="times")
         for layer in (self.embed, self.times):
             layer.build((None, None, 1))
-        self.hops.build((None, self.members, self.units), (None, memories + 1, tables, self.members, self.units))
+        self.hops.build((None, restarts, embedding_size), (None, memories + 1, tables, restarts, embedding_size))
         if not self.adjacent:
             self.embed_question = layers.SentenceEmbedding(
-                vocabulary_size, config.units, self.members, config.encoding, name="embed_question")
+                vocabulary_size, embedding_size, restarts, encoding, name="embed_question")
             self.embed_question.build((None, 1))
             self.answer_table = self.add_weight(
-                name="answer_table", shape=(vocabulary_size, self.members, self.units),
+                name="answer_table", shape=(vocabulary_size, restarts, embedding_size),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
         # of the empty word only the last table's vector is trained
         self.is_trained = np.ones((*self.embed.table.shape[:2], 1), "float32")
-        self.is_trained[_EMPTY, :-self.members] = 0
+        self.is_trained[_EMPTY, :-restarts] = 0
         self.embed.table.assign(self.embed.table * self.is_trained)
 
-        def state(name, start, dtype="float32"):
-            return self.add_weight(name=name, shape=(self.members,), initializer=keras.initializers.Constant(start),
-                                   dtype=dtype, trainable=False)
+        def state(name, start):
+            return self.add_weight(name=name, shape=(restarts,), initializer=keras.initializers.Constant(start),
+                                   dtype="float32", trainable=False)
 
         self.linear = state("linear", float(self.linear_epochs > 0))
-        self.first_rate = 0.5 if config.linear_start else 1.0
+        self.first_rate = 0.5 if linear_start else 1.0
         self.rate = state("rate", self.first_rate)
         self.age = state("age", 0.0)  # epochs since the start, or since the softmax came in
         self.chosen = self.add_weight(name="chosen", shape=(), initializer="zeros", dtype="int32", trainable=False)
-        self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
 
-    @property
-    def metrics(self):
-        return [self.loss_mean]
-
     def input_features(self, question):
-        """I: returns the question's vectors, (batch, members, units)."""
+        """I: returns the question's vectors, (batch, members, embedding_size)."""
         question = self._padded(ops.cast(question, "int32"))
         return self._tables(self.embed(question))[:, 0] if self.adjacent else self.embed_question(question)
 
     def generalization(self, story, training=False):
         """G: returns what is kept of each sentence and of the empty one, and how many there are of each.
 
-        story: (batch, memories, words) gives (batch, memories + 1, tables, members, units) and (batch, memories + 1); the last
-        memory is the empty sentence, which stands for all places that the story leaves empty
+        story (batch, memories, words) gives (batch, memories + 1, tables, members, embedding_size) and (batch, memories + 1).
+        The last memory is the empty sentence, which stands for all places that the story leaves empty.
         """
         story = ops.cast(story, "int32")
         mask = ops.any(story != 0, axis=-1)
@@ -124,14 +149,17 @@ class MemN2N(keras.Model):
         return self._tables(self.embed(sentences) + self.times(ago[..., None])), copies
 
     def output_features(self, u, memory, copies):
-        """O: returns the vectors after the last hop (batch, members, units) and attention (batch, hops, members, memories)."""
+        """O: returns what the last hop gives and the attention of all hops.
+
+        They are (batch, members, embedding_size) and (batch, hops, members, memories).
+        """
         u, attention = self.hops(u, memory, copies, self.linear > 0)
         return u, attention[..., :-1]
 
     def response(self, u):
         """R: returns the logits of all words, (batch, members, words)."""
         if self.adjacent:
-            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.units))[:, -1]
+            table = ops.reshape(self.embed.table, (-1, self.hops.tables, self.members, self.embedding_size))[:, -1]
         else:
             table = self.answer_table
         return ops.cast(ops.einsum("bmu,vmu->bmv", u, ops.cast(table, u.dtype)), "float32")
@@ -146,27 +174,20 @@ class MemN2N(keras.Model):
         inputs, targets = batch
         # the program for the shortest memory that holds the stories of this batch: most are far shorter than the longest
         longest = ops.max(ops.sum(ops.cast(ops.any(inputs["story"] != 0, axis=-1), "int32"), axis=-1))
-        losses, gradients = tf.switch_case(
-            ops.sum(ops.cast(longest > ops.convert_to_tensor(self.sizes[:-1], "int32"), "int32")),
-            [functools.partial(self._gradients, inputs, targets, size) for size in self.sizes])
-        variables = self.trainable_variables
-        context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the norm is that of the whole batch
-        self.optimizer.apply(self._steps(gradients, self.rate / context.num_replicas_in_sync), variables)
-        self.loss_mean.update_state(ops.mean(losses))
-        return {"loss": self.loss_mean.result()}
+        program = ops.sum(ops.cast(longest > ops.convert_to_tensor(self.sizes[:-1], "int32"), "int32"))
 
-    def _gradients(self, inputs, targets, memories):
-        """Returns cross-entropies (batch, members) and the gradients of their sum, for stories of so many sentences."""
-        with tf.GradientTape() as tape:
-            logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
-            losses = self.losses_of(logits, targets["answer"])
-            loss = ops.sum(losses)
-        return losses, tape.gradient(loss, [v.value for v in self.trainable_variables])
+        def losses_of():
+            losses = tf.switch_case(program, [functools.partial(self._entropies, inputs, targets, size) for size in self.sizes])
+            return ops.sum(losses), losses
 
-    def losses_of(self, logits, answers):
-        """Returns the cross-entropies (batch, members)."""
-        answers = ops.broadcast_to(answers[:, None], ops.shape(logits)[:2])
+        _, losses = step.gradient_step(
+            self.optimizer, self.trainable_variables, losses_of, is_share=True, change=self._whole_steps)
+        return self._track(ops.mean(losses))
+
+    def _entropies(self, inputs, targets, memories):
+        """Returns the cross-entropies (batch, members) in training, for stories of so many sentences."""
+        logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
+        answers = ops.broadcast_to(targets["answer"][:, None], ops.shape(logits)[:2])
         return ops.sparse_categorical_crossentropy(answers, logits, from_logits=True)
 
     def end_epoch(self, losses, errors):
@@ -181,14 +202,23 @@ class MemN2N(keras.Model):
         self.rate.assign((self.first_rate * np.where(linear, 1.0, 0.5 ** (age // quarter))).astype("float32"))
         self.chosen.assign(min(range(self.members), key=lambda member: (errors[member], losses[member])))
 
+    def memory_vectors(self, story):
+        """Returns the chosen member's memories of the first hop, (batch, memories, embedding_size)."""
+        return self.generalization(story)[0][:, :-1, 0, self.chosen_index()]
+
     def _padded(self, words):
         """Returns word numbers (batch, ..., words) with those behind a sentence's end filled up to the longest sentence."""
         missing = ops.logical_and(words == 0, ops.arange(words.shape[-1]) < self.padded_to)
         return ops.where(missing, _EMPTY, words)
 
     def _tables(self, vectors):
-        """Returns (..., tables * members, units) as (..., tables, members, units)."""
-        return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.units))
+        """Returns (..., tables * members, embedding_size) as (..., tables, members, embedding_size)."""
+        return ops.reshape(vectors, (-1, *vectors.shape[1:-2], self.hops.tables, self.members, self.embedding_size))
+
+    def _whole_steps(self, gradients):
+        """Returns this replica's part of the steps: a norm is that of the whole batch's gradient, which all replicas see."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return self._steps(strategies.global_sum(gradients), self.rate / replicas)  # the optimizer sums over the replicas
 
     def _steps(self, gradients, rates):
         """Returns the gradients with those of each matrix bounded, times each network's rate."""
@@ -204,7 +234,7 @@ class MemN2N(keras.Model):
 
 
 def largest_singular_values(matrices):
-    """Returns that of each of several matrices (rows, matrices, columns), by powers of M^T M."""
+    """Returns the largest singular value of each of several matrices (rows, matrices, columns), by powers of M^T M."""
     gram = ops.einsum("rmi,rmj->mij", matrices, matrices)
     power = gram
     for _ in range(6):

@@ -6,58 +6,30 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from apps import memory_qa
-from apps.memory_qa import knowledge
+from apps.memory_qa import knowledge_serving, story_serving
+from apps.memory_qa.systems import is_knowledge_base
 from training.config import UserError
-from training.serving import export
-from training.text.vocabulary import Vocabulary, tokens
+from training.engine import files
 
 PREDICT = "explain"
 """the signature that `predict` asks, since it shows which sentences were read"""
 
-_MOST_WORDS = 64
-"""words of a sentence or question that an answer has room for"""
 _MOST_BYTES = 1_000_000
-_SHOWN = 0.1  # attention from which on a sentence is shown as read
+_SHOWN = 0.1
+"""a sentence is shown as read if it gets at least this much of the attention"""
 
 
 def signatures(model, config, info):
-    """Returns the signatures of a model of stories, or of one of a knowledge base (`knowledge.signatures`).
+    """Returns the signatures of a model, which are the same for stories and for knowledge bases.
 
-    story:    (batch,) string: sentences, one a line or each ended by . ! or ?; the latest that the memory has room for count
+    story:    (batch,) string
     question: (batch,) string
 
     serving_default returns, each (batch,): answer, score (its probability), unknown_words (those never seen in training,
     which count for little) and error, a sentence where there is no answer to give, otherwise empty. `explain` adds
     sentences (batch, memories), what was in the memory, and attention (batch, hops, memories).
     """
-    if config.dataset.partition("/")[0] in memory_qa.KNOWLEDGE_BASES:
-        return knowledge.signatures(model, config, info)
-    vocabulary = Vocabulary(info["words"])
-    model.vocabulary_table = vocabulary.table  # a part of the export
-    memories = config.memory_size
-    words = tf.constant(info["words"])
-
-    def explain(story, question):
-        sentences = _sentences(story)[:, -memories:]
-        question_words, sentence_words = tokens(question), sentences.with_flat_values(tokens(sentences.flat_values))
-        story_ids = vocabulary.ids(sentence_words).to_tensor(shape=[None, memories, _MOST_WORDS])
-        question_ids = vocabulary.ids(question_words).to_tensor(shape=[None, _MOST_WORDS])
-        logits, attention = model({"story": story_ids, "question": question_ids}, training=False)
-        member = model.chosen.value if hasattr(model, "chosen") else 0
-        scores = tf.nn.softmax(tf.cast(logits, tf.float32)[:, member, 2:])  # padding and unknown are no answers
-        best = tf.argmax(scores, axis=-1)
-        longest = tf.maximum(_longest(sentence_words), question_words.row_lengths())
-        error = tf.where(question_words.row_lengths() == 0, "the question has no words", tf.where(
-            longest > _MOST_WORDS, f"a sentence has more than {_MOST_WORDS} words", ""))
-        return {
-            "answer": tf.where(error == "", tf.gather(words, best + 2), ""),
-            "score": tf.where(error == "", tf.reduce_max(scores, axis=-1), 0.0),
-            "unknown_words": _unknown(vocabulary, tf.concat([sentence_words.merge_dims(1, 2), question_words], axis=1)),
-            "error": error,
-            "sentences": export.any_size(sentences.to_tensor(shape=[None, memories])),
-            "attention": export.any_size(attention[:, :, member]),
-        }
+    explain = (knowledge_serving if is_knowledge_base(config.dataset) else story_serving).explain(model, config, info)
 
     def serve(story, question):
         answer = explain(story, question)
@@ -100,33 +72,17 @@ def present(inputs, answer, folder):
             for place in np.argsort(-weights, kind="stable"):
                 if weights[place] >= _SHOWN:
                     sentence = answer["sentences"][row, place].decode()
-                    document["read"].append({"hop": hop + 1, "sentence": sentence, "attention": round(float(weights[place]), 4)})
-                    print(f"  hop {hop + 1}  {weights[place]:4.2f}  {sentence}")
+                    weight = float(weights[place])
+                    document["read"].append({"hop": hop + 1, "sentence": sentence, "attention": round(weight, 4)})
+                    print(f"  hop {hop + 1}  {weight:4.2f}  {sentence}")
         documents.append(document)
     path = folder / "answers.json"
-    path.write_text(json.dumps(documents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_text(path, json.dumps(documents, indent=2, ensure_ascii=False) + "\n")
     print(f"{len(documents)} answer{'s' if len(documents) > 1 else ''} in {path}")
 
 
-def _sentences(story):
-    """Returns the sentences of each story, ragged (batch, sentences)."""
-    lines = tf.strings.split(tf.strings.regex_replace(story, r"([.!?])\s+", "\\1\n"), "\n")
-    lines = lines.with_flat_values(tf.strings.strip(lines.flat_values))
-    return tf.ragged.boolean_mask(lines, tf.strings.regex_full_match(lines, r"(?s).*[\pL\pN].*"))
-
-
-def _longest(sentence_words):
-    lengths = sentence_words.with_values(tf.cast(sentence_words.values.row_lengths(), tf.int64))
-    return tf.reduce_max(tf.concat([lengths, tf.zeros_like(lengths.row_lengths())[:, None]], axis=1), axis=1)
-
-
-def _unknown(vocabulary, words):
-    """Returns the words that the vocabulary lacks, (batch,) strings with spaces between."""
-    missing = tf.ragged.boolean_mask(words, vocabulary.ids(words) == 1)
-    return tf.strings.reduce_join(missing, axis=1, separator=" ")
-
-
 def _read(name):
+    """Returns the text of a file or of standard input, or the name itself where it is a text that ends in "?"."""
     if name == "-":
         return sys.stdin.read(_MOST_BYTES)
     path = pathlib.Path(name)

@@ -6,35 +6,41 @@ import time
 import keras
 import numpy as np
 
-from apps.memory_qa import data, evaluation, memn2n
+from apps.memory_qa import stories
+from apps.memory_qa.systems import Table
 from training import reports
-from training.config import UserError
-from training.engine import callbacks, loop
+from training import run as flow
+from training.config import UserError, flag, folder_name
+from training.engine import callbacks, strategies
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
 """percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""
 
 _FREE = ("tasks", "name", "resume", "debug")
 """settings that may change between two parts of a table"""
+_UNREAD = ("saved_models", "force", "checkpoint_every", "initialize")
+"""settings of a run that is kept, which the networks of a table are not"""
 
 
 def run(app, config):
-    """Trains one network a task, each the best of `restarts` by validation, and prints and keeps the errors.
+    """Trains one network a task, each the best of `restarts` by validation, prints the errors and returns them by task.
 
     A task that is done is kept, so that the same command with the same --name goes on where it was stopped.
 
     Raises:
-        UserError: another system than memn2n.
+        UserError: a setting has no effect here, the data set holds no stories, or the file is of other settings.
     """
-    if config.model != "memn2n":
-        raise UserError(f"table is the experiment of memn2n; train {config.model} on one task with --tasks")
-    path = pathlib.Path(config.runs) / "memory_qa" / f"{config.name or 'table'}.json"
+    given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
+    if given:
+        raise UserError(f"{flag(given[0])} has no effect on a table, which keeps no networks: leave it out")
+    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    path = pathlib.Path(config.runs) / app.task / f"{folder_name(config.name or 'table', 'table')}.json"
     rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
-    train, test, names = data.stories(config)
+    train, test, names = stories.read(config)
     for task in sorted(set(train.tasks)):
         if names[task] in rows:
             continue
-        rows[names[task]] = row = _task(train.of_task(task), test.of_task(task), names, config)
+        rows[names[task]] = row = _task(app, config, stories.splits(train.of_task(task), test.of_task(task), names, config))
         print(f"{task + 1:2} {names[task]:24} wrong {row['error']:6.1%}   median of restarts {row['median']:6.1%}   "
               f"{row['seconds']:.0f} s", flush=True)
     _print(rows, names, config.dataset)
@@ -42,26 +48,18 @@ def run(app, config):
     return rows
 
 
-def _task(train, test, names, config):
+def _task(app, config, splits):
     """Returns the figures of one task."""
     began = time.perf_counter()
-    splits = data.splits(train, test, names, config)
-    keras.utils.set_random_seed(config.seed)
-    model = memn2n.build_model(config, splits.spec)
-    info = splits.spec.info
-
-    def validate():
-        metrics = evaluation.evaluate(model, splits.validation, config, info, validating=True)
-        return {name: metrics[name] for name in evaluation.VALIDATION_METRICS}
-
-    loop.fit(model, splits.train, validate, epochs=config.epochs, limit_steps=config.limit_steps, xla=config.xla,
-             callbacks=[callbacks.Progress(interval=60.0, every_epoch=False)])
-    validation, metrics = (evaluation.evaluate(model, part, config, info) for part in (splits.validation, splits.test))
-    return {"validation": validation["error"], "error": metrics["error"], "median": metrics.get("error_median", metrics["error"]),
-            "loss": metrics["loss"], "seconds": round(time.perf_counter() - began, 1)}
+    model = flow.trial(app, config, splits, [callbacks.Progress(interval=60.0, every_epoch=False)])
+    validation, test = (app.evaluation.evaluate(model, part, config, splits.spec.info)
+                        for part in (splits.validation, splits.test))
+    return {"validation": validation["error"], "error": test["error"], "median": test.get("error_median", test["error"]),
+            "loss": test["loss"], "seconds": round(time.perf_counter() - began, 1)}
 
 
 def _print(rows, names, dataset):
+    """Prints the figures of all tasks that are done and their means, beside the published ones where there are some."""
     published = dict(zip(names, PUBLISHED)) if dataset in ("babi", "babi/en") else {}
     found = [name for name in names if name in rows]
     print(f"\n{'task':27}  best  median  validation" + ("  published" if published else ""))

@@ -4,23 +4,24 @@ import pytest
 import tensorflow as tf
 
 import training
-from apps import memory_qa
-from apps.memory_qa import key_value, knowledge
+from apps.memory_qa import key_value
+from apps.memory_qa.data import Info
+from apps.memory_qa.knowledge_reader import TOPIC
+from training.app import App
 from training.data.spec import Spec
 
 WORDS = ["", "<unknown>", *"abcdefgh", "r", "s"]
-FACT_WORDS = [*WORDS, knowledge.TOPIC, "<1>", "<2>", "<3>"]
-TOPIC = FACT_WORDS.index(knowledge.TOPIC)
+FACT_WORDS = [*WORDS, TOPIC, "<1>", "<2>", "<3>"]
 
 
-def spec(words, memories=4, width=3, question=2):
-    return Spec({"story": tf.TensorSpec([None, memories, width], tf.int32), "question": tf.TensorSpec([None, question], tf.int32)},
-                     {"answer": tf.TensorSpec([None], tf.int32)}, {"words": words, "tasks": ["t"], "steps": 200})
-
-
-def config(memory, **changes):
-    return memory_qa.Config(**(dict(model="key_value", dataset="some", memory=memory, hops=2, units=12, memory_size=4,
-                                    learning_rate=0.02) | changes))
+def built(memory, words, memories=4, width=3, question=2, **changes):
+    """Returns the compiled model of a knowledge base, if these are the words of one, or else of stories."""
+    config = App("memory_qa").config("key_value", **(dict(
+        dataset="some" if words is WORDS else "metaqa", memory=memory, hops=2, embedding_size=12, memory_size=4,
+        learning_rate=0.02) | changes))
+    spec = Spec({"story": tf.TensorSpec([None, memories, width], tf.int32), "question": tf.TensorSpec([None, question], tf.int32)},
+                {"answer": tf.TensorSpec([None], tf.int32)}, Info(words=words, tasks=["t"]))
+    return key_value.build_model(config, spec, steps=200)
 
 
 def stories(count=40, seed=0):
@@ -43,9 +44,9 @@ def trained(model, inputs, targets, steps):
 
 
 @pytest.mark.parametrize("memory", ["sentence", "window"])
-def test_stories_can_be_learnt(memory):
+def test_stories_can_be_learned(memory):
     inputs, targets = stories()
-    model = key_value.build_model(config(memory), spec(WORDS))
+    model = built(memory, WORDS)
     trained(model, inputs, targets, 200)
     logits, attention = model(inputs)
     assert logits.shape == (40, 1, len(WORDS)) and attention.shape == (40, 2, 1, 4)
@@ -56,19 +57,20 @@ def test_stories_can_be_learnt(memory):
 
 def two_facts():
     """Returns questions r or s about the topic: the first and the third fact answer."""
-    markers = np.arange(TOPIC + 1, TOPIC + 4)
+    topic = FACT_WORDS.index(TOPIC)
+    markers = np.arange(topic + 1, topic + 4)
     orders = [np.random.default_rng(seed).permutation(markers) for seed in range(30)]
     r, s = FACT_WORDS.index("r"), FACT_WORDS.index("s")
-    story = np.array([[[TOPIC, r, a], [TOPIC, s, b], [TOPIC, r, c], [0, 0, 0]] for a, b, c in orders for _ in range(2)], np.int32)
-    question = np.array([[2 + kind, TOPIC] for _ in orders for kind in range(2)], np.int32)
+    story = np.array([[[topic, r, a], [topic, s, b], [topic, r, c], [0, 0, 0]] for a, b, c in orders for _ in range(2)], np.int32)
+    question = np.array([[2 + kind, topic] for _ in orders for kind in range(2)], np.int32)
     answers = np.array([[a, c] if kind == 0 else [b, 0] for a, b, c in orders for kind in range(2)], np.int32)
     return {"story": story, "question": question}, {"answer": answers[:, 0], "answers": answers}
 
 
 @pytest.mark.parametrize("memory", ["triple", "sentence", "window"])
-def test_facts_can_be_learnt(memory):
+def test_facts_can_be_learned(memory):
     inputs, targets = two_facts()
-    model = key_value.build_model(config(memory, hops=1), spec(FACT_WORDS))
+    model = built(memory, FACT_WORDS, hops=1)
     trained(model, inputs, targets, 300)
     best = np.argmax(model(inputs)[0][:, 0], -1)
     assert (best[:, None] == targets["answers"]).any(axis=1).mean() > 0.95
@@ -77,7 +79,7 @@ def test_facts_can_be_learnt(memory):
 def test_only_entities_that_were_read_are_candidates():
     inputs, _ = two_facts()
     inputs = {"story": inputs["story"][:2, 1:2], "question": inputs["question"][:2]}
-    model = key_value.build_model(config("triple"), spec(FACT_WORDS, memories=1))
+    model = built("triple", FACT_WORDS, memories=1)
     probabilities = np.asarray(tf.nn.softmax(model(inputs)[0][:, 0]))
     np.testing.assert_allclose(probabilities[np.arange(2), inputs["story"][:, 0, 2]], 1)
 
@@ -89,7 +91,7 @@ def test_one_right_answer_of_several_is_enough():
 
 
 def test_windows_lie_around_each_word():
-    model = key_value.build_model(config("window"), spec(WORDS, width=7))
+    model = built("window", WORDS, width=7)
     story = np.arange(2, 9, dtype=np.int32).reshape(1, 1, 7)
     windows = np.asarray(model._windows(story))[0, 0]
     assert windows.shape == (7, 11)
@@ -99,7 +101,7 @@ def test_windows_lie_around_each_word():
 
 @pytest.mark.parametrize("memory, words", [("sentence", WORDS), ("window", WORDS), ("triple", FACT_WORDS), ("window", FACT_WORDS)])
 def test_an_empty_story_reads_nothing(memory, words):
-    model = key_value.build_model(config(memory), spec(words))
+    model = built(memory, words)
     logits, attention = model({"story": np.zeros((3, 4, 3), np.int32), "question": np.zeros((3, 2), np.int32)})
     assert np.isfinite(logits).all() and not np.asarray(attention).any()
 
@@ -109,7 +111,7 @@ def test_xla_gives_the_same_step(memory, words):
     inputs, targets = two_facts() if words is FACT_WORDS else stories()
     losses = []
     for compiled in (False, True):
-        model = key_value.build_model(config(memory), spec(words))
+        model = built(memory, words)
         model.optimizer.build(model.trainable_variables)
         if memory == "sentence":
             model.time_index.noise = 0  # XLA draws other numbers
@@ -122,4 +124,4 @@ def test_xla_gives_the_same_step(memory, words):
 
 def test_a_story_has_no_triples():
     with pytest.raises(training.UserError, match="--memory triple needs a knowledge base, and some has stories"):
-        key_value.build_model(config("triple"), spec(WORDS))
+        built("triple", WORDS)

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import training
-from apps import memory_qa
-from apps.memory_qa import key_value, knowledge
+from apps.memory_qa import data, key_value, knowledge_reader, serving
+from training.app import App
 from training.serving import export
 
 FACTS = [("Up", "directed_by", "Pete Docter"), ("Up", "release_year", "2009"), ("Inside Out", "directed_by", "Pete Docter"),
@@ -19,8 +19,8 @@ QUESTIONS = ["who directed [Up]", "when was the film [Coco] released", "which fi
 
 
 @functools.cache  # its graph takes a second
-def reader(memories=4, rings=1, facts=tuple(FACTS)):
-    return knowledge.Reader(facts, knowledge.vocabulary(facts, QUESTIONS, memories), memories, rings)
+def reader(memories=4, hops=1, facts=tuple(FACTS)):
+    return knowledge_reader.Reader(facts, knowledge_reader.vocabulary(facts, QUESTIONS, memories), memories, hops)
 
 
 def read_facts(it, question):
@@ -35,11 +35,11 @@ def words_of(it, ids):
     return [it.vocabulary.words[number] for number in ids if number]
 
 
-def reachable(topic, rings):
-    """Returns the doubled facts within so many rings of a topic, found one entity at a time."""
+def reachable(topic, hops):
+    """Returns the doubled facts within so many hops of a topic, found one entity at a time."""
     doubled = [*FACTS, *((value, "!" + relation, subject) for subject, relation, value in FACTS)]
     frontier, visited, found = {topic}, set(), set()
-    for _ in range(rings):
+    for _ in range(hops):
         new = {fact for fact in doubled if fact[0] in frontier}
         visited |= frontier
         frontier = {fact[2] for fact in new} - visited
@@ -47,37 +47,37 @@ def reachable(topic, rings):
     return found
 
 
-@pytest.mark.parametrize("rings", [1, 2, 3])
+@pytest.mark.parametrize("hops", [1, 2, 3])
 @pytest.mark.parametrize("topic", ["Up", "Pete Docter", "2009", "Coco", "up"])
-def test_all_facts_within_the_rings_are_read_once(topic, rings):
-    found = read_facts(reader(memories=20, rings=rings), f"about [{topic}]")
+def test_all_facts_within_the_hops_are_read_once(topic, hops):
+    found = read_facts(reader(memories=20, hops=hops), f"about [{topic}]")
     assert len(set(found)) == len(found)
-    assert set(found) == reachable(topic, rings)
+    assert set(found) == reachable(topic, hops)
 
 
-def test_the_first_ring_comes_first_and_a_full_memory_has_every_relation():
-    assert {fact[0] for fact in read_facts(reader(memories=3, rings=2), "about [Pete Docter]")} == {"Pete Docter"}
+def test_the_first_hop_comes_first_and_a_full_memory_has_every_relation():
+    assert {fact[0] for fact in read_facts(reader(memories=3, hops=2), "about [Pete Docter]")} == {"Pete Docter"}
     many = [("A", "r", str(number)) for number in range(50)] + [("A", "s", "x"), ("B", "t", "A")]
     relations = [fact[1] for fact in read_facts(reader(memories=4, facts=tuple(many)), "about [A]")]
     assert relations == ["!t", "r", "s", "r"]
 
 
-def test_of_the_next_ring_the_rarest_words_come_first():
+def test_of_the_next_hop_the_rarest_words_come_first():
     facts = [("A", "r", "many"), ("A", "r", "few"), *((str(number), "s", "many") for number in range(9)), ("few", "s", "z")]
-    assert [fact[0] for fact in read_facts(reader(memories=6, rings=2, facts=tuple(facts)), "about [A]")] == [
+    assert [fact[0] for fact in read_facts(reader(memories=6, hops=2, facts=tuple(facts)), "about [A]")] == [
         "A", "A", "few", "few", "many", "many"]
 
 
 def test_a_word_that_too_many_facts_share_leads_nowhere(monkeypatch):
-    monkeypatch.setattr(knowledge, "MOST_SHARED", 2)
-    it = reader.__wrapped__(memories=20, rings=3)
+    monkeypatch.setattr(knowledge_reader, "MOST_SHARED", 2)
+    it = reader.__wrapped__(memories=20, hops=3)
     found = read_facts(it, "about [2009]")
     assert found == [("2009", "!release_year", "Up"), ("Up", "directed_by", "Pete Docter"), ("Up", "release_year", "2009")]
     assert not read_facts(it, "about [Pete Docter]")  # of three facts
 
 
 def test_markers_stand_for_entities():
-    it = reader(memories=6, rings=2)
+    it = reader(memories=6, hops=2)
     read = it(tf.constant(["who directed [Up]"]))
     facts = [words_of(it, fact) for fact in read["story"].numpy()[0]]
     assert facts[:2] == [["<topic>", "directed_by", "<1>"], ["<topic>", "release_year", "<2>"]]
@@ -111,7 +111,7 @@ def test_the_topic_is_found(question, topic, words):
 
 
 def test_a_row_alone_is_read_as_in_a_batch():
-    it = reader(memories=6, rings=2)
+    it = reader(memories=6, hops=2)
     together = it(tf.constant(QUESTIONS))
     for row, question in enumerate(QUESTIONS):
         for name, value in it(tf.constant([question])).items():
@@ -132,8 +132,8 @@ def films(tmp_path, people=40):
         path = tmp_path / "manual" / "metaqa" / f"{name}.txt.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress("\n".join(lines).encode()))
-    return memory_qa.Config(
-        model="key_value", dataset="metaqa/1-hop", memory="triple", memory_size=5, hops=1, units=16, batch_size=6, epochs=30,
+    return App("memory_qa").config(
+        "key_value", dataset="metaqa/1-hop", memory_size=5, hops=1, embedding_size=16, batch_size=6, epochs=30,
         learning_rate=0.02, data_dir=str(tmp_path / "prepared"), manual_dir=str(tmp_path / "manual"))
 
 
@@ -141,7 +141,7 @@ def films(tmp_path, people=40):
 def made(tmp_path_factory):
     """Returns settings and Splits of the tiny set."""
     config = films(tmp_path_factory.mktemp("films"))
-    return config, knowledge.datasets(config)
+    return config, data.datasets(config)
 
 
 def whole(batches):
@@ -151,7 +151,7 @@ def whole(batches):
 
 def test_splits_hold_the_markers_of_the_answers(made):
     _, splits = made
-    words = splits.spec.info["words"]
+    words = splits.spec.info.words
     assert splits.spec.inputs["story"].shape.as_list() == [None, 5, 3]
     for batches, count in ((splits.train(0, 0, tf.distribute.InputContext()), 54), (splits.validation, 6), (splits.test, 20)):
         inputs, targets = whole(batches)
@@ -164,7 +164,7 @@ def test_splits_hold_the_markers_of_the_answers(made):
 
 def test_training_markers_are_exchanged_and_others_are_not(made):
     _, splits = made
-    first = splits.spec.info["words"].index("<topic>")
+    first = splits.spec.info.words.index("<topic>")
     train, test = (whole(batches)[0]["story"][:, :2, 2] for batches in (
         splits.train(0, 0, tf.distribute.InputContext()), splits.test))
     assert set(train.ravel()) == set(range(first + 1, first + 6))
@@ -173,7 +173,7 @@ def test_training_markers_are_exchanged_and_others_are_not(made):
 
 def test_an_answer_that_is_not_read_is_wrong_and_not_trained_on(made):
     config, _ = made
-    splits = knowledge.datasets(dataclasses.replace(config, memory_size=1))
+    splits = data.datasets(dataclasses.replace(config, memory_size=1))
     _, targets = whole(splits.test)
     assert (targets["answer"] == 1).mean() == 0.5 and (targets["answers"].any(axis=1) == (targets["answer"] != 1)).all()
     _, targets = whole(splits.train(0, 0, tf.distribute.InputContext()))
@@ -183,20 +183,19 @@ def test_an_answer_that_is_not_read_is_wrong_and_not_trained_on(made):
 def test_facts_are_no_questions(made):
     config, _ = made
     with pytest.raises(training.UserError, match="metaqa/kb holds no questions to a knowledge base"):
-        knowledge.datasets(dataclasses.replace(config, dataset="metaqa/kb"))
+        data.datasets(dataclasses.replace(config, dataset="metaqa/kb"))
 
 
 # serving
 
 def test_the_export_answers_from_the_facts_in_it(made, tmp_path):
     config, splits = made
-    spec = splits.spec._replace(info=splits.spec.info | {"steps": 270})
-    model = key_value.build_model(config, spec)
+    model = key_value.build_model(config, splits.spec, steps=270)
     step = tf.function(model.train_step)
     for epoch in range(config.epochs):
         for batch in splits.train(epoch, 0, tf.distribute.InputContext()):
             step(batch)
-    signatures = knowledge.signatures(model, config, spec.info)
+    signatures = serving.signatures(model, config, splits.spec.info)
     request = {"story": [b""], "question": [b"who directed [Film 1]"]}
     version = export.export(tmp_path / "models", model, signatures, warmup={name: request for name in signatures})
     questions = ["who directed [Film 33]", "when was film 38", "who directed [Nobody]", "", "word " * 40, "who [Person 3] quux"]

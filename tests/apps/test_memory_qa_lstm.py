@@ -2,18 +2,19 @@
 import numpy as np
 import tensorflow as tf
 
-from apps import memory_qa
 from apps.memory_qa import lstm
+from apps.memory_qa.data import Info
+from training.app import App
 from training.data.spec import Spec
 
 WORDS = ["", "<unknown>", *"abcdefgh"]
 
 
 def model(memory_size=6):
-    config = memory_qa.Config(model="lstm", units=16, memory_size=memory_size, learning_rate=0.02)
+    config = App("memory_qa").config("lstm", embedding_size=16, memory_size=memory_size, learning_rate=0.02)
     spec = Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32), "question": tf.TensorSpec([None, 2], tf.int32)}, {},
-                     {"words": WORDS})
-    return lstm.build_model(config, spec)
+                Info(words=WORDS, tasks=["t"]))
+    return lstm.build_model(config, spec, steps=200)
 
 
 def test_words_follow_each_other_without_padding():
@@ -38,7 +39,7 @@ def test_nothing_at_all_is_no_error():
     assert np.isfinite(logits).all()
 
 
-def test_a_batch_can_be_learnt():
+def test_a_batch_can_be_learned():
     random = np.random.default_rng(0)
     story = random.integers(2, 6, (20, 3, 4)).astype(np.int32)
     inputs = {"story": story, "question": np.full((20, 2), 7, np.int32)}

@@ -6,32 +6,36 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps import memory_qa
-from apps.memory_qa import data, evaluation, memn2n, serving, table
-from training import UserError, cli, config
+from apps.memory_qa import data, evaluation, memn2n, serving, stories, table
+from apps.memory_qa.answerer import Answerer
+from apps.memory_qa.data import Info
+from apps.memory_qa.systems import Table
+from training import UserError, cli
+from training.app import App
 from training.data.spec import Spec
 
+APP = App("memory_qa")
 NAMES = ["where", "who"]
+WORDS = ["", "<unknown>", *"abcdefgh"]
 SENTENCES = [b"Mary went to the kitchen.", b"John went to the garden.", b"John took the milk."]
 
 
-def stories(count, last_word=b"kitchen"):
+def questions(count, last_word=b"kitchen"):
     """Returns questions of two tasks; story i has i % 3 + 1 sentences."""
     lengths = np.arange(count) % 3 + 1
     rows = np.concatenate([np.arange(length) for length in lengths])
-    return data.Stories(SENTENCES, rows, lengths, np.array([b"Where is Mary?"] * count, object),
-                        np.array([last_word] * count, object), np.arange(count) % 2, np.arange(count) // 2)
+    return stories.Stories(SENTENCES, rows, lengths, np.array([b"Where is Mary?"] * count, object),
+                           np.array([last_word] * count, object), np.arange(count) % 2, np.arange(count) // 2)
 
 
 def settings(**changes):
-    return config.resolve(memory_qa, memory_qa.Config(**(dict(units=6, hops=2, memory_size=5, batch_size=4) | changes)))
+    return APP.config("memn2n", **(dict(embedding_size=6, hops=2, memory_size=5, batch_size=4) | changes))
 
 
 def network(memories=5, **changes):
-    resolved = settings(**changes)
-    spec = Spec({"story": tf.TensorSpec([None, memories, 4], tf.int32)}, {}, {"words": ["", "<unknown>", *"abcdefgh"]})
+    spec = Spec({"story": tf.TensorSpec([None, memories, 4], tf.int32)}, {}, Info(words=WORDS, tasks=NAMES))
     keras.utils.set_random_seed(0)
-    model = memn2n.build_model(resolved, spec)
+    model = memn2n.build_model(settings(**changes), spec, steps=100)
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -46,9 +50,9 @@ def batch(rows=4, memories=5):
 
 
 def test_the_vocabulary_is_of_the_training_split_and_no_story_is_in_two_parts():
-    splits = data.splits(stories(40), stories(6, last_word=b"attic"), NAMES, settings())
-    words = splits.spec.info["words"]
-    assert "kitchen" in words and "attic" not in words and splits.spec.info["tasks"] == NAMES
+    splits = stories.splits(questions(40), questions(6, last_word=b"attic"), NAMES, settings())
+    words = splits.spec.info.words
+    assert "kitchen" in words and "attic" not in words and splits.spec.info.tasks == NAMES
     answers = np.concatenate([targets["answer"].numpy() for _, targets in splits.test])
     assert (answers == 1).all() and len(answers) == 6  # never seen in training
     fitting = sum(len(targets["task"]) for _, targets in splits.train(0, 0, tf.distribute.InputContext()))
@@ -57,8 +61,8 @@ def test_the_vocabulary_is_of_the_training_split_and_no_story_is_in_two_parts():
 
 
 def test_the_latest_sentences_are_kept_oldest_first():
-    inputs, _ = next(iter(data.splits(stories(40), stories(6), NAMES, settings(memory_size=2)).test))
-    words = data.splits(stories(40), stories(6), NAMES, settings(memory_size=2)).spec.info["words"]
+    inputs, _ = next(iter(stories.splits(questions(40), questions(6), NAMES, settings(memory_size=2)).test))
+    words = stories.splits(questions(40), questions(6), NAMES, settings(memory_size=2)).spec.info.words
     said = [[" ".join(words[word] for word in sentence if word) for sentence in story] for story in inputs["story"].numpy()[:3]]
     assert said == [["mary went to the kitchen", ""], ["mary went to the kitchen", "john went to the garden"],
                     ["john went to the garden", "john took the milk"]]
@@ -181,32 +185,32 @@ def test_without_softmax_the_hops_are_linear_in_the_question():
     assert np.abs(2 * once - twice).max() > 1e-5
 
 
-class Fixed:
+class Fixed(Answerer):
     """Answers 2 with one network and 3 with another."""
 
-    chosen = tf.Variable(1)
+    chosen = 1
 
-    def __call__(self, inputs, training=False):
+    def call(self, inputs, training=False):
         return tf.one_hot([[2, 3]] * len(inputs["question"]), 5) * 9.0, None
 
 
 def test_errors_are_means_over_tasks_and_any_right_answer_counts():
     batches = [({"question": np.zeros((4, 1))}, {"answer": np.array([3, 2, 2, 3], "int32"), "task": np.array([0, 0, 0, 1])})]
-    metrics = evaluation.evaluate(Fixed(), batches, settings(), {"tasks": NAMES})
+    metrics = evaluation.evaluate(Fixed(), batches, settings(), Info(words=WORDS, tasks=NAMES))
     assert metrics["per_task"] == pytest.approx({"where": 2 / 3, "who": 0.0}) and metrics["error"] == pytest.approx(1 / 3)
     assert metrics["failed_tasks"] == 1 and metrics["error_median"] == pytest.approx((1 / 3 + 2 / 3) / 2)
     several = [(batches[0][0], batches[0][1] | {"answers": np.array([[2, 3], [4, 0], [4, 3], [2, 0]], "int32")})]
-    assert evaluation.evaluate(Fixed(), several, settings(), {"tasks": NAMES})["per_task"] == pytest.approx(
+    assert evaluation.evaluate(Fixed(), several, settings(), Info(words=WORDS, tasks=NAMES))["per_task"] == pytest.approx(
         {"where": 1 / 3, "who": 1.0})
 
 
 def test_what_a_client_gets():
     model = network(memory_size=5)
-    info = {"words": ["", "<unknown>", *"abcdefgh"]}
+    info = Info(words=WORDS, tasks=NAMES)
     explain = serving.signatures(model, settings(), info)["explain"][0]
-    stories = ["", "a b. c d!\ne f", "a zebra.", "\n".join(f"a {word}" for word in "bcdefgh"), "a b", "a " * 70]
-    questions = ["where a?", "where a?", "a?", "a?", " ?! ", "a?"]
-    answer = {name: value.numpy() for name, value in tf.function(explain)(tf.constant(stories), tf.constant(questions)).items()}
+    texts = ["", "a b. c d!\ne f", "a zebra.", "\n".join(f"a {word}" for word in "bcdefgh"), "a b", "a " * 70]
+    asked = ["where a?", "where a?", "a?", "a?", " ?! ", "a?"]
+    answer = {name: value.numpy() for name, value in tf.function(explain)(tf.constant(texts), tf.constant(asked)).items()}
     errors = [error.decode() for error in answer["error"]]
     assert errors[:4] == [""] * 4 and "no words" in errors[4] and "more than 64 words" in errors[5]
     assert all(answer["answer"][:4]) and not any(answer["answer"][4:]) and (answer["score"][4:] == 0).all()
@@ -217,7 +221,7 @@ def test_what_a_client_gets():
 
 
 def test_a_network_of_other_sizes_can_be_the_next_version():
-    info = {"words": ["", "<unknown>", *"abcdefgh"]}
+    info = Info(words=WORDS, tasks=NAMES)
     signatures = []
     for sizes in (dict(memory_size=5, hops=2), dict(memory_size=9, hops=3)):
         explain, inputs = serving.signatures(network(memories=5, **sizes), settings(**sizes), info)["explain"]
@@ -238,19 +242,84 @@ def test_requests_are_files_or_questions(tmp_path):
             serving.request([str(tmp_path / name)])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_a_step_in_float16_is_the_one_in_float32(dtype):
+    """The gradients are of the true size: neither the bound on their norm nor the step sees the scale of the loss."""
+    keras.config.set_dtype_policy("float32")
+    plain = network(restarts=2, noise=0.0, linear_start=False)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = network(restarts=2, noise=0.0, linear_start=False)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (dtype == "mixed_float16")
+    before = [weight.numpy() for weight in plain.trainable_variables]
+    for weight, value in zip(model.trainable_variables, before):
+        weight.assign(value)
+    for each in (plain, model):
+        for _ in range(3):
+            each.train_step(batch())
+    for value, expected, found in zip(before, plain.trainable_variables, model.trainable_variables):
+        moved = np.abs(expected.numpy() - value).max()
+        assert moved > 1e-3
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=0.02 * moved)
+
+
+def test_xla_gives_the_same_step():
+    found = []
+    for compiled in (False, True):
+        model = network(memories=12, memory_size=12, restarts=2, noise=0.0)
+        step = tf.function(model.train_step, jit_compile=compiled)
+        losses = [float(step(batch(memories=memories))["loss"]) for memories in (12, 12)]
+        found.append([*losses, *(weight.numpy().sum() for weight in model.trainable_variables)])
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_a_system_without_members_answers_with_its_first_network():
+    model = APP.build_model(APP.config("lstm", embedding_size=6), Spec({}, {}, Info(words=WORDS, tasks=NAMES)), 10)
+    assert int(model.chosen_index()) == 0 and model.end_epoch(np.zeros(1), np.ones(1)) is None
+    inputs, _ = batch()
+    assert model.memory_vectors(inputs["story"]) is None
+    np.testing.assert_array_equal(model.word_vectors(), model.embed.table.numpy()[:, 0])
+
+
+def test_of_several_members_the_chosen_one_is_shown():
+    model = network(restarts=3)
+    model.chosen.assign(2)
+    inputs, _ = batch()
+    np.testing.assert_array_equal(model.word_vectors(), model.embed.table.numpy()[:, 2])
+    assert model.memory_vectors(inputs["story"]).shape == (4, 5, 6)
+    np.testing.assert_array_equal(model.memory_vectors(inputs["story"]), model.generalization(inputs["story"])[0][:, :-1, 0, 2])
+
+
+def test_intervals_are_of_questions_drawn_again():
+    batches = [({"question": np.zeros((40, 1))}, {"answer": np.tile(np.array([3, 2], "int32"), 20), "task": np.arange(40) // 20})]
+    metrics = evaluation.evaluate(Fixed(), batches, settings(), Info(words=WORDS, tasks=NAMES), resamples=50)
+    low, high = metrics["intervals"]["error"]
+    assert 0.2 < low < metrics["error"] == 0.5 < high < 0.8
+
+
+def test_a_quick_check_tests_on_few_batches():
+    batch = ({"question": np.zeros((1, 1))}, {"answer": np.array([3], "int32"), "task": np.array([0])})
+    wrong = (batch[0], batch[1] | {"answer": np.array([2], "int32")})
+    errors = [evaluation.evaluate(Fixed(), [batch, wrong], settings(limit_steps=limit), Info(words=WORDS, tasks=NAMES))["error"]
+              for limit in (1, 2, None)]
+    assert errors == [0.0, 0.5, 0.5]
+
+
 def test_the_table_has_settings_of_its_own_that_flags_change(monkeypatch):
     asked = []
     monkeypatch.setattr(table, "run", lambda app, config: asked.append(config))
-    for flags in ([], ["--units", "50", "--padded", "False"]):
-        cli.main(memory_qa, ["table", *flags])
+    for flags in ([], ["--embedding-size", "50", "--padded", "False"]):
+        cli.main("apps.memory_qa", ["table", *flags])
     plain, changed = asked
-    assert (plain.units, plain.epochs, plain.restarts, plain.padded, plain.hops) == (20, 120, 10, True, 3)
-    assert (changed.units, changed.epochs, changed.restarts, changed.padded) == (50, 120, 10, False)
+    assert (plain.embedding_size, plain.epochs, plain.restarts, plain.padded, plain.hops) == (20, 120, 10, True, 3)
+    assert (changed.embedding_size, changed.epochs, changed.restarts, changed.padded) == (50, 120, 10, False)
 
 
 def test_the_table_goes_on_where_it_was_stopped(tmp_path, capsys):
-    chosen = settings(limit_steps=2, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8)
-    kept = table.run(memory_qa, chosen)
+    chosen = dict(embedding_size=6, hops=2, batch_size=4, limit_steps=2, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8)
+    kept = table.run(APP, Table.of(**chosen))
     assert len(kept) == 2 and all(0 <= row["error"] <= 1 for row in kept.values())
     path = tmp_path / "memory_qa" / "table.json"
     changed = json.loads(path.read_text())
@@ -258,13 +327,36 @@ def test_the_table_goes_on_where_it_was_stopped(tmp_path, capsys):
     changed["rows"][first]["error"] = 0.123
     del changed["rows"][second]
     path.write_text(json.dumps(changed))
-    again = table.run(memory_qa, chosen)
+    again = table.run(APP, Table.of(**chosen))
     assert again[first]["error"] == 0.123 and len(again) == 2  # kept, and the missing one trained
     assert "mean of 2" in capsys.readouterr().out
     with pytest.raises(UserError, match="other settings"):
-        table.run(memory_qa, settings(limit_steps=3, restarts=2, tasks=(1, 6), runs=str(tmp_path), memory_size=8))
-    with pytest.raises(UserError, match="memn2n"):
-        table.run(memory_qa, config.resolve(memory_qa, memory_qa.Config(model="lstm", runs=str(tmp_path))))
+        table.run(APP, Table.of(**chosen | dict(limit_steps=3)))
+
+
+def refused(capsys, *arguments):
+    """Returns the sentence with which arguments are refused."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main("apps.memory_qa", list(arguments))
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1
+    return shown.err
+
+
+def test_the_table_is_of_one_system_and_keeps_no_networks(capsys, tmp_path):
+    assert "memn2n" in refused(capsys, "table", "--model", "lstm", "--runs", str(tmp_path))
+    for flags in (["--saved-models", "models"], ["--force"], ["--checkpoint-every", "5"], ["--initialize", "some"]):
+        assert f"{flags[0]} has no effect on a table" in refused(capsys, "table", *flags, "--runs", str(tmp_path))
+    assert "plain name" in refused(capsys, "table", "--name", "../table", "--runs", str(tmp_path))
+
+
+@pytest.mark.parametrize("dataset", ["metaqa/1-hop", "pathquestion/2-hop"])
+@pytest.mark.parametrize("model", ["memn2n", "key_value", "lstm"])
+def test_a_knowledge_base_has_no_tasks_to_choose(capsys, model, dataset):
+    message = refused(capsys, "--model", model, "--dataset", dataset, "--tasks", "1")
+    assert message == f"error: --tasks has no effect with --dataset {dataset}: leave it out\n"
+    assert APP.config(model, dataset=dataset).tasks == () and APP.config(model, dataset="babi", tasks=(1,)).tasks == (1,)
 
 
 def test_unknown_tasks_are_refused():

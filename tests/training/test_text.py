@@ -35,6 +35,11 @@ def test_tokens(sentence, expected):
     assert " ".join(found).replace("ς", "σ") == expected
 
 
+def test_words_that_the_vocabulary_lacks_are_named():
+    missing = Vocabulary(WORDS).missing(tokens(tf.constant(["Where went Mary today?", "where", ""])))
+    assert missing.numpy().tolist() == [b"mary today", b"", b""]
+
+
 def test_each_text_has_its_own_number_of_words():
     assert words_of("a b", "", "c") == [["a", "b"], [], ["c"]]
     assert words_of() == []

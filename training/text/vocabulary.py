@@ -1,25 +1,42 @@
-"""Words of a text and their numbers: the same functions make training data and run inside an export."""
+"""The words of a text and their numbers; the same functions make training data and run inside an export."""
 import tensorflow as tf
 
-PADDING, UNKNOWN = "", "<unknown>"
+PADDING = ""
+"""the word number 0, which fills up shorter texts"""
+UNKNOWN = "<unknown>"
+"""the word number 1, which stands for every word that a vocabulary lacks"""
 
 
 def tokens(texts):
     """Returns the lower-case words of each text: (batch,) strings give a ragged (batch, words).
 
-    A word is a run of letters, digits and _ < > ' -; everything else separates. Works in a graph.
+    A word is a run of letters, digits and the characters _ < > ' -; all other characters separate words. It works in a graph.
+
+    >>> import tensorflow as tf
+    >>> from training.text.vocabulary import tokens
+    >>> tokens(tf.constant(["Where's the milk?", ""])).to_list()
+    [[b"where's", b'the', b'milk'], []]
     """
     plain = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), r"[^\pL\pM\pN_<>'-]+", " ")
     return tf.strings.split(plain)
 
 
 class Vocabulary:
-    """Words by number: 0 is padding, 1 any word that is not among them.
+    """The words that a network knows, by number: 0 is padding, and 1 stands for every word that is not among them.
 
-    words: all of them in order, the first two being `PADDING` and `UNKNOWN`; str, or the UTF-8 that tensors hold
+    words: list of all words in the order of their numbers, str or UTF-8 bytes; the first two are `PADDING` and `UNKNOWN`
 
     Raises:
-        ValueError: the list does not begin so, or has a word twice.
+        ValueError: the list does not begin with these two, or holds a word twice.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from training.text.vocabulary import Vocabulary
+        >>> vocabulary = Vocabulary.of([["where", "is", "mary"], ["mary", "left"]])
+        >>> vocabulary.words
+        ['', '<unknown>', 'is', 'left', 'mary', 'where']
+        >>> vocabulary.ids(tf.constant(["mary", "slept"])).numpy().tolist()
+        [4, 1]
     """
 
     def __init__(self, words):
@@ -33,15 +50,19 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts):
-        """Returns the vocabulary of an iterable of word lists, sorted."""
+        """Returns the Vocabulary of all words in an iterable of lists of words, in alphabetical order."""
         found = {tf.compat.as_text(word) for words in texts for word in words}
         return cls([PADDING, UNKNOWN, *sorted(found - {PADDING, UNKNOWN})])
 
     def ids(self, words):
-        """Returns the numbers of strings, int32 and of the same shape, ragged or dense; works in a graph."""
+        """Returns the numbers of words as int32 of the same shape, ragged or dense; it works in a graph."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self.table.lookup(words.flat_values))
         return self.table.lookup(words)
+
+    def missing(self, words):
+        """Returns the words of each text that the vocabulary lacks, with spaces between: ragged (batch, words) give (batch,)."""
+        return tf.strings.reduce_join(tf.ragged.boolean_mask(words, self.ids(words) == 1), axis=1, separator=" ")
 
     def __len__(self):
         return len(self.words)

@@ -1,0 +1,62 @@
+"""What the systems of this application share: one training step, and networks side by side of which one answers."""
+import keras
+from keras import ops
+
+from training.engine import step
+
+
+class Answerer(keras.Model):
+    """A network that answers questions by reading a memory: the sentences of a story, or the facts of a knowledge base.
+
+        logits, attention = model({"story": story, "question": question})
+
+    A system implements `call` and `loss_of`, and keeps the vectors of its words in the `layers.SentenceEmbedding` `embed`; the
+    rest is here. It may hold several networks, its members, which answer side by side. What not every system has gets a
+    default: `chosen`, `end_epoch` and `memory_vectors`.
+
+    Shape:
+        story:     (batch, memories, words) int32, the latest memory last, 0 is padding
+        question:  (batch, words) int32, 0 is padding
+        logits:    (batch, members, words of the vocabulary) float32
+        attention: (batch, hops, members, memories); a system that reads no memory has no hops
+    """
+
+    chosen = 0
+    """the member that answers, a number or an integer variable; 0: the first or only one"""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_mean = keras.metrics.Mean("loss")
+
+    @property
+    def metrics(self):
+        return [self.loss_mean]
+
+    def train_step(self, batch):
+        inputs, targets = batch
+        loss = step.gradient_step(self.optimizer, self.trainable_variables, lambda: self.loss_of(inputs, targets))
+        return self._track(loss)
+
+    def _track(self, loss):
+        """Returns the logs of a training step after its mean loss is counted."""
+        self.loss_mean.update_state(loss)
+        return {"loss": self.loss_mean.result()}
+
+    def loss_of(self, inputs, targets):
+        """Returns the loss of a training batch, a scalar: the mean over this replica's questions."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss_of")
+
+    def end_epoch(self, losses, errors):
+        """Takes each member's validation loss and error, (members,); by default nothing depends on them."""
+
+    def word_vectors(self):
+        """Returns the vectors of the words of the chosen member, (words, embedding_size)."""
+        return ops.convert_to_tensor(self.embed.table)[:, self.chosen_index()]
+
+    def memory_vectors(self, story):
+        """Returns the chosen member's vectors of memories, (batch, memories, embedding_size), or None: they are not shown."""
+        return None
+
+    def chosen_index(self):
+        """Returns `chosen` as an integer scalar, also in a graph."""
+        return ops.convert_to_tensor(self.chosen, "int32")

@@ -1,0 +1,105 @@
+"""The settings of every system of this application; importing this module imports no TensorFlow."""
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+import training
+from training.config import Count, NotNegative, Unless
+
+KNOWLEDGE_BASES = ("metaqa", "pathquestion")
+"""data sets whose memories are the facts of a knowledge base; those of all others are the sentences of a story"""
+
+
+def is_knowledge_base(dataset):
+    """Returns whether the questions of a data set, such as "metaqa/1-hop", are asked about a knowledge base."""
+    return dataset.partition("/")[0].partition(":")[0] in KNOWLEDGE_BASES
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(training.Config):
+    """What all systems share."""
+
+    MONITOR: ClassVar = ("error", "min")
+    DATASETS: ClassVar = {"metaqa": dict(memory_size=64), "pathquestion": dict(memory_size=64)}
+    SPACE: ClassVar = {"learning_rate": ("log", 1e-3, 0.1), "noise": ("linear", 0.0, 0.3), "hops": ("choice", 1, 2, 3),
+                       "embedding_size": ("choice", 20, 50, 100)}
+
+    dataset: str = "simulated_world"
+    """simulated_world, babi, babi/en-10k, metaqa/1-hop, metaqa/2-hop, pathquestion/2-hop or pathquestion/3-hop"""
+    dtype = "float32"  # these networks are too small to gain by bfloat16
+    xla = True
+    tasks: Annotated[tuple[int, ...], Unless("dataset", *KNOWLEDGE_BASES)] = ()
+    """tasks to train on together, by number from 1; without any, all of the data set"""
+    embedding_size: Annotated[int, Count] = 50
+    """size of the vectors of words and memories"""
+    memory_size: Annotated[int, Count] = 50
+    """memories that are kept: the latest sentences of a story, or facts"""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemN2N(Config):
+    """End-to-end memory network (Sukhbaatar et al., 2015) in the parts I, G, O, R."""
+
+    ID: ClassVar = ("M1", "M3")
+    BEST_WEIGHTS: ClassVar = False  # the last weights count, as in the paper; validation chooses among the restarts
+    DATASETS: ClassVar = {
+        "simulated_world": dict(epochs=60),
+        "babi/en-10k": dict(learning_rate=0.005)}  # at twice the rate the loss does not fall during the linear start
+
+    model: str = "memn2n"
+    epochs = 80  # of which 20 are the linear start; of fewer than 80 epochs it is a quarter
+    learning_rate = 0.01
+    hops: Annotated[int, Count] = 3
+    """reads of the memory before the answer"""
+    tying: Literal["adjacent", "layer_wise"] = "adjacent"
+    """weights that hops share: each hop's output with the next one's input, or all hops' as in an RNN"""
+    encoding: Literal["position", "bag"] = "position"
+    """whether the order of the words in a sentence counts"""
+    padded: bool = False
+    """fill all sentences up to the longest one with a word of its own, as the authors' code does"""
+    noise: Annotated[float, NotNegative] = 0.1
+    """share of blanks put between the memories in training"""
+    linear_start: bool = True
+    """train without softmax first"""
+    nonlinear: bool = False
+    """apply the ReLU after each hop"""
+    restarts: Annotated[int, Count] = 1
+    """networks trained side by side from different weights, of which validation chooses one"""
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyValue(Config):
+    """Key-value memory network (Miller et al., 2016)."""
+
+    ID: ClassVar = ("M2",)
+    DATASETS: ClassVar = {"metaqa": dict(epochs=3, memory="triple"), "pathquestion": dict(memory="triple")}
+
+    model: str = "key_value"
+    epochs = 15
+    learning_rate = 3e-3
+    embedding_size = 100
+    hops: Annotated[int, Count] = 2
+    """reads of the memory before the answer"""
+    memory: Literal["sentence", "window", "triple"] = "sentence"
+    """what a memory holds: a sentence, a window around a word, or a fact of a knowledge base"""
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM(Config):
+    """Baseline: an LSTM that reads the story and then the question."""
+
+    ID: ClassVar = ()
+
+    model: str = "lstm"
+    epochs = 20
+    learning_rate = 2e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(MemN2N, training.Verb):
+    """Train every task by itself, keep the best of several restarts, and print them beside the published figures."""
+
+    # the paper's settings for one task: 100 epochs after the linear start
+    epochs = 120
+    embedding_size = 20
+    padded = True
+    restarts = 10
