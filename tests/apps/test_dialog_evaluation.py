@@ -16,7 +16,7 @@ class Fixed:
 
 
 def batches(chosen, targets, size=7):
-    logits = np.eye(len(small_dialogs.INFO["candidates"]), dtype="float32")[chosen]
+    logits = np.eye(len(small_dialogs.INFO.candidates), dtype="float32")[chosen]
     return tf.data.Dataset.from_tensor_slices(({"logits": logits}, targets)).batch(size)
 
 

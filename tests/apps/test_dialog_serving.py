@@ -13,7 +13,7 @@ from training.serving import export
 GOOD = "user: hello\nbot: what food\nuser: greek in oslo please"
 
 
-@pytest.fixture(scope="module", params=small_dialogs.SYSTEMS)
+@pytest.fixture(scope="module", params=small_dialogs.APP.systems)
 def version(request, tmp_path_factory):
     model, config = small_dialogs.build(request.param)
     return export.export(tmp_path_factory.mktemp("saved_models") / "dialog", model,
@@ -37,7 +37,7 @@ def test_the_signatures(version):
 
 def test_a_response_is_a_candidate(version):
     found = answer(version, GOOD, "user: <SILENCE>")
-    assert all(response.decode() in small_dialogs.INFO["candidates"] for response in found["response"])
+    assert all(response.decode() in small_dialogs.INFO.candidates for response in found["response"])
     assert found["error"].tolist() == [b"", b""] and np.isfinite(found["score"]).all()
 
 
@@ -122,7 +122,7 @@ def test_answers_are_written_and_said(version, tmp_path, capsys):
     paths = [str(tmp_path / name / "talk.txt") for name in ("a", "b")]
     serving.present(paths, answer(version, GOOD, "hello", signature="explain"), tmp_path / "out")
     one, two = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("talk", "talk-2"))
-    assert one["response"] in small_dialogs.INFO["candidates"] and one["error"] == ""
+    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == ""
     assert two["response"] == "" and "must begin" in two["error"]
     said = capsys.readouterr().out
     assert one["response"] in said and "no response: every line" in said
