@@ -44,7 +44,7 @@ def test_places_of_which_the_knowledge_base_knows_nothing_are_no_condition():
 
 
 def test_the_facts_of_the_simulator_are_those_that_a_call_finds(monkeypatch):
-    """What the terminal puts into the history is what training had there, in another order."""
+    """The terminal puts the same facts into the history as training had there, in another order."""
     monkeypatch.setattr(booking, "DIALOGS", booking.DIALOGS | {"test": 40})
     kept = booking.restaurants()
     known = Knowledge([" ".join(fact) for fact in booking.triples(kept)], booking.candidates(kept))
@@ -61,7 +61,7 @@ def test_the_facts_of_the_simulator_are_those_that_a_call_finds(monkeypatch):
 
 
 def scripted(*responses):
-    """Returns (a responder that says these in turn, the histories that it was asked with)."""
+    """Returns (a responder that gives these responses in turn, the histories that it was called with)."""
     asked = []
 
     def respond(lines):

@@ -97,7 +97,7 @@ def test_tied_vectors_need_the_words_of_all_responses(splits):
     assert 0 < known[0].sum() < len(known[0])
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(splits):
+def test_the_order_depends_on_seed_and_epoch_alone(splits):
     splits, _ = splits
     context = tf.distribute.InputContext()
     one, again, other = ([t["response"].numpy().tolist() for _, t in splits.train(epoch, 0, context)] for epoch in (0, 0, 1))
@@ -105,7 +105,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(splits):
     assert [t["response"].numpy().tolist() for _, t in splits.train(0, 3, context)] == one[3:]
 
 
-def test_what_is_no_set_of_dialogues_is_refused(splits):
+def test_a_set_without_dialogues_is_refused(splits):
     _, folder = splits
     with pytest.raises(UserError, match="holds no dialogues"):
         data.datasets(settings(folder, dataset="restaurant_booking/kb"))

@@ -1,4 +1,5 @@
 """The networks against plain numpy, on a few words."""
+import keras
 import numpy as np
 import pytest
 
@@ -53,12 +54,12 @@ def test_supervised_embeddings_are_a_product_of_sums(use_history):
             assert logits[row, place] == pytest.approx(x @ B[model.encoder.words([text])[0].numpy()].sum(axis=0), abs=1e-5)
 
 
-def test_the_margin_loss_is_that_of_the_drawn_responses():
+def test_the_margin_loss_is_a_mean_over_the_drawn_responses():
     model, config = small_dialogs.build("supervised_embeddings", negatives=500, margin=0.3)
     logits = np.random.default_rng(0).normal(size=(3, 7)).astype("float32")
     responses = np.array([2, 0, 6])
     expected = [max(0.0, 0.3 - logits[row, right] + logits[row, wrong]) * (wrong != right)
-                for row, right in enumerate(responses) for wrong in (0, 1, 2, 6)]  # what training can express
+                for row, right in enumerate(responses) for wrong in (0, 1, 2, 6)]  # the candidates that training can express
     assert float(model.loss_of(logits, responses)) == pytest.approx(np.mean(expected), rel=0.2)
 
 
@@ -116,3 +117,35 @@ def test_a_match_makes_an_unseen_number_the_answer():
     named["entities"][0, 0] = phone
     after = np.asarray(model(named))[0]
     assert after[5] == pytest.approx(before[5]) and after[4] != pytest.approx(before[4], abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
+@pytest.mark.parametrize("system", ["memn2n", "supervised_embeddings"])
+def test_a_step_in_float16_is_that_in_float32(system, precision):
+    quiet = {"noise": 0.0, "hops": 2} if system == "memn2n" else {}
+    half, _ = small_dialogs.build(system, embedding_size=5, **quiet)
+    keras.config.set_dtype_policy("float32")
+    full, _ = small_dialogs.build(system, embedding_size=5, **quiet)
+    responses = {"response": np.array([2, 0], "int32")}
+    for model in (half, full):
+        model.compile(optimizer=keras.optimizers.SGD(0.1))
+        model.optimizer.build(model.trainable_variables)
+    assert isinstance(half.optimizer, keras.optimizers.LossScaleOptimizer)
+    before = [np.asarray(variable) for variable in full.trainable_variables]
+    losses = [float(model.train_step((INPUTS, responses))["loss"]) for model in (half, full)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    moved = 0.0
+    for old, one, other in zip(before, half.trainable_variables, full.trainable_variables):
+        step = np.asarray(other) - old
+        np.testing.assert_allclose(np.asarray(one) - old, step, atol=0.02 * max(np.abs(step).max(), 1e-3))
+        moved = max(moved, np.abs(step).max())
+    assert moved > 1e-3
+
+
+def test_a_system_that_is_not_trained_takes_a_step_too():
+    model, _ = small_dialogs.build("tfidf")
+    before = [np.asarray(variable) for variable in model.weights]
+    loss = model.train_step((INPUTS, {"response": np.array([2, 0], "int32")}))["loss"]
+    assert np.isfinite(loss) and model.optimizer is None
+    for old, variable in zip(before, model.weights):
+        np.testing.assert_array_equal(old, np.asarray(variable))
