@@ -1,4 +1,3 @@
-from apps import dialog
 from training import cli
 
-cli.main(dialog)
+cli.main(__package__)

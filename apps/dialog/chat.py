@@ -7,19 +7,20 @@ import training
 from apps.dialog import serving
 from apps.dialog.knowledge import Knowledge, is_call
 from training import UserError, runs
-from training.data.spec import load_spec
+from training import run as flow
 
 SILENCE = "<SILENCE>"
+"""what the user says to let the bot go on, as in the data"""
 
 
 def run(app, request):
     """Talks with the system of a run until the input ends."""
-    folder = _folder(app, request)
+    folder = runs.finished(app.task, request).folder
     model, config = training.load(folder)
-    info = load_spec(folder / "spec.json").info
+    info = flow.described(folder).spec.info
     print(f"{config.model} of {folder}, trained on {config.dataset}. An empty line lets the bot go on; Ctrl-D ends.", flush=True)
-    talk = Talk(responder(model, config, info), Knowledge(info["knowledge"], info["candidates"]))
-    for line in _said():
+    talk = Talk(responder(model, config, info), Knowledge(info.knowledge, info.candidates))
+    for line in _typed_lines():
         for shown in talk.say(line, request.attention):
             print(shown, flush=True)
 
@@ -27,7 +28,7 @@ def run(app, request):
 class Talk:
     """A dialogue: what the user says, what the bot answers, and what its API calls find.
 
-    respond:   (lines of the dialogue) -> {"response", "score", "error", "read"}
+    respond:   function that takes the lines of the dialogue and returns {"response", "score", "error", "read"}
     knowledge: a `knowledge.Knowledge`
     """
 
@@ -36,9 +37,13 @@ class Talk:
         self.history = []
 
     def say(self, text, attention=False):
-        """Takes what the user says, nothing for silence, and returns what is to be shown of the answer.
+        """Takes an utterance of the user, which is empty for silence, and returns the lines that show the answer.
 
-        An API call is looked up; the facts found enter the history, and the bot goes on with them, the user being silent.
+        An API call is looked up; the facts that it finds enter the history, and the bot goes on with them while the user is
+        silent.
+
+        text:      the utterance
+        attention: whether to show the lines that the last hop read most as well
         """
         shown, found = self._turn(text, attention)
         if found:
@@ -47,14 +52,14 @@ class Talk:
         return shown
 
     def _turn(self, text, attention):
-        """Returns (what is to be shown, whether the bot's response was a call, whose answer is in the history now)."""
-        asked = [*self.history, f"user: {' '.join(text.split()) or SILENCE}"]
-        answer = self.respond(asked)
+        """Returns (the lines to show, whether the response was a call, whose answer is in the history now)."""
+        lines = [*self.history, f"user: {' '.join(text.split()) or SILENCE}"]
+        answer = self.respond(lines)
         if answer["error"]:
             return [f"no response: {answer['error']}"], False
         response = answer["response"]
         facts = [f"kb: {fact}" for fact in self.knowledge.answer(response)] if is_call(response) else []
-        self.history = [*asked, f"bot: {response}", *facts]
+        self.history = [*lines, f"bot: {response}", *facts]
         shown = [f"bot: {response.strip()}  ({answer['score']:.2f})"]
         if attention and answer["read"]:
             shown += [f"  read {line['attention']:4.0%}  {line['line']}" for line in answer["read"][-1]]
@@ -62,7 +67,7 @@ class Talk:
 
 
 def responder(model, config, info):
-    """Returns a function from the lines of a dialogue to the model's answer, by the same graph as the export's."""
+    """Returns a function from the lines of a dialogue to the model's answer, which uses the same graph as the export."""
     function, specs = serving.signatures(model, config, info)["explain"]
     graph = tf.function(function, input_signature=list(specs.values()))
 
@@ -74,18 +79,8 @@ def responder(model, config, info):
     return respond
 
 
-def _folder(app, request):
-    task = app.__name__.rpartition(".")[2]
-    if request.run:
-        return runs.find(request.run, request.runs, task).folder
-    found = [each for each in runs.every(request.runs, task) if each.results]
-    if not found:
-        raise UserError(f"there is no finished run of {task} in {request.runs}: train one with python -m {app.__name__}")
-    return found[0].folder
-
-
-def _said():
-    """Yields what is typed, or what comes through a pipe."""
+def _typed_lines():
+    """Yields the lines that are typed or come through a pipe."""
     prompt = "you: " if sys.stdin.isatty() else ""
     while True:
         try:

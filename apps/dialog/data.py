@@ -1,34 +1,51 @@
 """Dialogues as arrays of word numbers, one example for each turn of the bot."""
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKER_WORDS, Encoder, type_words
 from training.config import UserError
-from training.data import pipelines, sources
+from training.data import pipelines, sources, spec
 from training.data.spec import Splits, spec_of
 from training.text.vocabulary import Vocabulary, tokens
 
 _OTHER_PARTS = {("dialog_babi", "task6"): "6"}
-"""ending of the names of the parts that hold candidates and knowledge base, where there are several"""
+"""ending of the names of the parts that hold candidates and knowledge base, by configuration, where it is not empty"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info(spec.Info):
+    """What a system must know of a dialogue set."""
+
+    SAME: ClassVar = ("words", "candidates", "knowledge")
+
+    words: list[str]
+    """the vocabulary: the words of the training split and, where they are kept, behind them those of the candidates and the
+    knowledge base that training never shows"""
+    trained_words: int
+    """how many of the words the training split shows"""
+    candidates: list[str]
+    """all responses"""
+    knowledge: list[str]
+    """the facts of the knowledge base, "subject relation value\""""
 
 
 def datasets(config):
-    """Returns the Splits of a dialogue set.
+    """Returns the Splits of a dialogue set, with an `Info`.
 
     inputs:  "history" int32 (batch, memories, words): the latest lines before the user's last utterance, oldest first, each
              beginning with a word for the speaker; 0 is padding
              "query" int32 (batch, words): the user's last utterance
-             "entities" int32 (batch, any): what of the knowledge base history and query name
-    targets: "response" int32 (batch,), place in info["candidates"]. Validation and test also have "dialog_id" int64
-             and "is_oov" bool (batch,): test holds the split "test_oov" too, where there is one.
-    info:    "words": the vocabulary of the training split and, where `tied`, after its "trained_words" words those of the
-             candidates and the knowledge base that training never shows; "candidates": all responses;
-             "knowledge": the facts of the knowledge base, "subject relation value"
+             "entities" int32 (batch, any): entities of the knowledge base that history and query name
+    targets: "response" int32 (batch,), its place in `Info.candidates`. Validation and test also have "dialog_id" int64
+             and "is_oov" bool (batch,): the test split holds the split "test_oov" too, where there is one.
 
-    The shapes are static: `memory_size` memories, or as many as the longest dialogue of the set has if that is fewer.
+    The shapes are static: there are `memory_size` memories, or as many as the longest dialogue of the set has if that is fewer.
 
     Raises:
-        UserError: no such set, or no set of dialogues.
+        UserError: there is no such set, or it is no set of dialogues.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"history", "response", "dialog_id", "turn"} <= set(prepared.info.features):
@@ -39,10 +56,9 @@ def datasets(config):
         [example["subject"], example["relation"], example["object"]], " "))
     train = splits["train"]
     vocabulary = Vocabulary.of([_words(train.all_texts()), SPEAKER_WORDS, type_words(knowledge)]).words
-    info = {"words": vocabulary, "trained_words": len(vocabulary), "candidates": candidates, "knowledge": knowledge}
-    if config.tied:
-        info["words"] = [*vocabulary, *sorted(_words(candidates + knowledge) - set(vocabulary))]
-    lines = _Lines(splits.values(), Encoder(info, bool(config.match_type)))
+    unseen = sorted(_words(candidates + knowledge) - set(vocabulary)) if config.keeps_unseen_words else []
+    info = Info(words=[*vocabulary, *unseen], trained_words=len(vocabulary), candidates=candidates, knowledge=knowledge)
+    lines = _Lines(splits.values(), Encoder(info, config.marks_types))
     numbers = {response: number for number, response in enumerate(candidates)}
     memories = min(config.memory_size, max(1, *(turns.longest for turns in splits.values())))
     parts = {name: _arrays(turns, lines, numbers, memories, name) for name, turns in splits.items()}
@@ -56,28 +72,28 @@ def datasets(config):
     test = parts["test"]
     if "test_oov" in parts:
         test = tf.nest.map_structure(lambda *each: np.concatenate(each), test, parts["test_oov"])
-    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), info)
-    return Splits(batches, _judged(parts["validation"], lines), _judged(test, lines), spec)
+    return Splits(batches, _evaluation_batches(parts["validation"], lines), _evaluation_batches(test, lines),
+                  spec_of(batches(0, 0, tf.distribute.InputContext()), info))
 
 
 def _words(texts):
     return {word.decode() for word in tokens(tf.constant(texts)).flat_values.numpy()}
 
 
-def _judged(arrays, lines):
+def _evaluation_batches(arrays, lines):
     batches = tf.data.Dataset.from_tensor_slices(arrays).batch(128)
     return batches.map(lines.expand, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _part(prepared, name, config, text_of):
-    """Returns the texts of the candidates or of the knowledge base that belong to a set of dialogues."""
+    """Returns the texts of the part "candidates" or "kb" that belongs to a set of dialogues."""
     name += _OTHER_PARTS.get((prepared.name, prepared.info.config_name), "")
     part = sources.builder(f"{prepared.name}/{name}", config)
     return [value.decode() for value in sources.read(part, name).map(text_of).as_numpy_iterator()]
 
 
 class _Turns:
-    """The examples of a split, with every distinct line kept once."""
+    """The examples of a split; every distinct line is kept once."""
 
     def __init__(self, prepared, split, memory_size):
         self.lines = {}

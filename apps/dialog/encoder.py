@@ -1,4 +1,4 @@
-"""Lines of a dialogue as numbers: the same for training, exports and the terminal."""
+"""Lines of a dialogue as numbers: training, exports and the terminal share this code."""
 import tensorflow as tf
 
 from training.text.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
@@ -9,26 +9,26 @@ SPEAKER_WORDS = tuple(f"#{speaker}" for speaker in SPEAKERS)
 
 
 def type_words(knowledge):
-    """Returns a word for each relation of a knowledge base, such as ##cuisine for what some restaurant cooks."""
+    """Returns a word for each relation of a knowledge base, such as ##cuisine for the cuisines of its restaurants."""
     return tuple(sorted({f"##{fact.split(' ')[1].lower()}" for fact in knowledge}))
 
 
 class Encoder:
     """Turns texts into numbers of words and of the knowledge base's entities; works in a graph.
 
-    A word that is not in `info["words"]` is left out: a bag of words has no place that it would leave empty. Where `typed`,
-    each entity in a line adds the word for its type, so that an unseen place still is a place.
+    A word that is not in `info.words` is left out: a bag of words has no place that it would leave empty.
 
-    info: "words", "trained_words", "candidates" and "knowledge" as in `data.datasets`
+    info:  `data.Info` of the data set
+    typed: whether each entity in a line adds the word for its type, so that an unseen place still is a place
     """
 
     def __init__(self, info, typed):
         self.typed = typed
-        self.vocabulary = Vocabulary(info["words"])
-        self.trained_words = info["trained_words"]
-        self.type_words = type_words(info["knowledge"])
+        self.vocabulary = Vocabulary(info.words)
+        self.trained_words = info.trained_words
+        self.type_words = type_words(info.knowledge)
         kinds = {}
-        for fact in info["knowledge"]:
+        for fact in info.knowledge:
             _, relation, value = fact.lower().split(" ")
             kinds.setdefault(value, f"##{relation}")  # a word of several types belongs to the first
         self.types = [self.type_words.index(kind) for kind in kinds.values()]
@@ -40,7 +40,7 @@ class Encoder:
         return _without(self.vocabulary.ids(tokens(texts)), 1)
 
     def are_known(self, texts):
-        """Returns whether training shows all words of each text: bool (texts,)."""
+        """Returns whether the training split shows all words of each text: bool (texts,)."""
         ids = self.vocabulary.ids(tokens(texts))
         return tf.reduce_all((ids > 1) & (ids < self.trained_words), axis=1)
 
@@ -49,7 +49,7 @@ class Encoder:
         return _without(self.known_entities.ids(tokens(texts)), 1) - 1
 
     def utterances(self, texts):
-        """Returns the words that are known, and where `typed` the types' words: ragged int32 (texts, words)."""
+        """Returns the words that are known and, if `typed`, the words for types: ragged int32 (texts, words)."""
         words = self.words(texts)
         if not self.typed:
             return words
@@ -57,9 +57,10 @@ class Encoder:
         return tf.concat([words, tf.gather(numbers, tf.gather(self.types, self.entities(texts) - 1))], axis=1)
 
     def lines(self, speakers, texts):
-        """Returns what `utterances` does, with a word for the speaker in front.
+        """Returns what `utterances` returns, with a word for the speaker in front.
 
-        speakers: place in `SPEAKERS`, int (texts,)
+        speakers: places in `SPEAKERS`, int (texts,)
+        texts:    what they say, string (texts,)
         """
         marks = self.vocabulary.ids(tf.gather(tf.constant(SPEAKER_WORDS), speakers))
         return tf.concat([tf.RaggedTensor.from_tensor(marks[:, tf.newaxis]), self.utterances(texts)], axis=1)

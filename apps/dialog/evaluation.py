@@ -1,4 +1,4 @@
-"""How often the right response is chosen, by response and by whole dialogue."""
+"""How often the correct response is chosen, by response and by whole dialogue."""
 import itertools
 
 import numpy as np
@@ -6,20 +6,26 @@ import rich.console
 import rich.table
 import tensorflow as tf
 
+from apps.dialog.knowledge import is_call
+from training import bootstrap
+from training.engine import graphs
+
 VALIDATION_METRICS = ("per_response", "per_dialog")
 """what is shown after each epoch"""
 KINDS = ("API calls", "naming an entity", "phrases")
+"""kinds of responses, see `kinds_of`"""
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics over a validation or test set of batches.
 
-    per_response:  share of responses that are exactly the right candidate
-    per_dialog:    share of dialogues all of whose responses are
-    per_kind:      {kind of the right response: share}: API calls, responses that name an entity of the knowledge base,
-                   and other phrases
-    Where the set holds the split with what training never shows, the same with the ending `_oov` for it.
-    intervals:     with `resamples` above 0 {"per_response": [low, high], …}, 95 % by bootstrap over the dialogues
+    per_response: share of responses for which exactly the correct candidate is chosen
+    per_dialog:   share of dialogues whose responses are all correct
+    per_kind:     {kind of the correct response: share}: API calls, responses that name an entity of the knowledge base,
+                  and other phrases
+    intervals:    with `resamples` above 0 {"per_response": [low, high], …}, 95 % by bootstrap over the dialogues
+    Where the set holds the split with entities that training never shows, the same figures of that split have names that end
+    in `_oov`.
     """
     limit = config.limit_steps
     chosen, responses, dialog_ids, is_oov = choose(model, itertools.islice(batches, limit))
@@ -27,43 +33,46 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     kinds = kinds_of(info)[responses]
     for ending, rows in (("", ~is_oov), ("_oov", is_oov)):
         if rows.any():
-            right, dialogs = (chosen == responses)[rows], dialog_ids[rows]
-            metrics |= {f"{name}{ending}": value for name, value in rates(right, dialogs).items()}
-            metrics[f"per_kind{ending}"] = {
-                name: float(right[kinds[rows] == kind].mean()) for kind, name in enumerate(KINDS) if (kinds[rows] == kind).any()}
+            correct, dialogs = (chosen == responses)[rows], dialog_ids[rows]
+            metrics |= {f"{name}{ending}": value for name, value in rates(correct, dialogs).items()}
+            of_kind = {name: correct[kinds[rows] == kind] for kind, name in enumerate(KINDS)}
+            metrics[f"per_kind{ending}"] = {name: float(each.mean()) for name, each in of_kind.items() if each.size}
             if resamples:
                 intervals |= {f"{name}{ending}": value for name, value in
-                              _intervals(right, dialogs, resamples, config.seed).items()}
+                              _intervals(correct, dialogs, resamples, config.seed).items()}
     return metrics | ({"intervals": intervals} if resamples else {})
 
 
-def rates(right, dialog_ids):
-    """Returns {"per_response", "per_dialog"} for right or wrong, bool (responses,), and the dialogue of each."""
-    _, rows = np.unique(dialog_ids, return_inverse=True)
-    wrong = np.bincount(rows, weights=~right)
-    return {"per_response": float(np.mean(right)), "per_dialog": float(np.mean(wrong == 0))}
+def rates(correct, dialog_ids):
+    """Returns {"per_response", "per_dialog"} of responses.
+
+    correct:    whether each response is correct, bool (responses,)
+    dialog_ids: the dialogue that each belongs to, (responses,)
+    """
+    _, wrong = _by_dialog(correct, dialog_ids)
+    return {"per_response": float(np.mean(correct)), "per_dialog": float(np.mean(wrong == 0))}
 
 
 def choose(model, batches):
-    """Returns for every response (chosen candidate, right one, dialogue, whether it is of the unseen split)."""
-    step = model.__dict__.setdefault("_choose", tf.function(
+    """Returns for every response (chosen candidate, correct one, dialogue, whether it is of the unseen split)."""
+    answer = graphs.of_model(model, "apps.dialog.evaluation", lambda model: tf.function(
         lambda inputs: tf.argmax(model(inputs, training=False), axis=-1, output_type=tf.int32), reduce_retracing=True))
-    found = [(step(inputs), targets["response"], targets["dialog_id"], targets["is_oov"]) for inputs, targets in batches]
+    found = [(answer(inputs), targets["response"], targets["dialog_id"], targets["is_oov"]) for inputs, targets in batches]
     return tuple(np.concatenate([part.numpy() for part in parts]) for parts in zip(*found))
 
 
 def kinds_of(info):
     """Returns the place in `KINDS` of every candidate, (candidates,)."""
-    entities = {word for fact in info["knowledge"] for word in fact.split(" ")[::2]}
-    return np.array([0 if response.startswith("api_call ") else 1 if entities & set(response.split()) else 2
-                     for response in info["candidates"]])
+    entities = {word for fact in info.knowledge for word in fact.split(" ")[::2]}
+    return np.array([0 if is_call(response) else 1 if entities & set(response.split()) else 2
+                     for response in info.candidates])
 
 
 def table(metrics):
-    """Prints the shares of right responses by kind; plain text when the output is no terminal."""
+    """Prints the shares of correct responses by kind; plain text when the output is no terminal."""
     console = rich.console.Console(highlight=False)
     shown = rich.table.Table(box=rich.table.box.HEAVY_HEAD if console.is_terminal else rich.table.box.ASCII)
-    shown.add_column("right responses")
+    shown.add_column("correct responses")
     endings = [ending for ending in ("", "_oov") if f"per_response{ending}" in metrics]
     for ending in endings:
         shown.add_column("unseen" if ending else "test", justify="right")
@@ -75,12 +84,17 @@ def table(metrics):
     console.print(shown)
 
 
-def _intervals(right, dialog_ids, resamples, seed):
+def _intervals(correct, dialog_ids, resamples, seed):
     """Returns {"per_response": [low, high], "per_dialog": …}; the responses of a dialogue are drawn together."""
+    turns, wrong = _by_dialog(correct, dialog_ids)
+
+    def statistics(rows):
+        return {"per_response": 1 - wrong[rows].sum() / turns[rows].sum(), "per_dialog": (wrong[rows] == 0).mean()}
+
+    return bootstrap.intervals(statistics, len(turns), resamples, seed)
+
+
+def _by_dialog(correct, dialog_ids):
+    """Returns (responses of each dialogue, wrong ones of each)."""
     _, rows = np.unique(dialog_ids, return_inverse=True)
-    turns, wrong = np.bincount(rows), np.bincount(rows, weights=~right)
-    random = np.random.default_rng(seed)
-    drawn = random.integers(0, len(turns), (resamples, len(turns)))
-    samples = {"per_response": 1 - wrong[drawn].sum(axis=1) / turns[drawn].sum(axis=1),
-               "per_dialog": (wrong[drawn] == 0).mean(axis=1)}
-    return {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in samples.items()}
+    return np.bincount(rows), np.bincount(rows, weights=~correct)

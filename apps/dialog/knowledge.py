@@ -1,11 +1,13 @@
-"""The knowledge base: what an API call finds in it."""
+"""The knowledge base: the facts that an API call finds in it."""
 
 NO_RESULT = "api_call no result"
+"""the line that stands for the facts where a call finds none"""
 CALL = "api_call"
+"""first word of every API call"""
 
 
 class Knowledge:
-    """Facts to be looked up by API calls.
+    """Facts that API calls look up.
 
     facts:      "subject relation value"
     candidates: all responses. A place in their API calls at which no call names a value of the knowledge base is no
@@ -23,7 +25,7 @@ class Knowledge:
         self.conditions = {place for call in calls for place, value in enumerate(call) if value in known}
 
     def answer(self, call):
-        """Returns the facts about all that has every value of a call, as the data sets give them, or `NO_RESULT`.
+        """Returns all facts about each subject that has every value of a call, or [`NO_RESULT`] where there is none.
 
         A relation in place of a value, as in "api_call R_cuisine north cheap", stands for any value.
         """
@@ -34,4 +36,5 @@ class Knowledge:
 
 
 def is_call(response):
+    """Returns whether a response of the bot is an API call."""
     return response.split(" ")[0] == CALL

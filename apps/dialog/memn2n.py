@@ -5,79 +5,105 @@ from keras import ops
 import layers
 from apps.dialog.selector import Selector
 
-MONITOR = ("per_response", "max")
-
 _LARGEST_GRADIENT = 40.0
 
 
-def build_model(config, spec):
+def build_model(config, spec, steps):
     """Returns a compiled MemN2N for dialogues."""
-    model = MemN2N(config, spec)
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, spec.info["steps"])
+    model = MemN2N(
+        spec.info, memory_size=spec.inputs["history"].shape[1], embedding_size=config.embedding_size, hops=config.hops,
+        noise=config.noise, tied=config.tied, match_type=config.match_type, seed=config.seed)
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, epsilon=1e-8, global_clipnorm=_LARGEST_GRADIENT))
     return model
 
 
 class MemN2N(Selector):
-    """Reads the dialogue several times, then chooses the response that fits what was read.
+    """Reads the dialogue several times, then chooses the response that fits what it read.
 
         I: u_1 = A bag(query)                                    the user's last utterance becomes a vector
         G: m_i = A bag(line_i, who says it) + T[ago_i]           the memory: every earlier line, and how many came after it
         O: u_(k+1) = u_k + R sum_i softmax(u_k . m_i) m_i        `hops` reads with the same A and R
         R: argmax_y u . (W bag(y) + sum_t match(y, t) W_t)       over all candidates y
 
-    A memory has `memory_size` places, of which empty ones take part in the softmax with score and value 0. With `tied`,
-    W = A and R begins as the identity: a response then fits what was read by the words that it shares with it, also by
-    words that training never shows and whose vectors are as they were drawn.
+    A memory has `memory_size` places; the empty ones take part in the softmax with score and value 0. With `tied`,
+    W = A and R begins as the identity: a response then fits what was read by the words that both share, including words that
+    training never shows, whose vectors keep their random initial values.
 
-    match(y, t) is 1 where y names an entity of the type t that the dialogue names too (`layers.MatchType`): it is what
-    lets the network say a phone number that it has never seen. With match types, lines have a word for the type of each
-    entity in them as well.
+    match(y, t) is 1 where y names an entity of the type t that the dialogue names too (`layers.MatchType`): this lets the
+    network say a phone number that it has never seen. With match types, lines have a word for the type of each entity in
+    them as well.
+
+    info:           `data.Info` of the data set
+    memory_size:    lines before the user's last utterance that the memory has room for
+    embedding_size: dimensions of the vector of a line
+    hops:           reads of the memory before the response
+    noise:          largest number of blanks between the memories in training, as a fraction of the number of memories
+    tied:           whether the words of the dialogue and those of the responses share one table of vectors
+    match_type:     whether match types are used
+    seed:           seed of the blanks
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.dialog.data import Info
+        >>> from apps.dialog.memn2n import MemN2N
+        >>> words = ["", "<unknown>", "##food", "#bot", "#kb", "#user", "food", "greek", "hello", "what"]
+        >>> info = Info(words=words, trained_words=10, candidates=["hello", "what food"], knowledge=["bell food greek"])
+        >>> model = MemN2N(info, memory_size=4, embedding_size=8, hops=2)
+        >>> history = np.array([[[5, 8], [3, 8], [0, 0], [0, 0]]])  # user: hello, bot: hello
+        >>> inputs = {"history": history, "query": np.array([[7, 6]]), "entities": np.array([[1]])}
+        >>> logits, attention = model.attend(inputs)
+        >>> logits.shape, attention.shape
+        (TensorShape([1, 2]), TensorShape([1, 2, 4]))
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3 and appendix A; parts:
     Weston et al., 2015, "Memory Networks", section 2.
     What differs: `tied`; lines are counted back from the latest, with random blanks in training (`layers.TimeIndex`), not
-    from the first; the types' words in the lines, not only in the candidates; words that training never shows add nothing,
-    unless `tied`; Adam on the cross-entropy over all candidates that the training split can express, gradients above norm 40
-    scaled to it, the rate falling to nothing along a cosine.
+    from the first; words for types are in the lines too, not only in the candidates; words that training never shows add
+    nothing unless `tied`; Adam on the cross-entropy over all candidates that the training split can express, with gradients
+    above norm 40 scaled down to it and a learning rate that decays to 0 as a cosine.
     """
 
-    def __init__(self, config, spec):
-        super().__init__(config, spec, name="memn2n")
-        self.hops, units = config.hops, config.units
-        self.embed = layers.SentenceEmbedding(self.vocabulary_size, units, encoding="bag", name="embed")
-        self.embed_response = self.embed if config.tied else layers.SentenceEmbedding(
-            self.vocabulary_size, units, encoding="bag", name="embed_response")
-        self.time_index = layers.TimeIndex(config.noise, seed=config.seed)
-        self.times = layers.SentenceEmbedding(self.time_index.largest(self.memories) + 1, units, encoding="bag", name="times")
+    def __init__(self, info, *, memory_size=100, embedding_size=32, hops=3, noise=0.3, tied=False, match_type=True, seed=0):
+        super().__init__(info, memory_size, match_type, name="memn2n")
+        self.hops = hops
+        self.embed = layers.SentenceEmbedding(self.vocabulary_size, embedding_size, encoding="bag", name="embed")
+        self.embed_response = self.embed if tied else layers.SentenceEmbedding(
+            self.vocabulary_size, embedding_size, encoding="bag", name="embed_response")
+        self.time_index = layers.TimeIndex(noise, seed=seed)
+        self.times = layers.SentenceEmbedding(
+            self.time_index.largest(memory_size) + 1, embedding_size, encoding="bag", name="times")
         for layer in {id(layer): layer for layer in (self.embed, self.embed_response, self.times)}.values():
             layer.build((None, 1))
         self.hop = layers.MemoryHop()
-        start = "identity" if config.tied else keras.initializers.RandomNormal(stddev=0.1)
-        self.rotation = keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name="rotation")
-        self.rotation.build((None, units))
+        initializer = "identity" if tied else keras.initializers.RandomNormal(stddev=0.1)
+        self.rotation = keras.layers.Dense(embedding_size, use_bias=False, kernel_initializer=initializer, name="rotation")
+        self.rotation.build((None, embedding_size))
         self.match_type = None
-        if config.match_type:
+        if match_type:
             self.match_type = layers.MatchType(self.encoder.types, self.candidate_entities)
             self.type_vectors = self.add_weight(
-                name="type_vectors", shape=(len(self.encoder.type_words), units),
+                name="type_vectors", shape=(len(self.encoder.type_words), embedding_size),
                 initializer=keras.initializers.RandomNormal(stddev=0.1))
         self.built = True
 
     def input_features(self, query):
-        """I: returns the vector of the user's last utterance, (batch, units)."""
+        """I: returns the vector of the user's last utterance, (batch, embedding_size)."""
         return self.embed(query)[:, 0]
 
     def generalization(self, history, training=False):
-        """G: returns what is kept of each line and of none, (batch, memories + 1, units), and how many there are of each."""
+        """G: returns the memory of each line and of an empty place, (batch, memory_size + 1, embedding_size), and their counts.
+
+        The counts (batch, memory_size + 1) say how often each of them takes part in the softmax.
+        """
         mask = ops.any(history != 0, axis=-1)
         ago = self.time_index(mask, training=training)
         memory = (self.embed(history) + self.times(ago[..., None]))[:, :, 0]
-        copies = layers.memory_hop.with_empty_places(ops.cast(mask, memory.dtype), self.memories)
+        copies = layers.memory_hop.with_empty_places(ops.cast(mask, memory.dtype), self.memory_size)
         return ops.pad(memory, ((0, 0), (0, 1), (0, 0))), copies
 
     def output_features(self, u, memory, copies):
-        """O: returns the vector after the last hop (batch, units) and attention (batch, hops, memories)."""
+        """O: returns the vector after the last hop (batch, embedding_size) and attention (batch, hops, memory_size)."""
         attentions = []
         for _ in range(self.hops):
             read, attention = self.hop(u, memory, memory, copies)
@@ -87,19 +113,28 @@ class MemN2N(Selector):
 
     def response(self, u, entities):
         """R: returns the logits of all candidates, (batch, candidates)."""
-        vectors = self.embed_response(self.candidates)[:, 0]  # (candidates, units)
-        logits = ops.matmul(u, ops.transpose(vectors))
+        logits = ops.matmul(u, ops.transpose(self.response_vectors()))
         if self.match_type is not None:
             of_types = ops.matmul(u, ops.transpose(ops.cast(self.type_vectors, u.dtype)))  # (batch, types)
             logits = logits + ops.einsum("bct,bt->bc", self.match_type(entities), of_types)
         return logits
 
     def logits(self, inputs, training=False):
+        """Returns the logits of all candidates, (batch, candidates)."""
         return self._read(inputs, training)[0]
 
     def attend(self, inputs):
+        """Returns logits (batch, candidates) and attention (batch, hops, memory_size)."""
         logits, attention = self._read({name: ops.cast(value, "int32") for name, value in inputs.items()})
         return ops.cast(logits, "float32"), ops.cast(attention, "float32")
+
+    def word_vectors(self):
+        """Returns the vectors of the words of the vocabulary, (words, embedding_size)."""
+        return self.embed.table[:, 0]
+
+    def response_vectors(self):
+        """Returns the vectors of the candidates, (candidates, embedding_size)."""
+        return self.embed_response(self.candidates)[:, 0]
 
     def _read(self, inputs, training=False):
         u, attention = self.output_features(

@@ -1,4 +1,4 @@
-"""What a person looks at: the lines that each hop reads, the words' and responses' vectors, dialogues with their answers."""
+"""What a person looks at: the lines that each hop reads, the vectors of words and responses, and dialogues with answers."""
 import keras
 import matplotlib
 import numpy as np
@@ -7,15 +7,23 @@ from matplotlib.figure import Figure
 
 from apps.dialog import evaluation
 from apps.dialog.encoder import SPEAKER_WORDS
+from training.app import Rendered
 
 _MOST_LINES = 28
 _MOST_POINTS = 3000
 
 
-def pictures(model, splits, config, info, count=6):
-    """Returns {"attention": uint8 (n, height, width, 3)}: the latest lines of test dialogues, and how much each hop reads them.
+def render(model, splits, config, info):
+    """Returns the Rendered pictures, activations, texts and embeddings, see the functions of these names."""
+    return Rendered(pictures(model, splits, info), activations(model, splits), texts(model, splits, info),
+                    embeddings(model, info))
 
-    Empty for a system without a memory.
+
+def pictures(model, splits, info, count=6):
+    """Returns {name: uint8 (n, height, width, 3)} for `count` dialogues of the test split.
+
+    attention: the latest lines of a dialogue, and how much each hop reads them
+    scores:    in place of it for a system without a memory: the candidates with the highest scores
     """
     inputs, targets = _interesting(splits, count)
     logits, attention = (keras.ops.convert_to_numpy(part) for part in model.attend(inputs))
@@ -23,26 +31,26 @@ def pictures(model, splits, config, info, count=6):
         return {"scores": np.stack([_bars(np.asarray(model.scores(row[None]))[0], info, int(response))
                                     for row, response in zip(logits, targets["response"])])}
     lines = _lines(inputs, info)
-    drawn = []
+    rendered = []
     for row, weights in enumerate(attention):
         first = max(0, len(lines[row]) - 1 - _MOST_LINES)
-        drawn.append(_heat_map(lines[row][first:-1], lines[row][-1], weights[:, first:len(lines[row]) - 1],
-                               info["candidates"][int(logits[row].argmax())],
-                               info["candidates"][int(targets["response"][row])]))
-    return {"attention": np.stack(drawn)}
+        rendered.append(_heat_map(lines[row][first:-1], lines[row][-1], weights[:, first:len(lines[row]) - 1],
+                                  info.candidates[int(logits[row].argmax())],
+                                  info.candidates[int(targets["response"][row])]))
+    return {"attention": np.stack(rendered)}
 
 
-def activations(model, splits, config, info):
-    """Returns {name: values} for the first test batch: scores, and how much each hop reads each line."""
+def activations(model, splits):
+    """Returns {name: values} for the first test batch: the logits, and how much each hop reads each line."""
     inputs, _ = next(iter(splits.test))
     logits, attention = (keras.ops.convert_to_numpy(part) for part in model.attend(inputs))
     is_line = np.asarray(inputs["history"]).any(axis=-1)
     return {"logits": logits} | {f"attention_{hop + 1}": attention[:, hop][is_line] for hop in range(attention.shape[1])}
 
 
-def texts(model, splits, config, info, count=3):
-    """Returns {"dialogues": Markdown}: test dialogues, each bot turn with the chosen response and what the last hop read."""
-    rows = ["| line | chosen | right | read most |", "|---|---|---|---|"]
+def texts(model, splits, info, count=3):
+    """Returns {"dialogues": Markdown}: test dialogues, with the chosen response and the line that the last hop read most."""
+    rows = ["| line | chosen | correct | read most |", "|---|---|---|---|"]
     dialogs = 0
     for inputs, targets in splits.test:
         logits, attention = (keras.ops.convert_to_numpy(part) for part in model.attend(inputs))
@@ -51,37 +59,38 @@ def texts(model, splits, config, info, count=3):
                 dialogs += 1
             if dialogs > count:
                 break
-            chosen, right = (info["candidates"][int(place)] for place in (logits[row].argmax(), targets["response"][row]))
+            chosen, correct = (info.candidates[int(place)] for place in (logits[row].argmax(), targets["response"][row]))
             most = ""
             if attention.shape[1] and len(lines) > 1:
                 weights = attention[row, -1, :len(lines) - 1]
                 most = f"{weights.max():.0%} {lines[int(weights.argmax())]}"
             rows.append("| " + " | ".join(_cell(part) for part in (
-                lines[-1], chosen, "yes" if chosen == right else f"no: {right}", most)) + " |")
+                lines[-1], chosen, "yes" if chosen == correct else f"no: {correct}", most)) + " |")
         if dialogs > count:
             break
     return {"dialogues": "\n".join(rows)}
 
 
-def embeddings(model, splits, config, info):
-    """Returns {"words", "responses": (vectors, metadata, None)} for the projector; nothing for a system without vectors."""
-    if not hasattr(model, "embed"):
+def embeddings(model, info):
+    """Returns {"words", "responses": (vectors, metadata, None)} for the projector; {} for a system without vectors."""
+    words, responses = model.word_vectors(), model.response_vectors()
+    if words is None or responses is None:
         return {}
-    words = keras.ops.convert_to_numpy(model.embed.table)[2:, 0][:_MOST_POINTS]
-    entities = {fact.split(" ")[2].lower(): fact.split(" ")[1] for fact in info["knowledge"]}
+    words = keras.ops.convert_to_numpy(words)[2:][:_MOST_POINTS]
+    entities = {fact.split(" ")[2].lower(): fact.split(" ")[1] for fact in info.knowledge}
     known = np.flatnonzero(model.choosable)[:_MOST_POINTS]
-    responses = keras.ops.convert_to_numpy(model.embed_response(model.candidates[known]))[:, 0]
+    responses = keras.ops.convert_to_numpy(responses)[known]
     kinds = evaluation.kinds_of(info)
     return {
         "words": (words, [{"word": word, "kind": "special" if word.startswith("#") else entities.get(word, "word")}
-                          for word in info["words"][2:][:_MOST_POINTS]], None),
-        "responses": (responses, [{"response": info["candidates"][place], "kind": evaluation.KINDS[kinds[place]]}
+                          for word in info.words[2:][:_MOST_POINTS]], None),
+        "responses": (responses, [{"response": info.candidates[place], "kind": evaluation.KINDS[kinds[place]]}
                                   for place in known], None),
     }
 
 
 def _interesting(splits, count):
-    """Returns the test examples of the first batch with the longest dialogues, a few of each length."""
+    """Returns test examples of the first batch, from the longest dialogue to the shortest."""
     inputs, targets = ({name: value.numpy() for name, value in part.items()} for part in next(iter(splits.test)))
     lengths = inputs["history"].any(axis=-1).sum(axis=1)
     order = np.argsort(-lengths, kind="stable")
@@ -90,8 +99,8 @@ def _interesting(splits, count):
 
 
 def _lines(inputs, info):
-    """Returns for each example its lines in the words that the model knows, the user's last utterance at the end."""
-    words = np.array(info["words"], object)
+    """Returns for each example its lines in the words that the model knows; the last one is the user's last utterance."""
+    words = np.array(info.words, object)
 
     def text(ids):
         found = [word for word in words[ids[ids > 0]].tolist() if not word.startswith("##")]
@@ -101,14 +110,14 @@ def _lines(inputs, info):
             for history, query in zip(np.asarray(inputs["history"]), np.asarray(inputs["query"]))]
 
 
-def _heat_map(lines, query, weights, chosen, right):
-    """Returns one picture: a row for each line, a column for each hop, the brighter the more it is read."""
+def _heat_map(lines, query, weights, chosen, correct):
+    """Returns one picture with a row for each line and a column for each hop; a cell is brighter the more the line is read."""
     figure = Figure(figsize=(9, 0.22 * _MOST_LINES + 1.4), dpi=80)
     axes = figure.add_axes((0.68, 0.06, 0.28, 0.78))
     figure.text(0.02, 0.985, _short(query, 110), va="top", fontsize=9, weight="bold")
     figure.text(0.02, 0.95, _short(f"chosen: {chosen}", 110), va="top", fontsize=9,
-                color="tab:green" if chosen == right else "tab:red")
-    figure.text(0.02, 0.915, _short(f"right: {right}", 110), va="top", fontsize=9)
+                color="tab:green" if chosen == correct else "tab:red")
+    figure.text(0.02, 0.915, _short(f"correct: {correct}", 110), va="top", fontsize=9)
     grid = np.zeros((_MOST_LINES, len(weights)))
     if lines:
         grid[-len(lines):] = weights.T
@@ -121,13 +130,13 @@ def _heat_map(lines, query, weights, chosen, right):
     return _pixels(figure)
 
 
-def _bars(scores, info, right, most=8):
-    """Returns one picture: the candidates of the highest scores, the right one in green."""
+def _bars(scores, info, correct, most=8):
+    """Returns one picture: the candidates with the highest scores, the correct one in green."""
     best = np.argsort(-scores, kind="stable")[:most]
     figure = Figure(figsize=(9, 3), dpi=80)
     axes = figure.add_axes((0.55, 0.1, 0.42, 0.85))
-    axes.barh(range(len(best)), scores[best], color=["tab:green" if place == right else "tab:gray" for place in best])
-    axes.set_yticks(range(len(best)), [_short(info["candidates"][place], 60) for place in best], fontsize=8)
+    axes.barh(range(len(best)), scores[best], color=["tab:green" if place == correct else "tab:gray" for place in best])
+    axes.set_yticks(range(len(best)), [_short(info.candidates[place], 60) for place in best], fontsize=8)
     axes.invert_yaxis()
     return _pixels(figure)
 
@@ -144,5 +153,5 @@ def _short(text, most):
 
 
 def _cell(text):
-    """Returns a text that ends no cell of a table and is no tag."""
+    """Returns a text that neither ends a cell of a Markdown table nor reads as a tag."""
     return text.strip().replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

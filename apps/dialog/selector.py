@@ -4,66 +4,87 @@ import tensorflow as tf
 from keras import ops
 
 from apps.dialog.encoder import Encoder
+from training.engine import step
 
 _NEVER = -1e9
 
 
 class Selector(keras.Model):
-    """Chooses among all candidates.
+    """A system that chooses among all candidates.
 
-    A system defines `logits(inputs, training)`: float32 (batch, candidates). In training, candidates with a word that the
-    training split never shows take no part: they would be wrong each time, and be learnt as such.
+    A system implements `logits`; the rest is here. A system with a memory implements `attend` as well, and one with vectors
+    `word_vectors` and `response_vectors`. In training, candidates with a word that the training split never shows take no
+    part: they would be wrong each time, and the system would learn that.
+
+    info:        `data.Info` of the data set
+    memory_size: lines before the user's last utterance that a dialogue has room for
+    match_type:  whether lines have a word for the type of each entity in them
     """
 
-    def __init__(self, config, spec, name):
-        super().__init__(name=name)
-        self.encoder = Encoder(spec.info, bool(config.match_type))
+    def __init__(self, info, memory_size, match_type=False, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = Encoder(info, match_type)
         # attributes of their own, so that an export takes the tables along
         self.word_table, self.entity_table = self.encoder.vocabulary.table, self.encoder.known_entities.table
-        texts = tf.constant(spec.info["candidates"])
+        texts = tf.constant(info.candidates)
         self.candidates = self.encoder.words(texts).to_tensor().numpy()  # (candidates, words), 0 is padding
         self.candidate_entities = self.encoder.entities(texts).to_list()
         self.choosable = self.encoder.are_known(texts).numpy()
-        self.vocabulary_size = len(spec.info["words"])
-        self.memories = spec.inputs["history"].shape[1]
+        self.vocabulary_size = len(info.words)
+        self.memory_size = memory_size
         self.loss_mean = keras.metrics.Mean("loss")
 
     @property
     def metrics(self):
+        """The mean of the loss."""
         return [self.loss_mean]
 
     def call(self, inputs, training=False):
-        """Returns logits (batch, candidates)."""
+        """Returns the logits of all candidates, float32 (batch, candidates).
+
+        inputs: {"history", "query", "entities"} as in `data.datasets`
+        """
         inputs = {name: ops.cast(value, "int32") for name, value in inputs.items()}
         logits = ops.cast(self.logits(inputs, training), "float32")
         return ops.where(self.choosable, logits, _NEVER) if training else logits
 
+    def logits(self, inputs, training=False):
+        """Returns the logits of all candidates in any precision, (batch, candidates), for int32 inputs."""
+        raise NotImplementedError(f"{type(self).__name__} has no logits")
+
     def scores(self, logits):
-        """Returns what a client sees beside a response: its probability, (batch, candidates)."""
+        """Returns the score that a client sees beside a response: its probability, (batch, candidates)."""
         return ops.softmax(logits)
 
     def attend(self, inputs):
-        """Returns logits and attention (batch, hops, memories); without a memory there are no hops."""
+        """Returns logits (batch, candidates) and attention (batch, hops, memory_size); without a memory there are no hops."""
         logits = self(inputs, training=False)
-        return logits, ops.zeros((ops.shape(logits)[0], 0, self.memories))
+        return logits, ops.zeros((ops.shape(logits)[0], 0, self.memory_size))
+
+    def word_vectors(self):
+        """Returns the vectors of the words of the vocabulary (words, embedding_size), or None: words have no vectors."""
+        return None
+
+    def response_vectors(self):
+        """Returns the vectors of the candidates (candidates, embedding_size), or None: they have no vectors."""
+        return None
 
     def loss_of(self, logits, responses):
-        """Returns the mean cross-entropy."""
+        """Returns the mean cross-entropy of logits (batch, candidates) for the correct candidates (batch,)."""
         return ops.mean(ops.sparse_categorical_crossentropy(responses, logits, from_logits=True))
 
     def train_step(self, batch):
+        """Takes one step down the gradient of the loss of a batch (inputs, targets) and returns {"loss": its mean so far}."""
         inputs, targets = batch
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        with tf.GradientTape() as tape:
-            loss = self.loss_of(self(inputs, training=True), targets["response"])
-            scaled = self.optimizer.scale_loss(loss / replicas) if self.optimizer else loss
-        variables = self.trainable_variables
-        if variables:
-            self.optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
-        self.loss_mean.update_state(loss)
+
+        def losses_of():
+            return self.loss_of(self(inputs, training=True), targets["response"])
+
+        self.loss_mean.update_state(step.gradient_step(self.optimizer, self.trainable_variables, losses_of))
         return {"loss": self.loss_mean.result()}
 
     def test_step(self, batch):
+        """Returns {"loss": the mean so far} after a batch (inputs, targets)."""
         inputs, targets = batch
         self.loss_mean.update_state(self.loss_of(self(inputs, training=False), targets["response"]))
         return {"loss": self.loss_mean.result()}

@@ -7,8 +7,8 @@
            score (batch,) float32
            error (batch,) string: empty, or why there is no response
     explain: the same, and
-           lines (batch, memories) string: what was read, oldest first, then ""
-           attention (batch, hops, memories) float32; no hops where a system has no memory
+           lines (batch, memory_size) string: the lines that were read, oldest first, then ""
+           attention (batch, hops, memory_size) float32; no hops where a system has no memory
 
 A dialogue longer than the memory loses its oldest lines, an utterance of more than 64 words its last words, and words that
 training never showed are left out.
@@ -20,13 +20,16 @@ import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
 from training import UserError
+from training.engine import files
 from training.serving import export, requests
 
 PREDICT = "explain"
 """the signature that answers `predict`"""
 
 MOST_WORDS = 64
+"""words of an utterance that are read"""
 MOST_BYTES = 1_000_000
+"""length of the longest dialogue that is answered, in bytes"""
 _LINE = r"^\s*(user|bot|kb):\s*(.*?)\s*$"
 _ERRORS = {
     "long": f"the history has more than {MOST_BYTES:,} bytes: send the latest lines only",
@@ -40,10 +43,11 @@ _ERRORS = {
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
-    Arguments:
-        model: a `selector.Selector`.
+    model:  a `selector.Selector`
+    config: its settings; nothing of them changes the signatures
+    info:   `data.Info` of the data set
     """
-    candidates = tf.constant(info["candidates"])
+    candidates = tf.constant(info.candidates)
 
     def responses(history):
         lines, error = _lines(history)
@@ -61,8 +65,8 @@ def signatures(model, config, info):
 
     def explain(history):
         lines, failed, attention, answer = responses(history)
-        said = lines["text"].with_values(tf.strings.join([lines["speaker"].values, lines["text"].values], ": "))
-        shown = _padded(said[:, :-1], model.memories)
+        spoken = lines["text"].with_values(tf.strings.join([lines["speaker"].values, lines["text"].values], ": "))
+        shown = _padded(spoken[:, :-1], model.memory_size)
         answer["lines"] = export.any_size(tf.where(failed[:, tf.newaxis], "", shown))
         answer["attention"] = export.any_size(tf.where(failed[:, tf.newaxis, tf.newaxis], 0.0, attention))
         return answer
@@ -72,13 +76,13 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}: the first words of a dialogue, and one that is answered by an error."""
+    """Returns {signature: {input name: value}}: the beginning of a dialogue, and one that is answered with an error."""
     history = [b"user: hello\nbot: good day\nuser: i need a table for two", b"bot: good day"]
     return {name: {"history": history} for name in ("serving_default", "explain")}
 
 
 def request(paths):
-    """Returns what the signatures take for text files, each of which holds a dialogue.
+    """Returns the inputs of the signatures for text files, each of which holds a dialogue.
 
     Raises:
         UserError: no file, or one that cannot be read as text or is too long.
@@ -109,7 +113,7 @@ def present(paths, answer, folder):
         error = answer["error"][row].decode()
         document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
                     "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}
-        (folder / f"{name}.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         print(f"{path}: no response: {error}" if error else f"{path}: {document['response']}  ({document['score']:.2f})")
         for hop, lines in enumerate(document["read"], start=1):
             for line in lines:
@@ -118,14 +122,19 @@ def present(paths, answer, folder):
 
 
 def read(answer, row, most=3):
-    """Returns per hop the lines that were read most, [{"line", "attention"}, …], most read first; an answer of `explain`."""
+    """Returns for each hop the lines that it read most, [{"line", "attention"}, …], the most read first.
+
+    answer: of the signature `explain`
+    row:    number of the dialogue in the answer
+    most:   lines for each hop
+    """
     lines = [line.decode() for line in answer["lines"][row] if line]
     return [[{"line": lines[place], "attention": round(float(weights[place]), 4)}
              for place in weights[:len(lines)].argsort()[::-1][:most].tolist()] for weights in answer["attention"][row]]
 
 
 def _lines(history):
-    """Returns ({"speaker", "text"}: ragged strings (batch, lines), error (batch,)); a refused row is one silent line."""
+    """Returns ({"speaker", "text"}: ragged strings (batch, lines), error (batch,)); a refused row becomes one silent line."""
     too_long = tf.strings.length(history) > MOST_BYTES
     history = tf.strings.unicode_transcode(tf.where(too_long, "", history), "UTF-8", "UTF-8")
     speaker, text, is_line = _parts(history)
@@ -134,7 +143,7 @@ def _lines(history):
     for name, is_wrong in (("silent", tf.strings.length(last_text) == 0), ("last", last_speaker != "user"),
                            ("speaker", ~tf.reduce_all(is_line, axis=1)), ("empty", speaker.row_lengths() == 0),
                            ("long", too_long)):
-        error = tf.where(is_wrong, _ERRORS[name], error)  # of several the last one is said
+        error = tf.where(is_wrong, _ERRORS[name], error)  # the last one that applies is reported
     speaker, text, _ = _parts(tf.where(tf.strings.length(error) > 0, "user: <SILENCE>", history))
     return {"speaker": speaker, "text": text}, error
 
@@ -150,22 +159,22 @@ def _parts(history):
 
 def _inputs(model, lines):
     """Returns the model's inputs for parsed dialogues, whose last line is the user's."""
-    encoder, memories = model.encoder, model.memories
-    kept = {name: part[:, -memories - 1:] for name, part in lines.items()}
+    encoder, memory_size = model.encoder, model.memory_size
+    kept = {name: part[:, -memory_size - 1:] for name, part in lines.items()}
     speaker, text = (kept[name][:, :-1] for name in ("speaker", "text"))
     places = tf.argmax(speaker.values[:, tf.newaxis] == tf.constant(SPEAKERS), axis=1, output_type=tf.int32)
     history = text.with_values(encoder.lines(places, text.values))  # (batch, lines, words)
     entities = kept["text"].with_values(encoder.entities(kept["text"].values)).merge_dims(1, 2)
     return {
-        "history": history.to_tensor(shape=[None, memories, 2 * MOST_WORDS + 1]),
+        "history": history.to_tensor(shape=[None, memory_size, 2 * MOST_WORDS + 1]),
         "query": encoder.utterances(kept["text"][:, -1:].values).to_tensor(shape=[None, 2 * MOST_WORDS]),
         "entities": entities.to_tensor(),
     }
 
 
-def _padded(lines, memories):
-    """Returns the latest of ragged lines, (batch, memories), the rest being empty."""
-    return lines[:, -memories:].to_tensor("", shape=[None, memories])
+def _padded(lines, memory_size):
+    """Returns the latest of ragged lines, padded with empty ones to (batch, memory_size)."""
+    return lines[:, -memory_size:].to_tensor("", shape=[None, memory_size])
 
 
 def _rows(values):

@@ -7,40 +7,56 @@ from keras import ops
 import layers
 from apps.dialog.selector import Selector
 
-MONITOR = None
-
 _SHARPNESS = 20.0  # of the softmax whose cross-entropy is reported; the order of the responses does not depend on it
 
 
-def build_model(config, spec):
+def build_model(config, spec, steps):
     """Returns a TfIdf; none of its weights is trained."""
-    model = TfIdf(config, spec)
+    model = TfIdf(spec.info, memory_size=spec.inputs["history"].shape[1], match_type=config.match_type,
+                  use_history=config.use_history)
     model.compile(optimizer=None)
     return model
 
 
 class TfIdf(Selector):
-    """Scores a response by the cosine of its vector of word counts with the dialogue's, rare words counting more.
+    """Scores a response by the cosine of its vector of word counts with the dialogue's, in which rare words count more.
 
         f(x, y) = cos(v(x), v(y)),   v(x)[w] = count of w in x * log(candidates / candidates with w)
 
-    x is the whole dialogue where `use_history`, else the user's last utterance. With match types each type of entity is one
-    more word, which the dialogue has, and a response where it names an entity of this type that the dialogue names too.
+    x is the whole dialogue with `use_history`, and otherwise the user's last utterance. With match types each type of entity is
+    one more word: a response has it where it names an entity of this type that the dialogue names too, and the dialogue has it
+    where some response has it.
+
+    info:        `data.Info` of the data set
+    memory_size: lines before the user's last utterance that a dialogue has room for
+    match_type:  whether match types are used
+    use_history: whether responses are compared with the whole dialogue
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.dialog.data import Info
+        >>> from apps.dialog.tfidf import TfIdf
+        >>> words = ["", "<unknown>", "##food", "#bot", "#kb", "#user", "food", "greek", "hello", "what"]
+        >>> info = Info(words=words, trained_words=10, candidates=["hello", "what food"], knowledge=["bell food greek"])
+        >>> model = TfIdf(info, memory_size=4)
+        >>> history = np.array([[[5, 8], [3, 8], [0, 0], [0, 0]]])  # user: hello, bot: hello
+        >>> model({"history": history, "query": np.array([[7, 6]]), "entities": np.array([[1]])}).shape
+        TensorShape([1, 2])
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.1.
-    What differs: the counts of documents are those of the candidates, all of which are known.
+    What differs: documents are counted among the candidates, all of which are known.
     """
 
-    def __init__(self, config, spec):
-        super().__init__(config, spec, name="tfidf")
-        self.use_history = config.use_history
+    def __init__(self, info, *, memory_size=100, match_type=True, use_history=False):
+        super().__init__(info, memory_size, match_type, name="tfidf")
+        self.use_history = use_history
         counts = np.zeros((len(self.candidates), self.vocabulary_size), np.float32)
         np.add.at(counts, (np.arange(len(counts))[:, None], self.candidates), 1)
         counts[:, 0] = 0
         self.weights_of_words = self._constant("weights_of_words", _rarity(counts))
         self.vectors = np.transpose(counts * _rarity(counts))  # (words, candidates)
         self.match_type = None
-        if config.match_type:
+        if match_type:
             self.match_type = layers.MatchType(self.encoder.types, self.candidate_entities)
             kinds = np.zeros((len(counts), len(self.encoder.type_words)), np.float32)
             for row, named in zip(kinds, self.candidate_entities):
@@ -54,6 +70,7 @@ class TfIdf(Selector):
                                autocast=False)  # counts are float32 under every policy
 
     def logits(self, inputs, training=False):
+        """Returns the cosines times 20, (batch, candidates)."""
         words = inputs["query"]
         if self.use_history:
             history = inputs["history"]
@@ -69,7 +86,7 @@ class TfIdf(Selector):
         return _SHARPNESS * products / ops.sqrt(ops.maximum(norm * norms, 1e-12))
 
     def scores(self, logits):
-        """Returns the cosines."""
+        """Returns the cosines, (batch, candidates)."""
         return logits / _SHARPNESS
 
 

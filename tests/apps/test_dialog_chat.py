@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from apps import dialog
 from apps.dialog import chat, serving
 from apps.dialog.knowledge import NO_RESULT, Knowledge
+from apps.dialog.systems import Chat
 from tests.apps import small_dialogs
 from training import UserError, cli
 from training.datasets import restaurant_booking as booking
@@ -15,7 +15,7 @@ from training.datasets import restaurant_booking as booking
 
 @pytest.fixture(scope="module")
 def knowledge():
-    return Knowledge(small_dialogs.INFO["knowledge"], small_dialogs.INFO["candidates"])
+    return Knowledge(small_dialogs.INFO.knowledge, small_dialogs.INFO.candidates)
 
 
 def test_a_call_finds_all_that_has_every_value(knowledge):
@@ -44,7 +44,7 @@ def test_places_of_which_the_knowledge_base_knows_nothing_are_no_condition():
 
 
 def test_the_facts_of_the_simulator_are_those_that_a_call_finds(monkeypatch):
-    """What the terminal puts into the history is what training had there, in another order."""
+    """The terminal puts the same facts into the history as training had there, in another order."""
     monkeypatch.setattr(booking, "DIALOGS", booking.DIALOGS | {"test": 40})
     kept = booking.restaurants()
     known = Knowledge([" ".join(fact) for fact in booking.triples(kept)], booking.candidates(kept))
@@ -61,7 +61,7 @@ def test_the_facts_of_the_simulator_are_those_that_a_call_finds(monkeypatch):
 
 
 def scripted(*responses):
-    """Returns (a responder that says these in turn, the histories that it was asked with)."""
+    """Returns (a responder that gives these responses in turn, the histories that it was called with)."""
     asked = []
 
     def respond(lines):
@@ -115,13 +115,14 @@ def test_the_terminal_answers_as_the_export_does(knowledge):
 
 def test_no_run_to_talk_with(tmp_path, capsys):
     with pytest.raises(UserError, match="no finished run"):
-        chat.run(dialog, dialog.Chat(runs=str(tmp_path)))
-    with pytest.raises(SystemExit):
-        cli.main(dialog, ["chat", "--runs", str(tmp_path)])
+        chat.run(small_dialogs.APP, Chat(runs=str(tmp_path)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main("apps.dialog", ["chat", "--runs", str(tmp_path)])
+    assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: there is no finished run of dialog")
 
 
 def test_a_pipe_talks_too(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n\nbye"))
-    assert list(chat._said()) == ["hello", "", "bye"]
-    assert {field.name for field in dataclasses.fields(dialog.Chat)} == {"run", "attention", "runs", "debug"}
+    assert list(chat._typed_lines()) == ["hello", "", "bye"]
+    assert {field.name for field in dataclasses.fields(Chat)} == {"run", "attention", "runs", "debug"}

@@ -1,19 +1,17 @@
-"""Dialogues as numbers: what a turn of the bot becomes."""
+"""Dialogues as numbers, one example for each turn of the bot."""
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import training
-from apps import dialog
 from apps.dialog import data
 from apps.dialog.encoder import Encoder
 from tests.apps import small_dialogs
-from training import config
+from training import UserError
 from training.datasets import restaurant_booking as booking
 
 
 def words(ids):
-    return [small_dialogs.INFO["words"][i] for i in ids]
+    return [small_dialogs.INFO.words[i] for i in ids]
 
 
 def test_lines_have_speaker_known_words_and_types():
@@ -30,7 +28,7 @@ def test_entities_are_known_though_training_never_showed_them():
     assert [len(row) for row in found] == [1, 0, 2]
     types = [[encoder.type_words[encoder.types[entity - 1]] for entity in row] for row in found]
     assert types == [["##food"], [], ["##phone", "##place"]]
-    assert encoder.are_known(tf.constant(small_dialogs.INFO["candidates"])).numpy().tolist() == [
+    assert encoder.are_known(tf.constant(small_dialogs.INFO.candidates)).numpy().tolist() == [
         True, True, True, False, False, False, True]
 
 
@@ -48,7 +46,7 @@ def splits(tmp_path_factory):
 
 
 def settings(folder, **changes):
-    return config.resolve(dialog, dialog.Config(data_dir=str(folder), **({"batch_size": 8, "memory_size": 12} | changes)))
+    return small_dialogs.APP.config(data_dir=str(folder), **({"batch_size": 8, "memory_size": 12} | changes))
 
 
 def test_a_batch_holds_the_latest_lines_before_the_query(splits):
@@ -65,7 +63,7 @@ def test_a_batch_holds_the_latest_lines_before_the_query(splits):
         for history, query, response, dialog_id in zip(
                 inputs["history"].numpy(), inputs["query"].numpy(), targets["response"].numpy(), targets["dialog_id"].numpy()):
             before, right, number = turns[row]
-            assert (info["candidates"][response], dialog_id) == (right, number)
+            assert (info.candidates[response], dialog_id) == (right, number)
             *lines, (_, last) = before[-13:]
             for place in range(12):
                 found = history[place][history[place] > 0].tolist()
@@ -73,7 +71,7 @@ def test_a_batch_holds_the_latest_lines_before_the_query(splits):
                     assert not found
                     continue
                 speaker, text = lines[place]
-                assert found == [info["words"].index(f"#{speaker}"), *numbers[text]]
+                assert found == [info.words.index(f"#{speaker}"), *numbers[text]]
             assert query[query > 0].tolist() == numbers[last]
             row += 1
     assert row == len(turns)
@@ -84,22 +82,22 @@ def test_the_test_split_holds_the_unseen_one_too(splits):
     targets = [targets for _, targets in splits.test]
     is_oov, ids = (np.concatenate([t[name].numpy() for t in targets]) for name in ("is_oov", "dialog_id"))
     assert len(set(ids[~is_oov])) == 5 and len(set(ids[is_oov])) == 6
-    seen = set(splits.spec.info["words"])
+    seen = set(splits.spec.info.words)
     assert not seen & {*booking.CUISINES[False], *booking.PLACES[False]} and {*booking.PLACES[True]} <= seen
 
 
 def test_tied_vectors_need_the_words_of_all_responses(splits):
     splits, folder = splits
     plain, tied = splits.spec.info, data.datasets(settings(folder, tied=True)).spec.info
-    assert tied["trained_words"] == plain["trained_words"] == len(plain["words"])
-    assert tied["words"][:len(plain["words"])] == plain["words"] and len(set(tied["words"])) == len(tied["words"])
-    assert {*booking.CUISINES[False], *booking.PLACES[False]} <= set(tied["words"])
-    known = [Encoder(info, typed=True).are_known(tf.constant(info["candidates"])).numpy() for info in (plain, tied)]
+    assert tied.trained_words == plain.trained_words == len(plain.words)
+    assert tied.words[:len(plain.words)] == plain.words and len(set(tied.words)) == len(tied.words)
+    assert {*booking.CUISINES[False], *booking.PLACES[False]} <= set(tied.words)
+    known = [Encoder(info, typed=True).are_known(tf.constant(info.candidates)).numpy() for info in (plain, tied)]
     np.testing.assert_array_equal(*known)
     assert 0 < known[0].sum() < len(known[0])
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(splits):
+def test_the_order_depends_on_seed_and_epoch_alone(splits):
     splits, _ = splits
     context = tf.distribute.InputContext()
     one, again, other = ([t["response"].numpy().tolist() for _, t in splits.train(epoch, 0, context)] for epoch in (0, 0, 1))
@@ -107,7 +105,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(splits):
     assert [t["response"].numpy().tolist() for _, t in splits.train(0, 3, context)] == one[3:]
 
 
-def test_what_is_no_set_of_dialogues_is_refused(splits):
+def test_a_set_without_dialogues_is_refused(splits):
     _, folder = splits
-    with pytest.raises(training.UserError, match="holds no dialogues"):
+    with pytest.raises(UserError, match="holds no dialogues"):
         data.datasets(settings(folder, dataset="restaurant_booking/kb"))

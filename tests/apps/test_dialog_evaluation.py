@@ -1,4 +1,4 @@
-"""Shares of right responses and right dialogues, against plain loops."""
+"""Shares of correct responses and dialogues, against plain loops."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +8,7 @@ from tests.apps import small_dialogs
 
 
 class Fixed:
-    """A system that gives the logits that it is asked with."""
+    """A system whose inputs are its logits."""
 
     def __call__(self, inputs, training):
         assert not training
@@ -16,7 +16,7 @@ class Fixed:
 
 
 def batches(chosen, targets, size=7):
-    logits = np.eye(len(small_dialogs.INFO["candidates"]), dtype="float32")[chosen]
+    logits = np.eye(len(small_dialogs.INFO.candidates), dtype="float32")[chosen]
     return tf.data.Dataset.from_tensor_slices(({"logits": logits}, targets)).batch(size)
 
 
@@ -52,7 +52,7 @@ def test_rates_are_those_of_plain_loops():
         assert metrics["per_kind"][name] == pytest.approx(np.mean(own))
 
 
-def test_one_wrong_response_spoils_its_dialogue_only():
+def test_one_wrong_response_makes_only_its_dialogue_wrong():
     rates = evaluation.rates(np.array([True, True, False, True, True]), np.array([7, 7, 9, 9, 11]))
     assert rates == pytest.approx({"per_response": 0.8, "per_dialog": 2 / 3})
 
@@ -94,3 +94,17 @@ def test_limit_steps_ends_early():
     metrics = evaluation.evaluate(Fixed(), batches(chosen, targets), config, small_dialogs.INFO)
     few = {name: values[:14] for name, values in targets.items()}
     assert metrics["per_response"] == pytest.approx(plain(chosen[:14], few, False)[0])
+
+
+def test_intervals_are_those_of_all_resamples_at_once():
+    chosen, targets = some()
+    _, config = small_dialogs.build("tfidf")
+    metrics = evaluation.evaluate(Fixed(), batches(chosen, targets), config, small_dialogs.INFO, resamples=50)
+    seen = ~targets["is_oov"]
+    wrong, (_, rows) = (chosen != targets["response"])[seen], np.unique(targets["dialog_id"][seen], return_inverse=True)
+    turns, wrong = np.bincount(rows), np.bincount(rows, weights=wrong)
+    drawn = np.random.default_rng(config.seed).integers(0, len(turns), (50, len(turns)))
+    samples = {"per_response": 1 - wrong[drawn].sum(axis=1) / turns[drawn].sum(axis=1),
+               "per_dialog": (wrong[drawn] == 0).mean(axis=1)}
+    for name, values in samples.items():
+        assert metrics["intervals"][name] == np.percentile(values, [2.5, 97.5]).tolist()

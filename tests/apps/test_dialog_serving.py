@@ -1,4 +1,4 @@
-"""Dialogues as strings: what is answered, what is refused, and that a bad one spoils no other."""
+"""Dialogues as strings: the answers, the errors, and that a bad dialogue does not change the answers to others."""
 import json
 
 import numpy as np
@@ -13,7 +13,7 @@ from training.serving import export
 GOOD = "user: hello\nbot: what food\nuser: greek in oslo please"
 
 
-@pytest.fixture(scope="module", params=small_dialogs.SYSTEMS)
+@pytest.fixture(scope="module", params=small_dialogs.APP.systems)
 def version(request, tmp_path_factory):
     model, config = small_dialogs.build(request.param)
     return export.export(tmp_path_factory.mktemp("saved_models") / "dialog", model,
@@ -37,7 +37,7 @@ def test_the_signatures(version):
 
 def test_a_response_is_a_candidate(version):
     found = answer(version, GOOD, "user: <SILENCE>")
-    assert all(response.decode() in small_dialogs.INFO["candidates"] for response in found["response"])
+    assert all(response.decode() in small_dialogs.INFO.candidates for response in found["response"])
     assert found["error"].tolist() == [b"", b""] and np.isfinite(found["score"]).all()
 
 
@@ -52,7 +52,7 @@ def test_a_response_is_a_candidate(version):
     ("user:   ", "has no words"),
     ("user: a\n" * 200_000, "more than 1,000,000 bytes"),
 ])
-def test_what_is_refused_in_one_sentence_spoils_no_other(version, history, words):
+def test_a_refused_dialogue_does_not_change_the_answers_to_others(version, history, words):
     found = answer(version, GOOD, history, GOOD)
     alone = answer(version, GOOD)
     assert words in found["error"][1].decode() and "\n" not in found["error"][1].decode()
@@ -60,7 +60,7 @@ def test_what_is_refused_in_one_sentence_spoils_no_other(version, history, words
     np.testing.assert_allclose(found["score"], [alone["score"][0], 0, alone["score"][0]], rtol=1e-5)
 
 
-def test_the_place_of_the_other_rows_does_not_matter(version):
+def test_an_answer_does_not_depend_on_the_other_rows(version):
     histories = [GOOD, "user: hello", GOOD + "\nbot: api_call greek oslo\nkb: bell phone 555-1\nuser: your number please"]
     together = answer(version, *histories, signature="explain")
     for row, history in enumerate(histories):
@@ -69,12 +69,12 @@ def test_the_place_of_the_other_rows_does_not_matter(version):
         np.testing.assert_allclose(alone["attention"][0], together["attention"][row], atol=1e-6)
 
 
-def test_nobody_asks(version):
+def test_an_empty_batch_is_answered(version):
     assert all(len(value) == 0 for value in answer(version, signature="explain").values())
 
 
 @pytest.mark.parametrize("history", [
-    "user: qwertz uiopue",  # no word of it is known
+    "user: qwertz uiopue",  # none of its words is known
     "user: " + "hello " * 5000,
     b"user: \xff\xfe hello \x00",
     "user: \U0001f600 ???",
@@ -118,11 +118,11 @@ def test_requests_are_files(tmp_path):
         serving.request([])
 
 
-def test_answers_are_written_and_said(version, tmp_path, capsys):
+def test_answers_are_written_and_printed(version, tmp_path, capsys):
     paths = [str(tmp_path / name / "talk.txt") for name in ("a", "b")]
     serving.present(paths, answer(version, GOOD, "hello", signature="explain"), tmp_path / "out")
     one, two = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("talk", "talk-2"))
-    assert one["response"] in small_dialogs.INFO["candidates"] and one["error"] == ""
+    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == ""
     assert two["response"] == "" and "must begin" in two["error"]
     said = capsys.readouterr().out
     assert one["response"] in said and "no response: every line" in said
