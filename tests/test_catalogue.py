@@ -1,13 +1,13 @@
 """`python -m apps`: the catalogue, and the way to runs and doctor."""
 import dataclasses
 import os
-import re
 import subprocess
 import sys
 
 import pytest
 
 from apps import __main__ as command
+from tests import help_page
 from training import cli, config, doctor, forms
 
 APPS = command.catalogue()
@@ -40,11 +40,10 @@ def test_help_shows_the_values_of_every_system(task, model, capsys):
     with pytest.raises(SystemExit) as ended:
         forms.parse(APPS[task].systems, ["--model", model, "--dataset", dataset, "--help"], program="", description="")
     assert ended.value.code == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = help_page.defaults(capsys.readouterr().out)
     for name, value in dataclasses.asdict(kind.of(dataset=dataset)).items():
-        found = re.search(rf"--{name.replace('_', '-')}\b.*?\(default: (.*?)\)", shown)
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        assert found and found.group(1).strip("'").replace(" ", "") == text.replace(" ", ""), (name, text)
+        assert shown.get(config.flag(name), "").replace(" ", "") == text.replace(" ", ""), name
 
 
 @pytest.mark.parametrize("word", ["nothing", TASKS[0]])

@@ -20,7 +20,7 @@ LONGEST_LIST = 32
 """numbers of a list that is kept, which a report has for its seeds"""
 LEFT_OUT = ("data_dir", "manual_dir", "runs", "saved_models", "name", "resume", "force", "download", "debug")
 """settings that name places on one machine, or change no number"""
-PATHS = ("initialize", "backbone", "trunk")
+PATHS = ("initialize", "backbone")
 """settings that may hold a path; its last part is kept"""
 FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16")
 """what decides how fast a processor multiplies matrices, and whether `--dtype auto` is bfloat16"""

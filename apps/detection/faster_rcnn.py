@@ -189,7 +189,7 @@ class FasterRCNN(detector.Detector):
         maps = pyramid[self.first_level:]
         cells = ops.concatenate([ops.reshape(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))),
                                              (-1, (x.shape[1] + 2) * (x.shape[2] + 2), x.shape[3])) for x in maps], axis=1)
-        places = ops.take(self._neighbours([x.shape[1:3] for x in maps]), index // self.per_cell, axis=0)
+        places = ops.take(self._neighbors([x.shape[1:3] for x in maps]), index // self.per_cell, axis=0)
         samples, filters = index.shape[1], cells.shape[-1]
         patches = tf.gather(cells, places, batch_dims=1)  # (batch, samples, 9, filters)
 
@@ -205,7 +205,7 @@ class FasterRCNN(detector.Detector):
         return ops.cast(logits, "float32"), ops.cast(offsets, "float32")
 
     @staticmethod
-    def _neighbours(sizes):
+    def _neighbors(sizes):
         """Returns where the 3x3 around each cell lie among all levels' cells, each level padded by one: (cells, 9)."""
         found, first = [], 0
         for height, width in sizes:

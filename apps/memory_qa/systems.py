@@ -85,7 +85,7 @@ class KeyValue(Config):
 
 @dataclasses.dataclass(frozen=True)
 class LSTM(Config):
-    """Baseline: an LSTM that reads the story and then the question."""
+    """An LSTM that reads the story and then the question."""
 
     ID: ClassVar = ()
 
