@@ -47,24 +47,21 @@ def stock_keras(name):
 
 def _keras_steps(name, calls=1):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import importlib
-
     import keras
     import numpy as np
     import tensorflow as tf
 
-    from apps import classification
-    from training import config as settings
+    from training.app import App
     from training.data.spec import Spec
+    from training.vision.labelled_images import ImageInfo
 
     shape = SHAPES[name]
-    config = settings.resolve(classification, classification.Config(
-        model=name, dataset="mnist" if shape[-1] == 1 else "cifar10", optimizer="momentum", dropout=0.0))
-    info = {"class_names": list(map(str, range(CLASSES))), "steps": 1000,
-            "mean": [120.0] * shape[-1], "deviation": [60.0] * shape[-1]}
+    app = App("classification")
+    config = app.config(name, dataset="mnist" if shape[-1] == 1 else "cifar10", optimizer="momentum", dropout=0.0)
+    info = ImageInfo(class_names=list(map(str, range(CLASSES))), mean=[120.0] * shape[-1], std=[60.0] * shape[-1])
     spec = Spec({"image": tf.TensorSpec([None, *shape], tf.uint8)}, {"label": tf.TensorSpec([None], tf.int32)}, info)
     keras.utils.set_random_seed(0)
-    model = importlib.import_module(f"apps.classification.{name}").build_model(config, spec)
+    model = app.build_model(config, spec, steps=1000)
     random = np.random.default_rng(0)
     batch = ({"image": tf.constant(random.integers(0, 256, (BATCH, *shape)), tf.uint8)},
              {"label": tf.constant(random.integers(0, CLASSES, BATCH), tf.int32)})

@@ -56,7 +56,7 @@ class Blocks:
         return initializer(self.scheme)
 
     def convolution(self, x, filters, size, strides=1, name=None, activate=True, padding="same", normalize=True):
-        """Returns the maps (batch, height, width, filters) of a convolution, normalized and activated unless told otherwise."""
+        """Returns the maps (batch, height, width, filters) of a convolution, by default normalized and activated."""
         settings = dict(kernel_initializer=self.initializer(), padding=padding)
         if self.kind == "maxout" and activate:
             x = layers.MaxoutConv2D(filters, size, MAXOUT_PIECES, strides=strides, name=name, **settings)(x)

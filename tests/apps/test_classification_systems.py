@@ -256,6 +256,12 @@ def test_monitors_tell_dead_and_saturated_units():
     assert monitors.saturated(np.array([-1, -0.91, -0.89, 0, 0.89, 0.91, 1, 0.99]), -1.0, 1.0) == 5 / 8
 
 
+def test_monitors_know_which_functions_have_limits():
+    found = {kind: monitors.limits(blocks._ACTIVATIONS[kind]("x", (None, 6))) for kind in blocks._ACTIVATIONS}
+    assert found == dict.fromkeys(found) | {"sigmoid": (0, 1), "tanh": (-1, 1)}
+    assert monitors.limits(lenet5.ScaledTanh()) == (-1.7159, 1.7159)
+
+
 def test_monitors_write_what_they_say(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

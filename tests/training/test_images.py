@@ -17,14 +17,14 @@ _decode = tf.function(images.decode, input_signature=[tf.TensorSpec((), tf.strin
 
 
 def picture(height=40, width=56, seed=0):
-    """Returns smooth colours, so that JPEG keeps them, without any symmetry."""
+    """Returns smooth colors, so that JPEG keeps them, without any symmetry."""
     random = np.random.default_rng(seed)
     small = Image.fromarray(random.integers(0, 256, (height // 8, width // 8, 3), np.uint8))
     return small.resize((width, height), Image.BICUBIC)
 
 
 def encode(image, format, **options):
-    if format == "JPEG":  # colour in full resolution: decoders differ in how they enlarge it
+    if format == "JPEG":  # color in full resolution: decoders differ in how they enlarge it
         options = {"quality": 95, "subsampling": 0} | options
     file = io.BytesIO()
     image.save(file, format, **options)
@@ -142,7 +142,7 @@ def test_later_frames_are_not_unpacked():
 
 
 def gif(screen_width, screen_height, left, top, width, height):
-    """Returns a GIF of one frame in the second of two colours, (10, 200, 30); codes of 3 bits, never compressed."""
+    """Returns a GIF of one frame in the second of two colors, (10, 200, 30); codes of 3 bits, never compressed."""
     head = b"GIF89a" + struct.pack("<HHBBB", screen_width, screen_height, 0x80, 0, 0) + bytes(3) + bytes([10, 200, 30])
     comment = b"\x21\xfe\x05hello\x00"
     descriptor = b"\x2c" + struct.pack("<HHHHB", left, top, width, height, 0)
@@ -150,7 +150,7 @@ def gif(screen_width, screen_height, left, top, width, height):
     for index in range(width * height):
         if index % 2 == 0:
             bits += [0, 0, 1]  # clear, 4: the table never grows past 3 bits
-        bits += [1, 0, 0]  # colour 1
+        bits += [1, 0, 0]  # color 1
     bits += [1, 0, 1]  # end, 5
     data = np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes()
     blocks = b"".join(bytes([len(data[i:i + 255])]) + data[i:i + 255] for i in range(0, len(data), 255))
