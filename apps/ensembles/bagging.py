@@ -41,8 +41,8 @@ class Bagging(members.Ensemble):
         >>> from apps.ensembles.bagging import Bagging
         >>> model = Bagging((8, 8, 1), classes=10, train_examples=100, members=3, hidden=16)
         >>> outputs = model({"image": np.zeros((2, 8, 8, 1), "uint8")})
-        >>> outputs["vote"].shape, model.counts.shape
-        (TensorShape([2, 3, 10]), (100, 3))
+        >>> outputs["vote"].shape, model.answer(outputs).shape
+        (TensorShape([2, 3, 10]), TensorShape([2, 10]))
 
     Source: Breiman, 1996, "Bagging Predictors", section 1; and 1996, "Out-of-bag Estimation".
     What differs: samples are weights in batches that all members share.

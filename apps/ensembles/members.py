@@ -46,9 +46,10 @@ class Networks(keras.layers.Layer):
         self.matrices = []
         for number, (rows, columns) in enumerate(zip(sizes, sizes[1:])):
             kind = keras.initializers.GlorotUniform if number == len(sizes) - 2 else keras.initializers.HeNormal
-            self.matrices += [
-                self.add_weight(name=f"kernel{number + 1}", shape=(self.members, rows, columns), initializer=self._drawn(kind)),
-                self.add_weight(name=f"bias{number + 1}", shape=(self.members, columns), initializer="zeros")]
+            self.matrices += [  # without autocast, so that their means are in float32
+                self.add_weight(name=f"kernel{number + 1}", shape=(self.members, rows, columns), initializer=self._drawn(kind),
+                                autocast=False),
+                self.add_weight(name=f"bias{number + 1}", shape=(self.members, columns), initializer="zeros", autocast=False)]
 
     def _drawn(self, kind):
         """Returns an initializer that draws each network's matrix by itself: all together would count as one large kernel."""
@@ -193,9 +194,12 @@ class Ensemble(keras.Model):
         self.built = True
 
     def state(self, name, shape, start, dtype="float32"):
-        """Returns a variable that training keeps; `start` is a number or an array."""
-        return self.add_weight(name=name, shape=shape, dtype=dtype, trainable=False, aggregation="only_first_replica",
-                               initializer=lambda shape, dtype=None: ops.broadcast_to(ops.convert_to_tensor(start, dtype), shape))
+        """Returns a variable that training keeps, of the same type in any precision; `start` is a number or an array."""
+        def initializer(shape, dtype=None):
+            return ops.broadcast_to(ops.convert_to_tensor(start, dtype), shape)
+
+        return self.add_weight(name=name, shape=shape, dtype=dtype, initializer=initializer, trainable=False, autocast=False,
+                               aggregation="only_first_replica")
 
     @property
     def metrics(self):

@@ -319,6 +319,49 @@ def test_a_member_that_is_not_trained_keeps_its_weights_and_begins_without_momen
     np.testing.assert_allclose(weight.numpy()[:, 0], [1 - 0.5 * 1.9, 1 - 0.5 * 1.9], rtol=1e-5)
 
 
+@pytest.mark.parametrize("model", APP.systems)
+@pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
+def test_a_step_in_float16_is_the_one_in_float32(precision, model):
+    rows = {"image": IMAGES[:BATCH]}, {"label": LABELS[:BATCH], "index": np.arange(BATCH, dtype="int32")}
+    changes = []
+    for policy in ("float32", precision):
+        keras.config.set_dtype_policy(policy)
+        made = ensemble_of(model, weight_decay=0.01)
+        assert isinstance(made.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == precision)
+        made.optimizer.iterations.assign(1)  # the first rate is 0
+        if policy == precision:
+            made.optimizer.dynamic_scale.assign(2.0 ** 8)  # gradients of least squares are large
+        before = made.networks.get_weights()
+        made.train_step(rows)
+        changes.append([after - start for after, start in zip(made.networks.get_weights(), before)])
+        assert int(made.optimizer.iterations) == 2
+    for exact, rough in zip(*changes, strict=True):
+        assert np.abs(exact).max() > 0
+        np.testing.assert_allclose(rough, exact, atol=0.01 * np.abs(exact).max())
+        np.testing.assert_array_equal(rough.any(axis=tuple(range(1, rough.ndim))), exact.any(axis=tuple(range(1, exact.ndim))))
+    outputs = made({"image": IMAGES})
+    np.testing.assert_allclose(made.answer(outputs).numpy().sum(axis=1), 1, rtol=1e-3)
+    assert all(value.dtype == tf.float32 for value in outputs.values())
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
+def test_steps_that_float16_skips_count_so_that_stages_keep_their_epochs(precision):
+    model = ensemble_of("adaboost")
+    start = model.networks.get_weights()
+    model.optimizer.dynamic_scale.assign(2.0 ** 127)
+    train(model, 2)
+    assert int(model.optimizer.iterations) == 2 * STEPS and int(model.started) == 1
+    assert float(model.optimizer.dynamic_scale.value) == 2.0 ** (127 - 2 * STEPS)
+    assert all(np.array_equal(after, before) for after, before in zip(model.networks.get_weights(), start))
+    model.optimizer.dynamic_scale.assign(2.0 ** 10)
+    train(model, 2, first=2)
+    assert int(model.optimizer.iterations) == 4 * STEPS and int(model.started) == 2
+    moved = [[not np.array_equal(weight[member], before[member]) for member in range(3)]
+             for weight, before in zip(model.networks.get_weights(), start)]
+    assert np.any(moved, axis=0).tolist() == [False, True, False]
+    assert model.own_metrics()["alphas"][1] > 0
+
+
 @pytest.mark.parametrize("model, changes, words", [
     ("snapshots", dict(epochs=7), "--epochs 7 must be a multiple of --members 3"),
     ("adaboost", dict(epochs=3), "2 of them or more"),
