@@ -193,6 +193,7 @@ def test_each_system_has_its_own_data_and_optional_settings_stay_open():
     assert (found["softmax"].c, found["linear"].c, found["lda"].epochs) == (1.0, "none", 1)
     assert found["softmax"].batch_size is found["softmax"].learning_rate is found["softmax"].momentum is None
     assert not any(config.BEST_WEIGHTS for config in found.values())
+    assert tables.Info.SAME == ("class_names", "columns")
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"], indirect=True)
@@ -210,7 +211,7 @@ def test_a_step_is_the_gradient_s_formula_under_every_precision(model, precision
     for _ in range(2):
         z = x @ weights
         if model == "linear":
-            errors = z - answers
+            errors = z - answers.numpy()
         elif model == "logistic":
             errors = 1 / (1 + np.exp(-z)) - answers.numpy()[:, None]
         else:
@@ -293,7 +294,8 @@ def test_a_run_says_how_far_it_is_from_scikit_learn(data_dir, tmp_path, capsys):
     assert "difference" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main("apps.foundations", ["evaluate", "one", "--dataset", "tabular/iris", "--runs", str(tmp_path / "runs")])
-    assert capsys.readouterr().err == "error: one was trained with other class names than tabular/iris has\n"
+    assert capsys.readouterr().err == ("error: logistic tells two classes apart, and tabular/iris has 3: "
+                                       "take --model softmax\n")
 
 
 @pytest.mark.parametrize("model, count", [("softmax", 13 * 3 + 3), ("logistic", 30 + 1), ("linear", 10 + 1),
