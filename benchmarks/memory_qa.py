@@ -3,7 +3,7 @@
     python benchmarks/memory_qa.py joint --peer-python PYTHON_WITH_TORCH
     python benchmarks/memory_qa.py restarts
 
-joint:    3 hops, vectors of size 50, position encoding, times with noise, one network, over all tasks together; the peer reads memories
+joint:    3 hops, vectors of size 50, position encoding, times with noise, one network, over all tasks; the peer reads memories
           of one size, and bounds the norm of all gradients at once, as a plain program does
 restarts: ten networks as one program and one alone: above a ratio of 0.1, ten at once are faster than ten one after another
 
@@ -19,7 +19,7 @@ import turns
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-BATCH, HOPS, EMBEDDING_SIZE, NOISE, RATE = 32, 3, 50, 0.1, 0.01
+BATCH, HOPS, SIZE, NOISE, RATE = 32, 3, 50, 0.1, 0.01
 
 
 def settings(restarts):
@@ -27,7 +27,7 @@ def settings(restarts):
 
     chosen = dict(dataset="babi", manual_dir=os.environ["BABI"]) if "BABI" in os.environ else {}
     return App("memory_qa").config(
-        "memn2n", restarts=restarts, hops=HOPS, embedding_size=EMBEDDING_SIZE, noise=NOISE, batch_size=BATCH, linear_start=False,
+        "memn2n", restarts=restarts, hops=HOPS, embedding_size=SIZE, noise=NOISE, batch_size=BATCH, linear_start=False,
         **chosen)
 
 
@@ -66,12 +66,12 @@ def torch(arrays):
         def __init__(self):
             super().__init__()
             times = memories + int(np.ceil(NOISE * memories)) + 1
-            self.words = pytorch.nn.ModuleList(pytorch.nn.Embedding(vocabulary, EMBEDDING_SIZE, padding_idx=0) for _ in range(HOPS + 1))
-            self.times = pytorch.nn.ModuleList(pytorch.nn.Embedding(times, EMBEDDING_SIZE, padding_idx=0) for _ in range(HOPS + 1))
+            self.words = pytorch.nn.ModuleList(pytorch.nn.Embedding(vocabulary, SIZE, padding_idx=0) for _ in range(HOPS + 1))
+            self.times = pytorch.nn.ModuleList(pytorch.nn.Embedding(times, SIZE, padding_idx=0) for _ in range(HOPS + 1))
             for table in [*self.words, *self.times]:
                 pytorch.nn.init.normal_(table.weight, std=0.1)
                 table.weight.data[0] = 0
-            self.empty = pytorch.nn.Parameter(0.1 * pytorch.randn(EMBEDDING_SIZE))
+            self.empty = pytorch.nn.Parameter(0.1 * pytorch.randn(SIZE))
 
         def forward(self, story, question):
             mask = (story != 0).any(-1)
@@ -79,7 +79,7 @@ def torch(arrays):
             slots = pytorch.rand(len(story), memories + int(np.ceil(NOISE * memories))).argsort(1)
             slots = slots[:, :memories].sort(1).values + 1
             ago = pytorch.where(mask, slots.gather(1, (ago - 1).clamp(min=0)), 0)
-            weights, last = _position(story), 2 * pytorch.arange(1, EMBEDDING_SIZE + 1) / EMBEDDING_SIZE
+            weights, last = _position(story), 2 * pytorch.arange(1, SIZE + 1) / SIZE
             u = (self.words[0](question) * _position(question)).sum(1)
             for hop in range(HOPS):
                 keys = (self.words[hop](story) * weights).sum(2) + last * self.times[hop](ago)
@@ -93,7 +93,7 @@ def torch(arrays):
     def _position(words):
         count = (words != 0).sum(-1, keepdim=True).clamp(min=1)
         place = pytorch.arange(1, words.shape[-1] + 1) / count
-        unit = pytorch.arange(1, EMBEDDING_SIZE + 1) / EMBEDDING_SIZE
+        unit = pytorch.arange(1, SIZE + 1) / SIZE
         return 2 * (1 - place)[..., None] - 2 * unit * (1 - 2 * place)[..., None]
 
     pytorch.manual_seed(0)

@@ -1,6 +1,6 @@
 """What the systems of this application share: one training step, and networks side by side of which one answers."""
 import keras
-from keras import ops
+import tensorflow as tf
 
 from training.engine import step
 
@@ -51,7 +51,7 @@ class Answerer(keras.Model):
 
     def word_vectors(self):
         """Returns the vectors of the words of the chosen member, (words, embedding_size)."""
-        return ops.convert_to_tensor(self.embed.table)[:, self.chosen_index()]
+        return tf.convert_to_tensor(self.embed.table)[:, self.chosen_index()]
 
     def memory_vectors(self, story):
         """Returns the chosen member's vectors of memories, (batch, memories, embedding_size), or None: they are not shown."""
@@ -59,4 +59,4 @@ class Answerer(keras.Model):
 
     def chosen_index(self):
         """Returns `chosen` as an integer scalar, also in a graph."""
-        return ops.convert_to_tensor(self.chosen, "int32")
+        return tf.convert_to_tensor(self.chosen, tf.int32)

@@ -175,20 +175,22 @@ class MemN2N(Answerer):
         # the program for the shortest memory that holds the stories of this batch: most are far shorter than the longest
         longest = ops.max(ops.sum(ops.cast(ops.any(inputs["story"] != 0, axis=-1), "int32"), axis=-1))
         program = ops.sum(ops.cast(longest > ops.convert_to_tensor(self.sizes[:-1], "int32"), "int32"))
-
-        def losses_of():
-            losses = tf.switch_case(program, [functools.partial(self._entropies, inputs, targets, size) for size in self.sizes])
-            return ops.sum(losses), losses
-
-        _, losses = step.gradient_step(
-            self.optimizer, self.trainable_variables, losses_of, is_share=True, change=self._whole_steps)
+        # the two halves of `step.gradient_step`: differentiated as a whole, each program would hold room for all of them
+        losses, gradients = tf.switch_case(
+            program, [functools.partial(self._scaled_gradients, inputs, targets, size) for size in self.sizes])
+        step.apply_scaled(self.optimizer, gradients, self.trainable_variables, change=self._whole_steps)
         return self._track(ops.mean(losses))
 
-    def _entropies(self, inputs, targets, memories):
-        """Returns the cross-entropies (batch, members) in training, for stories of so many sentences."""
-        logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
-        answers = ops.broadcast_to(targets["answer"][:, None], ops.shape(logits)[:2])
-        return ops.sparse_categorical_crossentropy(answers, logits, from_logits=True)
+    def _scaled_gradients(self, inputs, targets, memories):
+        """Returns cross-entropies (batch, members) and scaled gradients of their sum, for stories of so many sentences."""
+        def losses_of():
+            logits, _ = self(inputs | {"story": inputs["story"][:, :memories]}, training=True)
+            answers = ops.broadcast_to(targets["answer"][:, None], ops.shape(logits)[:2])
+            losses = ops.sparse_categorical_crossentropy(answers, logits, from_logits=True)
+            return ops.sum(losses), losses
+
+        (_, losses), gradients = step.scaled_gradients(self.optimizer, self.trainable_variables, losses_of, is_share=True)
+        return losses, gradients
 
     def end_epoch(self, losses, errors):
         """Takes each member's validation loss and error: ends the linear start, sets rates, chooses the best member."""
