@@ -88,5 +88,5 @@ def _typed_lines():
         except EOFError:
             return
         except UnicodeDecodeError:
-            raise UserError("what was typed is no text in UTF-8") from None
+            raise UserError("the input is not UTF-8 text") from None
         yield line

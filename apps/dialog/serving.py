@@ -100,7 +100,7 @@ def request(paths):
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise UserError(f"{path} is no text in UTF-8") from None
+            raise UserError(f"{path} is not UTF-8 text") from None
         contents.append(content)
     return {"history": contents}
 

@@ -111,7 +111,7 @@ def test_requests_are_files(tmp_path):
     assert serving.request([str(tmp_path / "one.txt")]) == {"history": [GOOD.encode()]}
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "is a folder"),
-                        (tmp_path / "binary.txt", "no text in UTF-8")):
+                        (tmp_path / "binary.txt", "is not UTF-8 text")):
         with pytest.raises(UserError, match=words):
             serving.request([str(path)])
     with pytest.raises(UserError, match="at least one"):

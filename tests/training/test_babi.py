@@ -1,4 +1,4 @@
-"""bAbI: what its files become, and which archives are refused."""
+"""bAbI: the examples that its files become, and the archives that are refused."""
 import gzip
 import io
 import os
@@ -24,7 +24,7 @@ TEST = "1 Sandra moved to the garden.\n2 Where is Sandra? \tgarden\t1\n"
 
 
 def archive(tmp_path, members, top="tasks_1-20_v1-2"):
-    """Writes a folder babi whose archive holds the members given: text, bytes, or a TarInfo."""
+    """Writes a folder babi whose archive holds the given members (text, bytes or a TarInfo); returns settings that read it."""
     folder = tmp_path / "manual" / "babi"
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / "tasks_1-20_v1-2.tar.gz", "w:gz") as file:
@@ -56,7 +56,7 @@ def examples(prepared, split):
                   for example in sources.read(prepared, split).as_numpy_iterator())
 
 
-def test_questions_hold_the_story_told_before_them(tmp_path, capsys):
+def test_questions_hold_the_story_before_them(tmp_path, capsys):
     prepared = sources.builder("babi", archive(tmp_path, every_task("en")))
     assert capsys.readouterr().err == ""  # nothing is left out
     assert prepared.builder_config.name == "en"
@@ -97,19 +97,19 @@ def test_each_config_reads_the_folder_of_its_name(tmp_path, name):
     assert prepared.info.splits["test"].num_examples == 1
 
 
-def test_the_larger_set_may_stand_in_the_folder_with_validation_held_out(tmp_path, capsys):
+def test_the_larger_set_may_be_read_from_the_folder_with_validation_held_out(tmp_path, capsys):
     members = every_task("en")
     for task in (1, 2, 20):
         members[f"en-valid-10k/qa{task}_train.txt"] = TRAIN * 2
     prepared = sources.builder("babi/en-10k", archive(tmp_path, members))
     assert [prepared.info.splits[split].num_examples for split in ("train", "test")] == [3 * 6, 3]
     assert {example[-1] for example in examples(prepared, "test")} == {babi.TASKS[0], babi.TASKS[1], babi.TASKS[19]}
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "read from en-valid-10k" in said
-    assert "tasks 3 (three-supporting-facts), 4 (two-arg-relations)" in said and "19 (path-finding) are not in" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "read from en-valid-10k" in printed
+    assert "tasks 3 (three-supporting-facts), 4 (two-arg-relations)" in printed and "19 (path-finding) are not in" in printed
 
 
-def test_a_missing_task_is_left_out_and_said_once(tmp_path, capsys):
+def test_a_missing_task_is_left_out_and_reported_once(tmp_path, capsys):
     members = every_task("en")
     del members["en/qa3_three-supporting-facts_test.txt"]
     prepared = sources.builder("babi/en", archive(tmp_path, members))
@@ -118,7 +118,7 @@ def test_a_missing_task_is_left_out_and_said_once(tmp_path, capsys):
         "babi/en: task 3 (three-supporting-facts) is not in the archive and left out\n")
 
 
-def test_other_members_are_passed_over(tmp_path):
+def test_other_members_are_ignored(tmp_path):
     link = tarfile.TarInfo("tasks_1-20_v1-2/en/qa2_two-supporting-facts_train.txt")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     members = both("en") | both("en/../../elsewhere", 3) | {
@@ -139,10 +139,10 @@ def test_other_members_are_passed_over(tmp_path):
     ("1 A.\n1 B.\n2 B?\tc\tone\n", "line 3: 'one' are not numbers of statements"),
     ("1 A.\n", "holds no question"),
     ("", "holds no question"),
-    (b"1 \xff.\n", "is no UTF-8 text: invalid start byte at byte 2"),
+    (b"1 \xff.\n", "is not UTF-8 text: invalid start byte at byte 2"),
     ("".join(f"{number} A.\n" for number in range(1, 1003)), "line 1001: a story has more than 1,000 statements"),
 ])
-def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, text, sentence):
+def test_a_faulty_file_is_refused_in_one_sentence(tmp_path, text, sentence):
     with pytest.raises(training.UserError, match=f"qa1_single-supporting-fact_test.txt.*{sentence}") as error:
         sources.builder("babi", archive(tmp_path, both("en", test=text)))
     assert "\n" not in str(error.value)
@@ -165,7 +165,7 @@ def test_a_folder_without_a_whole_task_is_refused(tmp_path):
         sources.builder("babi", config)
 
 
-def test_an_archive_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     config = archive(tmp_path, both("en"))
     path = tmp_path / "manual" / "babi" / "tasks_1-20_v1-2.tar.gz"
     whole = path.read_bytes()
@@ -186,12 +186,12 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
     with pytest.raises(training.UserError, match=f"qa1_single-supporting-fact_train.txt unpacks to {len(TRAIN) * 500:,} bytes"):
         sources.builder("babi", config)
     monkeypatch.setattr(babi, "MAX_FILE_BYTES", 2 ** 26)
-    monkeypatch.setattr(babi, "MAX_ARCHIVE_BYTES", 150_000)  # what nobody asked for counts too
+    monkeypatch.setattr(babi, "MAX_ARCHIVE_BYTES", 150_000)  # members that are not read count too
     with pytest.raises(training.UserError, match="unpacks to more than 150,000 bytes"):
         sources.builder("babi", config)
 
 
-def test_a_header_of_many_bytes_is_not_read(tmp_path, monkeypatch):
+def test_a_long_header_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(babi, "MAX_FILE_BYTES", 50_000)
     header = tarfile.TarInfo("tasks_1-20_v1-2/en/qa1_single-supporting-fact_train.txt")
     header.pax_headers = {"comment": "x" * 100_000}
@@ -223,6 +223,6 @@ def test_babi_holds_what_its_authors_published(published, name):
             assert abs(len(found) - usual) <= 5, source  # two tasks are cut at the end of a story
             for story, question, answer, supporting, _, _ in found:
                 assert question.endswith("?") and supporting and all(0 <= place < len(story) for place in supporting)
-            if task == 0:  # the answer stands in the one supporting statement, which is about who is asked about
+            if task == 0:  # the one supporting statement holds the answer and the person of the question
                 for story, question, answer, (place,), _, _ in found:
                     assert story[place].endswith(f" {answer}.") and story[place].split()[0] in question

@@ -1,4 +1,4 @@
-"""Our own TFDS builders: what they hold, and what they refuse."""
+"""The TFDS builders of images with boxes: the data that they hold, and the files that they refuse."""
 import collections
 import io
 import json
@@ -32,11 +32,11 @@ def examples(prepared, split):
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Returns for each split 40 scenes as (image, instances, objects, ink of each object as it was drawn)."""
+    """Returns 40 scenes of each split as (image, instances, objects, pixels of ink of each object before others cover it)."""
     inks = []
     contrasting = digit_scenes._contrasting
 
-    def recorded(background, *others):  # is given the pixels under the ink of each digit that stays
+    def recorded(background, *others):  # gets the pixels under the ink of each digit that is kept
         inks.append(len(background))
         return contrasting(background, *others)
 
@@ -73,7 +73,7 @@ def test_regions_are_disjoint_strips_of_the_photographs():
         assert np.array_equal(np.asarray(digit_scenes.regions_of(split)[0]), photograph[:, part])
 
 
-def test_boxes_are_tight_around_what_is_seen(scenes):
+def test_boxes_are_tight_around_the_visible_ink(scenes):
     for split in SPLITS:
         for _, instances, objects, _ in scenes[split]:
             assert set(np.unique(instances)) - {0} == set(range(1, len(objects) + 1))
@@ -102,21 +102,21 @@ def test_scenes_hold_one_to_six_digits_of_16_to_48_pixels(scenes):
     assert 12 < min(heights) < 20 and 40 < max(heights) < 58
 
 
-def test_attributes_say_what_is_seen(scenes):
+def test_attributes_describe_the_visible_digits(scenes):
     for image, instances, objects, _ in (scene for split in SPLITS for scene in scenes[split]):
         assert len({thing["colour"] for thing in objects}) == len(objects)
         for number, thing in enumerate(objects, 1):
-            colours = {name: np.abs(np.median(image[instances == number], axis=0) - value).sum()
-                       for name, value in digit_scenes.COLOURS.items()}
-            assert min(colours, key=colours.get) == thing["colour"]
+            colors = {name: np.abs(np.median(image[instances == number], axis=0) - value).sum()
+                      for name, value in digit_scenes.COLORS.items()}
+            assert min(colors, key=colors.get) == thing["colour"]
             box = thing["bbox"]
             vertical = ("top", "", "bottom")[int(1.5 * (box.ymin + box.ymax))]
             horizontal = ("left", "", "right")[int(1.5 * (box.xmin + box.xmax))]
             assert thing["place"] == (f"{vertical} {horizontal}".strip() or "centre")
 
 
-def test_digits_differ_from_what_is_around_them(scenes):
-    """A digit's colour differs from the pixels just outside of its ink, in brightness or hue, nearly everywhere."""
+def test_digits_differ_from_their_surroundings(scenes):
+    """A digit's color differs from the pixels just outside of its ink, in brightness or hue, nearly everywhere."""
     import scipy.ndimage
 
     weak = total = 0
@@ -130,7 +130,7 @@ def test_digits_differ_from_what_is_around_them(scenes):
     assert weak / total < 0.02
 
 
-def test_the_same_set_twice(tmp_path, monkeypatch):
+def test_the_set_is_the_same_each_time(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     monkeypatch.setattr(digit_scenes, "EXAMPLES", {"train": 9, "validation": 3, "test": 4})
@@ -151,7 +151,7 @@ def test_the_same_set_twice(tmp_path, monkeypatch):
         assert example["instances"].max() == len(example["objects"]["label"])
 
 
-def test_another_process_draws_the_same_scenes(repository):
+def test_another_process_makes_the_same_scenes(repository):
     program = """
 import hashlib
 import numpy as np
@@ -173,7 +173,7 @@ print(digest.hexdigest())
 # bccd
 
 def cells(tmp_path, members):
-    """Writes a bccd folder whose zip holds the members given."""
+    """Writes a folder bccd whose zip file holds the given members, and returns the folder that holds it."""
     (tmp_path / "manual" / "bccd").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "manual" / "bccd" / "BCCD.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -212,7 +212,7 @@ def test_bccd_reads_its_zip(tmp_path):
 @pytest.mark.parametrize("change, sentence", [
     ({"Annotations/val_2.xml": voc_xml([("cell", (1, 1, 5, 5), 0)])},
      "JPEGImages/val_2.jpg: the label 'cell' is none of the classes RBC, WBC, Platelets"),
-    ({"Annotations/val_2.xml": b"<annotation><object>"}, "val_2.xml is no well-formed XML"),
+    ({"Annotations/val_2.xml": b"<annotation><object>"}, "val_2.xml is not well-formed XML"),
     ({"Annotations/val_2.xml": voc_xml([("RBC", ("a", 1, 5, 5), 0)])}, "'a' where a number is needed"),
     ({"Annotations/val_2.xml": voc_xml([], height=21)}, "val_2.jpg has 30 x 20 pixels, but its annotation says 30 x 21"),
     ({"JPEGImages/test_1.jpg": b"no image"}, "test_1.jpg is no image"),
@@ -226,11 +226,11 @@ def test_bccd_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):
     with pytest.raises(training.UserError, match=sentence) as error:
         sources.builder("bccd", config(tmp_path, cells(tmp_path, members)))
     assert "\n" not in str(error.value)
-    with pytest.raises(training.UserError):  # nothing half made is taken for the data set
+    with pytest.raises(training.UserError):  # a half-made data set is not used
         sources.builder("bccd", config(tmp_path))
 
 
-def test_bccd_refuses_a_file_that_is_no_zip(tmp_path):
+def test_bccd_refuses_a_file_that_is_not_a_zip(tmp_path):
     manual = cells(tmp_path, {})
     (manual / "bccd" / "BCCD.zip").write_bytes(b"PK no zip")
     with pytest.raises(training.UserError, match="cannot be read as a zip file"):
@@ -282,8 +282,8 @@ def test_voc_xml_that_is_too_large_is_refused():
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"<a>&unknown;</a>", b'<?xml version="1.0" encoding="no"?><a/>'])
-def test_what_is_no_xml_is_refused(content):
-    with pytest.raises(training.UserError, match="file.xml is no well-formed XML"):
+def test_content_that_is_not_xml_is_refused(content):
+    with pytest.raises(training.UserError, match="file.xml is not well-formed XML"):
         annotations.voc(content, "file.xml")
 
 
@@ -316,7 +316,7 @@ def test_pictures_are_upright(orientation):
 
     content = image_bytes(24, 40, "jpeg", orientation)
     picture = annotations.Picture(content, "file")
-    shown = images.decode(content).numpy()  # what serving will see
+    shown = images.decode(content).numpy()  # as serving decodes it
     assert shown.shape[:2] == (picture.height, picture.width) == ((40, 24) if orientation > 4 else (24, 40))
     stored = tf.io.decode_image(picture.file.read()).numpy()
     assert np.abs(stored.astype(int) - shown).mean() < 3  # two JPEG decoders differ by rounding
@@ -338,7 +338,7 @@ def test_boxes_of_an_image_on_its_side_are_turned_with_it(orientation):
         image = np.asarray(PIL.Image.open(found["image"]))
         return np.array(found["objects"][0]["bbox"]) * (40, 24, 40, 24), image
 
-    turned, image = kept((24, 40), box)  # the annotation knows the image as it is stored
+    turned, image = kept((24, 40), box)  # the annotation describes the image as it is stored
     rows, columns = np.nonzero(image[..., 0] > 128)
     assert turned.round(4).tolist() == [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
     assert np.allclose(kept((40, 24), turned)[0], turned)  # and as it is shown
@@ -397,7 +397,7 @@ def test_voc_folder(tmp_path, voc):
     assert len(set(ids)) == 5
 
 
-def test_a_second_folder_does_not_give_the_first_one_s_data(tmp_path, voc):
+def test_a_changed_folder_is_another_data_set(tmp_path, voc):
     first = sources.builder("voc_folder", config(tmp_path, voc))
     again = sources.builder("voc_folder", config(tmp_path, voc))
     assert again.data_dir == first.data_dir
@@ -408,7 +408,7 @@ def test_a_second_folder_does_not_give_the_first_one_s_data(tmp_path, voc):
     assert changed.info.features["objects"].feature["label"].names == ["cat", "dog", "horse"]
 
 
-def test_voc_folder_refuses_names_that_are_no_utf_8(tmp_path, voc):
+def test_voc_folder_refuses_names_that_are_not_utf_8(tmp_path, voc):
     (voc / os.fsdecode(b"JPEGImages/\xff.jpg")).touch()
     with pytest.raises(training.UserError, match=r"JPEGImages/\\udcff.jpg' is no UTF-8"):
         sources.builder("voc_folder", config(tmp_path, voc))
@@ -421,7 +421,7 @@ def test_voc_folder_without_image_sets_is_all_for_training(tmp_path, voc):
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 5}
 
 
-def test_voc_folder_says_how_many_boxes_it_dropped(tmp_path, voc, capfd):
+def test_voc_folder_reports_how_many_boxes_it_dropped(tmp_path, voc, capfd):
     (voc / "Annotations/a.xml").write_bytes(voc_xml(
         [("dog", (5, 6, 5, 18), 0), ("dog", (9, 6, 5, 18), 0), ("dog", (5, 6, 99, 18), 0), ("dog", (1, 2, 3, 4), 0)]))
     prepared = sources.builder("voc_folder", config(tmp_path, voc))
@@ -435,7 +435,7 @@ def test_voc_folder_says_how_many_boxes_it_dropped(tmp_path, voc, capfd):
 @pytest.mark.parametrize("file, content, sentence", [
     ("labels.txt", b"dog\n", "b.PNG: the label 'cat' is none of the classes dog|a.jpg: the label 'cat'"),
     ("ImageSets/Main/val.txt", b"\n", "val.txt names no image"),
-    ("ImageSets/Main/val.txt", b"x\n", "x.xml is named by the data set and not there"),
+    ("ImageSets/Main/val.txt", b"x\n", "x.xml is named by the data set but is not there"),
     ("ImageSets/Main/val.txt", b"../../secret\n", "leads out of the folder"),
     ("ImageSets/Main/val.txt", b"/etc/secret\n", "leads out of the folder"),
     ("JPEGImages/d.jpg", b"", "d.jpg is no image"),
@@ -504,8 +504,8 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
 
 
 @pytest.mark.parametrize("content, sentence", [
-    ("{", "instances_val2017.json is no JSON"),
-    ("[" * 100_000, "instances_val2017.json is no JSON"),
+    ("{", "instances_val2017.json is not JSON"),
+    ("[" * 100_000, "instances_val2017.json is not JSON"),
     ("[]", "holds no JSON object"),
     ("{}", "has no list of categories"),
     (coco_json({}, []), "names no image"),

@@ -1,4 +1,4 @@
-"""Dialogue bAbI from its archive: what the builder gives, and what it refuses."""
+"""Dialogue bAbI from its archive: the examples that the builder gives, and the files that it refuses."""
 import io
 import os
 import pathlib
@@ -43,7 +43,8 @@ def examples(prepared, split):
     return list(sources.read(prepared, split).as_numpy_iterator())
 
 
-def said(example):
+def history(example):
+    """Returns the (speaker, text) of each line before the response."""
     return [(int(speaker), text.decode()) for speaker, text in zip(example["history"]["speaker"], example["history"]["text"])]
 
 
@@ -53,8 +54,8 @@ def test_one_example_for_each_turn_of_the_bot(tmp_path):
         "train": 6, "validation": 3, "test": 3, "test_oov": 3}
     found = examples(prepared, "train")
     assert [(int(e["dialog_id"]), int(e["turn"])) for e in found] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
-    assert said(found[0]) == [(0, "hi")]
-    assert said(found[2]) == [
+    assert history(found[0]) == [(0, "hi")]
+    assert history(found[2]) == [
         (0, "hi"), (1, "hello what can i help you with today"), (0, "<SILENCE>"), (1, "api_call italian paris two cheap"),
         (2, "resto_1 R_phone resto_1_phone"), (0, "i love that")]
     assert found[1]["response"] == b"api_call italian paris two cheap"
@@ -66,10 +67,10 @@ def test_real_dialogues_keep_blanks_and_have_no_unseen_split(tmp_path):
     assert "test_oov" not in prepared.info.splits
     found = examples(prepared, "train")
     assert [e["response"] for e in found] == [b"Hello , welcome", b" you are welcome", b" you are welcome"]
-    assert said(found[2])[2:] == [(0, "<SILENCE>"), (1, " you are welcome"), (2, "api_call no result"), (0, "bye")]
+    assert history(found[2])[2:] == [(0, "<SILENCE>"), (1, " you are welcome"), (2, "api_call no result"), (0, "bye")]
 
 
-def test_candidates_and_knowledge_base_are_parts_of_their_own(tmp_path):
+def test_candidates_and_knowledge_base_are_further_configurations(tmp_path):
     config = manual(tmp_path)
     found = examples(sources.builder("dialog_babi/candidates", config), "candidates")
     assert [e["response"] for e in found] == [
@@ -88,7 +89,7 @@ def test_candidates_and_knowledge_base_are_parts_of_their_own(tmp_path):
     ("task1-API-calls-trn", b"1 hi\t\xff\xfe\n", "cannot be read as an archive of text files"),
     ("task1-API-calls-tst", None, "holds no dialog-bAbI-tasks/dialog-babi-task1-API-calls-tst.txt"),
 ])
-def test_bad_files_are_refused_in_one_sentence(tmp_path, name, content, words):
+def test_faulty_files_are_refused_in_one_sentence(tmp_path, name, content, words):
     files = {each: text for each, text in (FILES | {name: content}).items() if text is not None}
     with pytest.raises(training.UserError, match=words.replace(".", r"\.")) as error:
         sources.builder("dialog_babi/task1", manual(tmp_path, files))
@@ -102,7 +103,7 @@ def test_a_candidate_or_fact_without_its_parts_is_refused(tmp_path):
             sources.builder(f"dialog_babi/{part}", config)
 
 
-def test_no_archive_or_a_broken_one(tmp_path):
+def test_a_missing_or_damaged_archive_is_refused(tmp_path):
     with pytest.raises(training.UserError, match="--manual-dir"):
         sources.builder("dialog_babi/task1", training.Config(data_dir=str(tmp_path / "prepared")))
     config = manual(tmp_path)
@@ -115,13 +116,13 @@ def test_no_archive_or_a_broken_one(tmp_path):
         sources.builder("dialog_babi/task1", config)
 
 
-def test_a_file_of_too_many_bytes_is_refused(tmp_path, monkeypatch):
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dialog_babi, "_MOST_BYTES", 100)
     with pytest.raises(training.UserError, match="too many for what it is"):
         sources.builder("dialog_babi/task1", manual(tmp_path))
 
 
-def test_the_published_numbers(tmp_path, repository):
+def test_the_published_archive_has_the_published_numbers(tmp_path, repository):
     folder = pathlib.Path(os.environ.get("SUITE_DATA", repository.parent / "shared" / "data"))
     if not (folder / "dialog-babi" / "dialog-bAbI-tasks.tgz").is_file():
         pytest.skip(f"no dialog-babi/dialog-bAbI-tasks.tgz in {folder}: set SUITE_DATA to the folder that holds it")

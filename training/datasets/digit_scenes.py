@@ -7,27 +7,29 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-COLOURS = {
+COLORS = {
     "white": (245, 245, 245), "black": (12, 12, 12), "red": (215, 25, 30), "orange": (255, 135, 0),
     "yellow": (250, 225, 30), "green": (20, 150, 45), "blue": (30, 70, 220), "pink": (255, 115, 190),
 }
 SIZES = ("small", "medium", "large")
 PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
 SIDE = 128
+"""side of a scene in pixels"""
 MOST_OBJECTS = 6
 MOST_COVERED = 0.4
+"""largest part of a digit's ink that later digits may cover"""
 EXAMPLES = {"train": 2000, "validation": 300, "test": 500}
 
-_INK = 0.5  # from this opacity on a pixel belongs to the digit
+_INK = 0.5  # a pixel of at least this opacity belongs to the digit
 _SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}  # of the digits and of each photograph's width
 _SEED = 20_260_101
 
 
 class DigitScenes(tfds.core.GeneratorBasedBuilder):
-    """1 to 6 of scikit-learn's handwritten digits, recoloured, on crops of its two sample photographs.
+    """1 to 6 of scikit-learn's handwritten digits, recolored, on crops of its two sample photographs.
 
-    The digits and the regions of the photographs are disjoint between the splits. Boxes are tight around the ink that
-    is seen; `instances` holds k + 1 where object k is seen and 0 elsewhere. At most 40 % of a digit's ink is covered.
+    The digits and the regions of the photographs are disjoint between the splits. Boxes are tight around the visible ink;
+    `instances` holds k + 1 where object k is visible and 0 elsewhere. At most 40 % of a digit's ink is covered.
 
     Source: digits of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0) and the photographs china.jpg
     and flower.jpg (CC BY), both as shipped with scikit-learn.
@@ -44,7 +46,7 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
             "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
             "is_crowd": np.bool_,
             "is_difficult": np.bool_,
-            "colour": tfds.features.ClassLabel(names=list(COLOURS)),
+            "colour": tfds.features.ClassLabel(names=list(COLORS)),
             "size": tfds.features.ClassLabel(names=list(SIZES)),
             "place": tfds.features.ClassLabel(names=list(PLACES)),
         }
@@ -67,10 +69,10 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
         regions = regions_of(split)
 
         def example(index):
-            # a generator of its own for each image: no image depends on how many draws another one took
+            # each image has its own generator, so that it does not depend on the number of draws for the others
             random = np.random.default_rng([_SEED, list(EXAMPLES).index(split), index])
             image, instances, objects = scene(digits, labels, regions, random)
-            # image ids are unique over the splits
+            # image ids are unique across the splits
             number = list(EXAMPLES).index(split) * 1_000_000 + index
             return number, {
                 "image": _png(image),
@@ -114,13 +116,13 @@ def scene(digits, labels, regions, random):
     image = _background(regions, random)
     instances = np.zeros((SIDE, SIDE), np.uint8)
     wanted = random.integers(1, MOST_OBJECTS + 1)
-    colours_left = set(COLOURS)
+    colors_left = set(COLORS)
     objects, inks = [], []
     for _ in range(10 * wanted):
         if len(objects) == wanted:
             break
         index = random.integers(len(digits))
-        height = 16.0 * 3.0 ** random.random()  # 16 to 48 pixels, as many between 16 and 28 as between 28 and 48
+        height = 16.0 * 3.0 ** random.random()  # 16 to 48 pixels, half of them below 28
         opacity = _written(digits[index], height, np.deg2rad(random.uniform(-15, 15)))
         rows, columns = opacity.shape
         if max(rows, columns) > SIDE:
@@ -133,11 +135,11 @@ def scene(digits, labels, regions, random):
         if any(seen[:-1] < (1 - MOST_COVERED) * np.array(inks)):
             continue
         instances = covered
-        # no two digits of one image share a colour: one that lies over the other stays readable
-        name = _contrasting(image[window][opacity >= _INK], colours_left, random)
-        colours_left.discard(name)
-        colour = np.clip(COLOURS[name] + random.uniform(-10, 10, 3), 0, 255)
-        image[window] += opacity[..., None] * (colour - image[window])
+        # no two digits of one image share a color, so that overlapping ones stay readable
+        name = _contrasting(image[window][opacity >= _INK], colors_left, random)
+        colors_left.discard(name)
+        color = np.clip(COLORS[name] + random.uniform(-10, 10, 3), 0, 255)
+        image[window] += opacity[..., None] * (color - image[window])
         inks.append(seen[-1])
         objects.append({
             "label": int(labels[index]), "is_crowd": False, "is_difficult": False, "colour": name,
@@ -149,7 +151,7 @@ def scene(digits, labels, regions, random):
 
 
 def _share(values, split):
-    """Returns the split's part of a sequence: one run of it, so that the splits share nothing."""
+    """Returns the split's part of a sequence: one contiguous run, so that the splits share nothing."""
     ends = np.cumsum([0, *_SHARES.values()]) * len(values)
     place = list(_SHARES).index(split)
     return values[round(ends[place]):round(ends[place + 1])]
@@ -174,21 +176,21 @@ def _written(ink, height, angle):
     middle = side / 2
     matrix = (cosine, sine, 8 - (cosine + sine) * middle, -sine, cosine, 8 - (cosine - sine) * middle)
     smooth = PIL.Image.fromarray(padded).transform((side, side), PIL.Image.Transform.AFFINE, matrix, PIL.Image.Resampling.BICUBIC)
-    # steeper than the interpolation, or strokes look out of focus when enlarged six times
+    # steeper than the interpolation, since strokes would look out of focus when enlarged six times
     opacity = np.clip((np.asarray(smooth, np.float32) / 255 - 0.25) * 3, 0, 1)
     rows, columns = _extent(opacity > 0)
     return opacity[rows, columns]
 
 
 def _contrasting(background, names, random):
-    """Returns one of the named colours that differs from nearly all of the pixels (n, 3) under the digit."""
+    """Returns one of the named colors that differs from nearly all of the pixels (n, 3) under the digit."""
     names = sorted(names)
-    background = background[::len(background) // 64 + 1]  # some 64 pixels tell enough
-    differences = np.array([COLOURS[name] for name in names])[:, None] - background[None]  # (colours, n, 3)
+    background = background[::len(background) // 64 + 1]  # about 64 pixels are enough
+    differences = np.array([COLORS[name] for name in names])[:, None] - background[None]  # (colors, n, 3)
     brightness = np.abs(differences @ (0.299, 0.587, 0.114))
     hue = np.abs(differences - differences.mean(-1, keepdims=True)).max(-1)
     fifth = len(background) // 5
-    contrast = np.partition(brightness + 0.4 * hue, fifth, axis=1)[:, fifth]  # (colours,)
+    contrast = np.partition(brightness + 0.4 * hue, fifth, axis=1)[:, fifth]  # (colors,)
     good = np.flatnonzero(contrast >= min(80, contrast.max()))
     return names[good[random.integers(len(good))]]
 
@@ -209,6 +211,6 @@ def _box_and_place(seen):
 
 def _png(pixels):
     file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, "png", compress_level=1, compress_type=zlib.Z_RLE)  # the fastest, and small enough
+    PIL.Image.fromarray(pixels).save(file, "png", compress_level=1, compress_type=zlib.Z_RLE)  # fastest
     file.seek(0)
     return file

@@ -1,4 +1,4 @@
-"""A folder of one's own with a folder of images for each class."""
+"""A folder of the user's with a folder of images for each class."""
 import collections
 import os
 import pathlib
@@ -15,8 +15,8 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
     """Images by class.
 
-    CLASS/IMAGE, all of it for training; or {train,val,test}/CLASS/IMAGE, where the folder's name says the split
-    (…test…, …val…, …train…). The classes are the folders of train, sorted. Hidden files are left out.
+    The layout is CLASS/IMAGE, all of it for training, or {train,val,test}/CLASS/IMAGE, where the folder's name determines the
+    split (…test…, …val…, …train…). The classes are the folders of train, sorted. Hidden files are left out.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -27,10 +27,10 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files that the data set is made of, for its identity.
+        """Returns the files of which the data set is made, for its identity.
 
         Raises:
-            UserError: one of them is a link out of the folder, or cannot be looked at.
+            UserError: one of them is a link that leads out of the folder, or cannot be looked at.
         """
         return _walk(folder)[0]
 
@@ -39,8 +39,8 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         """Returns the builder's config, with the class of each image.
 
         Raises:
-            UserError: the layout is another one, a class is empty or only in validation or test, or there are fewer than
-                two.
+            UserError: the layout differs, a class is empty or only in validation or test, or there are fewer than two
+                classes.
         """
         files, folders = _walk(folder)
         if not files:
@@ -83,7 +83,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
 
 def _walk(folder):
-    """Returns (images, folders), sorted, that lie in a folder at any depth."""
+    """Returns (images, folders) that lie in a folder at any depth, both sorted."""
     def refuse(error):
         raise UserError(f"{error.filename} cannot be looked at: {error.strerror}")
 
@@ -95,7 +95,7 @@ def _walk(folder):
             annotations.encoded(str(path), path)
             if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
                 raise UserError(f"{path} is a link that leads out of the folder {folder}")
-            if path.is_symlink() and path.is_dir():  # followed, it could go round in a circle
+            if path.is_symlink() and path.is_dir():  # following it could lead in a circle
                 raise UserError(f"{path} is a link to another folder: put a folder there")
         folders += [pathlib.Path(place, name) for name in inner]
         for path in (pathlib.Path(place, name) for name in names):

@@ -1,4 +1,4 @@
-"""Questions over knowledge bases from files that nobody has checked: lines of packed text, facts and their features."""
+"""Questions over knowledge bases from unchecked files: lines of packed text, facts and their features."""
 import gzip
 import zlib
 
@@ -7,11 +7,12 @@ import tensorflow_datasets as tfds
 from training.config import UserError
 
 MAX_FILE_BYTES = 2 ** 27
+"""size of the largest file that is read, unpacked"""
 MAX_LINE_CHARACTERS = 2 ** 14
 
 
 def question_features():
-    """Returns the features of a question: its topic stands in [brackets]; `path` leads from it to the answers."""
+    """Returns the features of a question, whose topic stands in [brackets]; `path` leads from the topic to the answers."""
     return tfds.features.FeaturesDict({
         "question": tfds.features.Text(),
         "answers": tfds.features.Sequence(tfds.features.Text()),
@@ -27,8 +28,11 @@ def fact_features():
 def lines(path, instructions):
     """Returns the lines of a gzip file of UTF-8 text.
 
+    path:         of the file
+    instructions: how to get it, for the error sentence if it is not there
+
     Raises:
-        UserError: the file is not there, is no gzip file of such text, or is too large for what it is.
+        UserError: the file is not there, is not a gzip file of such text, is empty, or is too large.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
@@ -42,8 +46,8 @@ def lines(path, instructions):
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8: {error.reason} at byte {error.start:,}") from None
-    found = text.split("\n")  # not splitlines: names hold characters that it takes for the end of a line
+        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from None
+    found = text.split("\n")  # not splitlines, which takes characters in some names for the end of a line
     if found[-1] == "":
         found.pop()
     if not found:
@@ -52,12 +56,15 @@ def lines(path, instructions):
 
 
 def fields(line, separator, count, source):
-    """Returns the `count` fields of a line, none of them empty.
+    """Returns the `count` fields of a line, none of which is empty.
 
-    source: the file's name and the line's number, for the message
+    line:      text of the line
+    separator: text between two fields
+    count:     how many fields there must be
+    source:    the file's name and the line's number, for the error sentence
 
     Raises:
-        UserError: there are more, fewer, or empty ones, or the line is too long.
+        UserError: there are more, fewer or empty fields, or the line is too long.
     """
     if len(line) > MAX_LINE_CHARACTERS:
         raise UserError(f"{source} has {len(line):,} characters, more than {MAX_LINE_CHARACTERS:,}")
@@ -69,7 +76,7 @@ def fields(line, separator, count, source):
 
 
 def facts(path, separator, instructions):
-    """Yields (key, fact) of a file with one fact on a line, in its order and none twice."""
+    """Yields (key, fact) of a file with one fact on a line, in the file's order, and each fact only once."""
     seen = set()
     for number, line in enumerate(lines(path, instructions), 1):
         fact = tuple(fields(line, separator, 3, f"{path}: line {number}"))

@@ -12,10 +12,10 @@ _SPLITS = {"train": "dev", "test": "test"}
 class Metaqa(tfds.core.GeneratorBasedBuilder):
     """Questions about films whose answers are one or two facts away, and 131,188 facts of nine relations.
 
-    1-hop and 2-hop have the split train, which is the source's dev part (9,992 and 14,872 questions), and test (9,947 and
-    14,872): the source's train files were too large to be had. An application holds its validation out of train.
+    1-hop and 2-hop have the splits train (9,992 and 14,872 questions), which is the source's dev part, and test (9,947 and
+    14,872). The source's train files are not used, and an application holds some of train out for validation.
     `path` names the kinds of things that lead from the topic to the answers, such as actor, movie, year.
-    kb has the one split kb: it holds the answers of all 1-hop questions, and of 89 % of the 2-hop ones.
+    kb has a single split, kb, which holds the answers of all 1-hop questions and of 89 % of the 2-hop ones.
 
     Source: Zhang et al., 2018, "Variational Reasoning for Question Answering with Knowledge Graph" (Creative Commons),
     over WikiMovies (Miller et al., 2016).

@@ -1,4 +1,4 @@
-"""Simulated dialogues about booking a table: the task of dialogue bAbI without a download."""
+"""Simulated dialogues about booking a table: the task of dialogue bAbI, without a download."""
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -11,12 +11,12 @@ PLACES = {True: ("dublin", "lisbon", "oslo", "prague", "vienna"), False: ("athen
 PRICES = ("budget", "medium", "luxury")
 PARTIES = ("two", "three", "five", "seven")
 SLOTS = ("cuisine", "place", "party", "price")
-"""what a call asks for, in its order: api_call greek oslo two budget"""
+"""the values of a call, in this order: api_call greek oslo two budget"""
 RELATIONS = ("cuisine", "place", "price", "rating", "phone", "address")
 NO_RESULT = "api_call no result"
 
-_RESTAURANTS = 3  # of one cuisine, place and price
-_NOTHING = 8  # one combination in so many has no restaurant at all
+_RESTAURANTS = 3  # of each combination of cuisine, place and price that has any
+_NOTHING = 8  # one combination in this many has no restaurant
 _SEED = 20_260_201
 _FIRST = ("amber", "blue", "copper", "crooked", "dancing", "empty", "gentle", "golden", "green", "happy", "hidden", "iron",
           "little", "lucky", "merry", "old", "quiet", "red", "silver", "sleepy")
@@ -41,7 +41,7 @@ FAREWELL = "enjoy your meal"
 
 _HELLOS = ("hello", "hi there", "good evening", "hey")
 _OPENINGS = ("i need a table", "could you find me a restaurant", "we want to eat out", "help me to reserve a table please")
-_WITH = {  # what a request may add to its opening, and what answers a question
+_WITH = {  # phrases that a request may add to its opening, and answers to a question
     "cuisine": (("with {} food", "that cooks {}"), ("{} food please", "i feel like {}", "{} would be nice")),
     "place": (("in {}", "somewhere in {}"), ("in {} please", "we are in {}", "{}")),
     "party": (("for {}", "for a party of {}"), ("{} of us", "we will be {}", "for {} please")),
@@ -65,15 +65,15 @@ _BYES = ("no that was all", "nothing else goodbye")
 class RestaurantBooking(tfds.core.GeneratorBasedBuilder):
     """Dialogues with a bot that books restaurant tables, in the form of dialogue bAbI; one example for each bot turn.
 
-    A user asks for a table, says of cuisine, place, party and price what was left out, and changes some of it now and
-    then. The bot issues an API call with the newest wishes; the knowledge base answers with facts about up to three
-    restaurants, or that there is none; the bot offers them by rating, the best first, and gives phone number and address
-    of the one that is taken. Cuisines, places and restaurants of "test_oov" are never seen in the other splits.
+    A user asks for a table, adds on request which cuisine, place, party and price the first sentence left out, and sometimes
+    changes one of them. The bot issues an API call with the latest wishes; the knowledge base answers with facts about three
+    restaurants, or that there is none; the bot offers them by rating, the best first, and gives the phone number and address
+    of the one that the user takes. Cuisines, places and restaurants of "test_oov" do not occur in the other splits.
 
-    The knowledge base ("kb") and all responses that can be given for it ("candidates") are configurations of their own,
-    each with one split of its name.
+    The knowledge base ("kb") and all responses that can be given for it ("candidates") are further configurations, each
+    with one split of its own name.
 
-    Source: our own simulator and words, after the five tasks of Bordes, Boureau and Weston, 2017, "Learning End-to-End
+    Source: a simulator and words of this project, after the five tasks of Bordes, Boureau and Weston, 2017, "Learning End-to-End
     Goal-Oriented Dialog", section 3.
     """
 
@@ -101,7 +101,11 @@ class RestaurantBooking(tfds.core.GeneratorBasedBuilder):
 
 
 def restaurants():
-    """Returns the knowledge base: a list of {"name", *RELATIONS, "seen"}, ordered by what they offer and best first."""
+    """Returns the knowledge base: a list of {"name", *RELATIONS, "seen"}.
+
+    Restaurants of the same cuisine, place and price follow each other, the best first. "seen" is false for those that only
+    "test_oov" shows.
+    """
     random = np.random.default_rng(_SEED)
     names = random.permutation([f"{first}_{second}" for first in _FIRST for second in _SECOND]).tolist()
     phones = random.permutation(10_000).tolist()
@@ -125,11 +129,11 @@ def triples(knowledge):
 
 def candidates(knowledge):
     """Returns all responses that the bot can give for a knowledge base."""
-    said = [GREETING, UNDERSTOOD, *QUESTIONS.values(), READY, CHANGED, NOTHING_FOUND, NEXT, BOOKED, MORE_HELP, FAREWELL]
-    said += [call((c, p, n, e)) for seen in (True, False) for c in CUISINES[seen] for p in PLACES[seen]
-             for n in PARTIES for e in PRICES]
-    said += [PROPOSAL.format(each["name"]) for each in knowledge]
-    return said + [DETAILS[kind].format(each[kind]) for kind in DETAILS for each in knowledge]
+    responses = [GREETING, UNDERSTOOD, *QUESTIONS.values(), READY, CHANGED, NOTHING_FOUND, NEXT, BOOKED, MORE_HELP, FAREWELL]
+    responses += [call((c, p, n, e)) for seen in (True, False) for c in CUISINES[seen] for p in PLACES[seen]
+                  for n in PARTIES for e in PRICES]
+    responses += [PROPOSAL.format(each["name"]) for each in knowledge]
+    return responses + [DETAILS[kind].format(each[kind]) for kind in DETAILS for each in knowledge]
 
 
 def call(values):
@@ -143,7 +147,7 @@ def simulated(split):
     for each in restaurants():
         knowledge.setdefault((each["cuisine"], each["place"], each["price"]), []).append(each)
     for number in range(DIALOGS[split]):
-        # a generator of its own for each dialogue: none depends on how many draws another one took
+        # each dialogue has its own generator, so that it does not depend on the number of draws for the others
         random = np.random.default_rng([_SEED, list(DIALOGS).index(split), number])
         yield _dialog(knowledge, split != "test_oov", random)
 
@@ -151,10 +155,10 @@ def simulated(split):
 def _dialog(knowledge, seen, random):
     values = {"cuisine": CUISINES[seen], "place": PLACES[seen], "party": PARTIES, "price": PRICES}
     wish = {slot: _one_of(values[slot], random) for slot in SLOTS}
-    said = [("user", _one_of(_HELLOS, random)), ("bot", GREETING)]
+    spoken = [("user", _one_of(_HELLOS, random)), ("bot", GREETING)]
 
     def exchange(user, bot):
-        said.extend([("user", user), ("bot", bot)])
+        spoken.extend([("user", user), ("bot", bot)])
 
     def change():
         """Lets the user change one wish."""
@@ -162,12 +166,12 @@ def _dialog(knowledge, seen, random):
         wish[slot] = _one_of([value for value in values[slot] if value != wish[slot]], random)
         exchange(_one_of(_CHANGES[slot], random).format(wish[slot]), CHANGED)
 
-    told = [slot for slot in random.permutation(SLOTS).tolist() if random.random() < 0.5]
-    request = [_one_of(_OPENINGS, random), *(_one_of(_WITH[slot][0], random).format(wish[slot]) for slot in told)]
+    mentioned = [slot for slot in random.permutation(SLOTS).tolist() if random.random() < 0.5]
+    request = [_one_of(_OPENINGS, random), *(_one_of(_WITH[slot][0], random).format(wish[slot]) for slot in mentioned)]
     exchange(" ".join(request), UNDERSTOOD)
     user = dialogs.SILENCE
     for slot in SLOTS:
-        if slot not in told:
+        if slot not in mentioned:
             exchange(user, QUESTIONS[slot])
             user = _one_of(_WITH[slot][1], random).format(wish[slot])
     exchange(user, READY)
@@ -180,12 +184,12 @@ def _dialog(knowledge, seen, random):
         exchange(_one_of(_GO, random), call(wish[slot] for slot in SLOTS))
         facts = [("kb", f"{each['name']} {relation} {each[relation]}")
                  for each in random.permutation(np.array(found, object)) for relation in RELATIONS]
-        said.extend(facts or [("kb", NO_RESULT)])
+        spoken.extend(facts or [("kb", NO_RESULT)])
         user = dialogs.SILENCE
         for number, each in enumerate(found):
             exchange(user, PROPOSAL.format(each["name"]))
             if random.random() < 0.55 or number + 1 == len(found):
-                taken = each  # the last one is taken by all: a dialogue has an end
+                taken = each  # everybody takes the last one, so that the dialogue ends
                 break
             exchange(_one_of(_REFUSALS, random), NEXT)
         if taken is None:
@@ -196,7 +200,7 @@ def _dialog(knowledge, seen, random):
         exchange(_one_of(_ASKED[kind], random), DETAILS[kind].format(taken[kind]))
     exchange(_one_of(_THANKS, random), MORE_HELP)
     exchange(_one_of(_BYES, random), FAREWELL)
-    return said
+    return spoken
 
 
 def _one_of(values, random):

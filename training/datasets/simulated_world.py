@@ -1,4 +1,4 @@
-"""A small simulated world: stories and questions of eleven of bAbI's kinds, without a download."""
+"""A small simulated world: stories with questions of eleven of bAbI's tasks, without a download."""
 import zlib
 
 import numpy as np
@@ -15,7 +15,7 @@ PETS = ("Bruno", "Juno", "Milo", "Pip", "Tara")
 COUNTS = ("none", "one", "two", "three")
 STORIES = {"train": 200, "test": 200}  # of each kind
 QUESTIONS = 5  # of each story
-MOST_SENTENCES = 80  # a story in which nothing can be asked for so long is begun anew
+MOST_SENTENCES = 80  # a story this long in which there is nothing to ask for is discarded
 
 _GOES = ("went to", "walked to", "hurried to", "ran to")
 _TAKES = ("picked up", "took", "grabbed")
@@ -28,16 +28,16 @@ _SEED = 20_260_102
 class SimulatedWorld(tfds.core.GeneratorBasedBuilder):
     """Stories of four people who walk between six places and carry three things, with questions about them.
 
-    The kinds are bAbI's tasks 1, 2, 3, 6, 7, 8, 11, 12, 13, 14 and 15, with words and a simulator of our own: 1,000
-    training and 1,000 test questions of each kind, five to a story. A story's first two sentences say which split it
-    belongs to, so that no story, nor the beginning of one that a question is asked after, is in both.
-    `supporting` holds the places in `story` of the sentences that the answer rests on. No validation split: hold some
-    stories out.
+    The tasks are bAbI's 1, 2, 3, 6, 7, 8, 11, 12, 13, 14 and 15, with words and a simulator of this project: there are 1,000
+    training and 1,000 test questions of each, five to a story. A story's first two sentences decide which split it belongs
+    to, so that no story, and no beginning of a story after which a question is asked, is in both.
+    `supporting` holds the places in `story` of the sentences that the answer rests on. There is no validation split: hold
+    some stories out.
 
-    Source: the kinds of questions are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of
-    Prerequisite Toy Tasks", section 3. What differs: a place that is asked about ("before the market") was visited only
-    once, so that every question has one answer; counting and lists choose with equal chances among the numbers of things
-    that people hold.
+    Source: the tasks are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of
+    Prerequisite Toy Tasks", section 3. What differs: a place that a question names ("before the market") was visited only
+    once, so that every question has one answer; questions that count or list things choose with equal chances among the
+    numbers of things that people hold.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -53,7 +53,7 @@ class SimulatedWorld(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         for place, task in enumerate(KINDS):
             for index in range(STORIES[split]):
-                # ids are unique over kinds and splits
+                # ids are unique across tasks and splits
                 number = (list(STORIES).index(split) * len(KINDS) + place) * 1_000_000 + index
                 for count, (story, question, answer, supporting) in enumerate(story_of(split, task, index)):
                     yield f"{number}_{count}", {
@@ -62,8 +62,8 @@ class SimulatedWorld(tfds.core.GeneratorBasedBuilder):
 
 
 def story_of(split, task, index):
-    """Returns the questions of one story: list of (sentences before it, question, answer, supporting places)."""
-    # a generator of its own for each story: no story depends on how many draws another one took
+    """Returns the questions of one story, a list of (sentences before the question, question, answer, supporting places)."""
+    # each story has its own generator, so that it does not depend on the number of draws for the others
     random = np.random.default_rng([_SEED, list(STORIES).index(split), list(KINDS).index(task), index])
     while True:
         found = _questions(task, random)
@@ -72,12 +72,12 @@ def story_of(split, task, index):
 
 
 def _split(story):
-    """Returns the split that a story belongs to, which its opening decides: half of the openings are for training."""
+    """Returns the split that a story belongs to; its opening decides, and half of all openings are for training."""
     return list(STORIES)[zlib.crc32(" ".join(story[:2]).encode()) % 2]
 
 
 def _questions(task, random):
-    """Returns the questions of a new story, or None when there was nothing to ask for too long."""
+    """Returns the questions of a new story, or None if it grew too long without anything to ask for."""
     world, tell, ask, (least, most) = KINDS[task]
     world, found = world(random), []
     while len(found) < QUESTIONS:
@@ -92,7 +92,7 @@ def _questions(task, random):
 
 
 class _World:
-    """What has been told so far."""
+    """A world and the story about it so far."""
 
     def __init__(self, random):
         self.random = random
@@ -113,50 +113,60 @@ class _World:
 
 
 class _Town(_World):
-    """Who is where and who holds what. A thing lies where nobody has looked before until somebody finds it there."""
+    """Where people are and what they hold. A thing lies in an unknown place until somebody first picks it up."""
 
     def __init__(self, random):
         super().__init__(random)
-        self.place = {}  # of each person who has been seen: (place, sentences that say so)
+        self.place = {}  # of each person who has occurred: (place, sentences that say so)
         self.held = {person: [] for person in PEOPLE}  # things, in the order in which they came
         self.handled = {person: [] for person in PEOPLE}  # sentences in which a person got or gave up something
         self.got = {}  # of each thing that is held: the sentence in which its holder got it
         self.lying = {}  # of each thing that was put down: (place, sentences that say so)
-        self.trail = {thing: [] for thing in THINGS}  # (place, sentences that say so and whence it came)
+        self.trail = {thing: [] for thing in THINGS}  # (place, sentences that say so and where it was before)
 
-    # what happens
+    # events: each adds one or two sentences to the story
 
     def walk(self, people, subject, opening="", known=()):
-        """Takes people from wherever they are to one place; `known` are sentences that say who the subject is."""
+        """Moves people from wherever they are to one place, and returns the sentence's place in the story.
+
+        people:  who walks
+        subject: the words for them in the sentence
+        opening: the sentence's first words
+        known:   sentences that say who the subject is
+        """
         left = [self.place[person] for person in people if person in self.place]
         there = self.one([place for place in PLACES if place not in {where for where, _ in left}])
         sentence = self.say(f"{opening}{' ' if opening else ''}{subject} {self.one(_GOES)} the {there}")
         for person in people:
-            for thing in self.held[person]:  # nobody holds a thing before having been seen somewhere
+            for thing in self.held[person]:  # whoever holds a thing has been somewhere before
                 self.trail[thing].append((there, [self.got[thing], sentence, *self.place[person][1]]))
             self.place[person] = there, [*known, sentence]
         return sentence
 
     def one_walks(self):
+        """Somebody walks."""
         person = self.one(list(PEOPLE))
         self.walk([person], person)
 
     def one_walks_on(self):
+        """Somebody walks, and then walks on as "he" or "she"."""
         person = self.one(list(PEOPLE))
         first = self.walk([person], person)
         self.walk([person], PEOPLE[person], self.one(_THEN), [first])
 
     def two_walk(self):
+        """Two people walk together."""
         people = self.order(list(PEOPLE))[:2]
         self.walk(people, " and ".join(people))
 
     def two_walk_on(self):
+        """Two people walk together, and then walk on as "they"."""
         people = self.order(list(PEOPLE))[:2]
         first = self.walk(people, " and ".join(people))
         self.walk(people, "they", self.one(_THEN), [first])
 
     def one_acts(self, gives=False):
-        """Somebody picks up, puts down (or hands over) something, or walks on when there is nothing to do."""
+        """Somebody picks something up, puts it down (or hands it over), or walks."""
         person = self.one(list(PEOPLE))
         here = self.place.get(person, (None,))[0]
         free = [thing for thing in THINGS if here and (
@@ -185,6 +195,7 @@ class _Town(_World):
             self.walk([person], person)
 
     def one_acts_or_gives(self):
+        """Somebody picks something up, puts it down, hands it over, or walks."""
         self.one_acts(gives=True)
 
     def _gets(self, person, thing, sentence):
@@ -197,13 +208,15 @@ class _Town(_World):
         del self.got[thing]
         self.handled[person].append(sentence)
 
-    # what is asked: (question, answer, places of the supporting sentences), or None while there is nothing to ask
+    # questions: each returns (question, answer, places of the supporting sentences), or None while there is nothing to ask for
 
     def where_is_somebody(self):
+        """Asks for the place of a person."""
         person = self.one(list(self.place))
         return f"Where is {person}?", *self.place[person]
 
     def where_is_something(self):
+        """Asks for the place of a thing."""
         where = dict(self.lying)
         for person, things in self.held.items():
             for thing in things:
@@ -215,6 +228,7 @@ class _Town(_World):
         return f"Where is the {thing}?", *where[thing]
 
     def where_was_something(self):
+        """Asks for the place of a thing before another place."""
         found = []
         for thing, trail in self.trail.items():
             places = [place for place, _ in trail]
@@ -226,6 +240,7 @@ class _Town(_World):
         return f"Where was the {thing} before the {place}?", before, sentences
 
     def is_somebody_there(self):
+        """Asks whether a person is in a place."""
         person = self.one(list(self.place))
         place, sentences = self.place[person]
         if self.random.random() < 0.5:
@@ -234,17 +249,19 @@ class _Town(_World):
         return f"Is {person} in the {other}?", "no", sentences
 
     def how_many(self):
+        """Asks how many things a person holds."""
         person = self._holder()
         return person and (f"How many things is {person} holding?", COUNTS[len(self.held[person])],
                            list(self.handled[person]))
 
     def which(self):
+        """Asks which things a person holds."""
         person = self._holder()
         return person and (f"What is {person} holding?", ",".join(self.held[person]) or "nothing",
                            list(self.handled[person]))
 
     def _holder(self):
-        """Returns somebody who has held something, so that each number of things has the same chance, or None."""
+        """Returns a person who has held something, with the same chance for each number of things, or None if nobody has."""
         people = [person for person in PEOPLE if self.handled[person]]
         if not people:
             return None
@@ -253,34 +270,36 @@ class _Town(_World):
 
 
 class _Week(_World):
-    """Where four people were on four days, each day somewhere else, told in any order."""
+    """Where four people were on four days, each day in another place; the sentences come in any order."""
 
     def __init__(self, random):
         super().__init__(random)
         self.places = {person: self.order(PLACES)[:len(DAYS)] for person in PEOPLE}
-        self.untold = self.order([(person, day) for person in PEOPLE for day in range(len(DAYS))])
-        self.told = {}  # (person, day): its sentence
+        self.remaining = self.order([(person, day) for person in PEOPLE for day in range(len(DAYS))])
+        self.sentences = {}  # {(person, day): place of its sentence}
 
     def tell(self):
-        if not self.untold:
+        """Tells where somebody was on a day."""
+        if not self.remaining:
             return
-        person, day = self.untold.pop()
+        person, day = self.remaining.pop()
         what = f"{person} {self.one(_GOES)} the {self.places[person][day]}"
         when = f"on {DAYS[day]}"
-        self.told[person, day] = self.say(self.one([f"{what} {when}", f"{when} {what}"]))
+        self.sentences[person, day] = self.say(self.one([f"{what} {when}", f"{when} {what}"]))
 
     def ask(self):
-        # only of two days that follow each other: what is told later cannot come between
-        known = [(person, day) for person, day in self.told if (person, day - 1) in self.told]
+        """Asks where somebody was on the day before."""
+        # only about two days in a row, so that no later sentence can come between them
+        known = [(person, day) for person, day in self.sentences if (person, day - 1) in self.sentences]
         if not known:
             return None
         person, day = self.one(known)
         before, place = self.places[person][day - 1:day + 1]
-        return f"Where was {person} before the {place}?", before, [self.told[person, day], self.told[person, day - 1]]
+        return f"Where was {person} before the {place}?", before, [self.sentences[person, day], self.sentences[person, day - 1]]
 
 
 class _Wood(_World):
-    """Creatures, and which of them each kind hides from."""
+    """Creatures, and the kind that each kind hides from."""
 
     def __init__(self, random):
         super().__init__(random)
@@ -288,23 +307,25 @@ class _Wood(_World):
         self.kind = {pet: self.one(kinds) for pet in PETS}
         self.feared = {kind: self.one([other for other in kinds if other != kind]) for kind in kinds}
         self.unasked = self.order(PETS)
-        self.told = {}  # of each pet and kind: its sentence
+        self.sentences = {}  # {pet or kind: place of its sentence}
 
     def tell(self):
-        if self.told:
+        """Tells everything at once."""
+        if self.sentences:
             return
         for name in self.order([*self.kind, *self.feared]):
-            self.told[name] = self.say(
+            self.sentences[name] = self.say(
                 f"{name} is a {self.kind[name]}" if name in self.kind
                 else f"{CREATURES[name]} hide from {CREATURES[self.feared[name]]}")
 
     def ask(self):
+        """Asks what a creature hides from."""
         pet = self.unasked.pop()
         kind = self.kind[pet]
-        return f"What does {pet} hide from?", CREATURES[self.feared[kind]], [self.told[pet], self.told[kind]]
+        return f"What does {pet} hide from?", CREATURES[self.feared[kind]], [self.sentences[pet], self.sentences[kind]]
 
 
-# what the story is about, what tells the next of it, what asks, and (least, most) times that it is told before a question
+# (world, method that tells what happens next, method that asks, (least, most) calls of the former before a question)
 KINDS = {
     "single-supporting-fact": (_Town, _Town.one_walks, _Town.where_is_somebody, (2, 2)),
     "two-supporting-facts": (_Town, _Town.one_acts, _Town.where_is_something, (2, 5)),

@@ -1,16 +1,16 @@
-"""scikit-learn's small tables, one example a row: regression and classification without a download."""
+"""scikit-learn's small tables, one example for each row: regression and classification without a download."""
 import numpy as np
 import tensorflow_datasets as tfds
 
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 
 _REGRESSION = ("diabetes",)
-_STRATA = 10  # a number to be predicted is stratified by its tenths
+_STRATA = 10  # a number to predict is stratified by tenths of its distribution
 _SEED = 20_260_103
 
 
 class Tabular(tfds.core.GeneratorBasedBuilder):
-    """Measurements in columns, and a class or a number to be predicted from them: 60 % train, 15 % validation, 25 % test.
+    """Measurements in columns, and a class or a number to predict from them: 60 % train, 15 % validation, 25 % test.
 
         diabetes        442 patients, 10 columns; target: progression of the disease a year later
         breast_cancer   569 tumors, 30 columns; label: malignant or benign
@@ -18,7 +18,7 @@ class Tabular(tfds.core.GeneratorBasedBuilder):
         wine            178 wines, 13 columns; label: one of three growers
 
     The splits are stratified by class, or by tenths of the target. `metadata["columns"]` names the columns; values are in
-    the units of the source, in float32, which is what TFDS keeps of any float.
+    the units of the source, in float32, since TFDS keeps every float in it.
 
     Source: Efron et al., 2004, "Least Angle Regression" (diabetes); UCI "Breast Cancer Wisconsin (Diagnostic)", "Iris" and
     "Wine" (CC BY 4.0); all as shipped with scikit-learn.

@@ -1,4 +1,4 @@
-"""A folder of one's own in the layout of PASCAL VOC."""
+"""A folder of the user's in the layout of PASCAL VOC."""
 import pathlib
 
 import tensorflow_datasets as tfds
@@ -12,8 +12,8 @@ _SPLITS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"),
 class VocFolder(tfds.core.GeneratorBasedBuilder):
     """Images with VOC XML annotations.
 
-    JPEGImages/NAME.jpg (or .jpeg, .png, .bmp, .gif), Annotations/NAME.xml, ImageSets/Main/{train,val,test}.txt with one
-    NAME a line (without ImageSets all of them are for training), and optionally labels.txt with one class a line.
+    The folder holds JPEGImages/NAME.jpg (or .jpeg, .png, .bmp, .gif), Annotations/NAME.xml, ImageSets/Main/{train,val,test}.txt
+    with one NAME a line (without ImageSets, all images are for training), and optionally labels.txt with one class a line.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -24,7 +24,7 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files that the data set is made of, for its identity."""
+        """Returns the files of which the data set is made, for its identity."""
         return [*_annotation_files(folder), *sorted((folder / "ImageSets" / "Main").glob("*.txt")),
                 *sorted((folder / "JPEGImages").glob("*")), *folder.glob("labels.txt")]
 
@@ -33,7 +33,7 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
         """Returns the builder's config after a first look at all annotations.
 
         Raises:
-            UserError: the layout is another one, an annotation cannot be read, or a split is empty.
+            UserError: the layout differs, an annotation cannot be read, or a split is empty.
         """
         for name in ("JPEGImages", "Annotations"):
             if not (folder / name).is_dir():
