@@ -191,7 +191,7 @@ class Config(Run, Training, Data):
                 elif field is not None and field.default is not dataclasses.MISSING and not name.isupper():
                     values[name] = field.default
             sets = own.get("DATASETS", {})
-            values |= sets.get(_set_name(dataset), {}) | sets.get(dataset, {})
+            values |= sets.get(_set_name(dataset), {}) | sets.get(dataset.partition(":")[0], {})
             variants |= own.get("VARIANTS", {})
         for (name, value), following in variants.items():
             if (values | given).get(name) == value:

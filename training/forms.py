@@ -49,17 +49,18 @@ def parse(systems, arguments, *, program, description, extras=()):
     texts = _texts(arguments)
     values = settings.read(path) if path else {}
     kind = _system(systems, texts.get("model") or values.get("model"))
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    flags = {name: name.removeprefix("no_") if hints.get(name.removeprefix("no_")) is bool else name for name in texts}
+    _check_names(flags.values(), [*names, *(extra.name for extra in extras), "help"], systems, kind)
     if path:
         # a run's name and the wish to resume belong to that run, not to the next one
         known = dataclasses.asdict(settings.of_plain(systems, values | {"model": kind.model}, path))
         known |= dict(name=None, resume=False)
     else:
-        known = kind.defaults(**{name: text for name, text in texts.items() if name == "dataset" and text},
-                              **{name: value for name, value in _conditions(kind) if texts.get(name) == str(value)})
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
-    flags = {name: name.removeprefix("no_") if hints.get(name.removeprefix("no_")) is bool else name for name in texts}
-    _check_names(flags.values(), [*names, *(extra.name for extra in extras), "help"], systems, kind)
+        deciding = {name: value for name, value in _conditions(kind) if _says(texts, name, value)}
+        deciding |= {"dataset": texts["dataset"]} if texts.get("dataset") else {}
+        known = kind.defaults(**deciding) | deciding
     form = _form(kind, systems, known, hints, extras)
     answer = tyro.cli(form, prog=program, description=description, config=(tyro.conf.OmitArgPrefixes,),
                       args=_with_plain_flags(arguments, {name for name in names if hints[name] is bool}))
@@ -113,6 +114,13 @@ def _texts(arguments):
             name, joined, text = argument[2:].partition("=")
             found[name.replace("-", "_")] = text if joined else None if following.startswith("--") else following
     return found
+
+
+def _says(texts, name, value):
+    """Returns whether the flags give a setting this value; a boolean's flag may stand alone."""
+    if value is False and f"no_{name}" in texts:
+        return True
+    return name in texts and str(value).lower() == str(texts[name] or (True if isinstance(value, bool) else "")).lower()
 
 
 def _conditions(kind):

@@ -117,7 +117,7 @@ def test_help_shows_the_values_that_will_be_used(ran, capsys, flags, settings):
     for name in ("learning_rate", "image_size", "max_objects", "batch_size", "pyramid_filters", "model", "dataset"):
         if name not in settings or name in ("model", "dataset"):
             assert defaults[config.flag(name)] == str(values[name]), name
-    assert all(f"{group} options" in shown for group in ("data", "training", "run", values["model"]))
+    assert all(f"{group} options" in shown for group in ("data", "training", "run", values["model"].replace("_", "-")))
     assert ("--proposals" in defaults) == (values["model"] == "faster_rcnn")
     assert ("--head-layers" in defaults) == (values["model"] == "retinanet")
 

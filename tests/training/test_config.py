@@ -69,6 +69,7 @@ def test_values_come_from_the_class_and_the_data_set():
     assert (Wide.of(dataset="large").units, Wide.of(dataset="large").epochs) == (16, 9)
     assert Wide.of(dataset="large/sub").units == 17 and Wide.of(dataset="large/sub").epochs == 9
     assert Wide.of(dataset="large/other").units == 16
+    assert Wide.of(dataset="large/sub:1.0.0").units == 17 and Wide.of(dataset="large:2.*").units == 16
     assert Wide.of(dataset="small/large").units == 4
 
 
