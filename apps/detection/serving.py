@@ -71,14 +71,14 @@ def warmup(config):
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}
 
 
-def present(paths, answer, folder):
+def present(inputs, answer, folder):
     """Writes <name>.json and <name>.png for every file into `folder` and prints one line for each."""
     from apps.detection import pictures
 
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
+    width = max(len(str(path)) for path in inputs)
+    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
         found = _row(answer, row)
         document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
         text = json.dumps(document, indent=2, ensure_ascii=False)
@@ -93,7 +93,7 @@ def present(paths, answer, folder):
                 np.array([detection["score"] for detection in shown], np.float32),
                 [detection["class_id"] for detection in shown])
             (folder / f"{name}.png").write_bytes(tf.io.encode_png(drawn).numpy())
-    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}, "
+    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}, "
           f"rendered where the score is {_MIN_RENDERED_SCORE} or more")
 
 

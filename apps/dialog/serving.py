@@ -81,16 +81,16 @@ def warmup(config):
     return {name: {"history": history} for name in ("serving_default", "explain")}
 
 
-def request(paths):
+def request(inputs):
     """Returns the inputs of the signatures for text files, each of which holds a dialogue.
 
     Raises:
         UserError: no file, or one that cannot be read as text or is too long.
     """
-    if not paths:
+    if not inputs:
         raise UserError("name at least one text file with a dialogue in it")
     contents = []
-    for path in map(pathlib.Path, paths):
+    for path in map(pathlib.Path, inputs):
         try:
             with open(path, "rb") as file:
                 content = file.read(MOST_BYTES + 1)
@@ -105,11 +105,11 @@ def request(paths):
     return {"history": contents}
 
 
-def present(paths, answer, folder):
+def present(inputs, answer, folder):
     """Writes <name>.json for every file into `folder`, and prints response, score and the lines that were read most."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
+    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
         error = answer["error"][row].decode()
         document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
                     "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}
@@ -118,7 +118,7 @@ def present(paths, answer, folder):
         for hop, lines in enumerate(document["read"], start=1):
             for line in lines:
                 print(f"  hop {hop}  {line['attention']:4.0%}  {line['line']}")
-    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")
+    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}")
 
 
 def read(answer, row, most=3):

@@ -14,16 +14,16 @@ BEST = 5
 """classes that a prediction names, the most probable ones"""
 
 
-def request(paths):
+def request(inputs):
     """Returns the inputs of a signature over `image_bytes` for files.
 
     Raises:
         UserError: no file, or one that cannot be read.
     """
-    if not paths:
+    if not inputs:
         raise UserError("name at least one image file")
     contents = []
-    for path in map(pathlib.Path, paths):
+    for path in map(pathlib.Path, inputs):
         try:
             contents.append(path.read_bytes())
         except IsADirectoryError:
@@ -96,12 +96,12 @@ def classes(probabilities, failed, errors, class_names):
         "probabilities": export.any_size(probabilities), "error": errors}
 
 
-def present_classes(paths, answer, folder):
+def present_classes(inputs, answer, folder):
     """Writes <name>.json with the classes of every file into `folder` and prints one line for each."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    width = max(len(str(path)) for path in paths)
-    for row, (path, name) in enumerate(zip(paths, requests.file_names(paths))):
+    width = max(len(str(path)) for path in inputs)
+    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
         error = answer["error"][row].decode()
         found = [] if error else [
             {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
@@ -110,4 +110,4 @@ def present_classes(paths, answer, folder):
         files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         said = f"no answer: {error}" if error else ", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])
         print(f"{str(path):{width}}  {said}")
-    print(f"{len(paths)} answer{'s' if len(paths) > 1 else ''} in {folder}")
+    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}")
