@@ -9,8 +9,10 @@ import keras
 import pytest
 
 import layers
+from apps.__main__ import catalogue
+from training.app import App
 
-PACKAGES = ("layers",)
+PACKAGES = ("layers", "training", "apps")
 LAYERS = [cls for cls in map(vars(layers).get, layers.__all__)
           if inspect.isclass(cls) and issubclass(cls, keras.layers.Layer)]
 
@@ -70,11 +72,24 @@ def test_every_layer_has_an_example():
     assert not [cls.__name__ for cls in LAYERS if not doctest.DocTestParser().get_examples(cls.__doc__ or "")]
 
 
-def test_examples_run_as_shown():
-    report, attempted = [], 0
-    runner = doctest.DocTestRunner()
-    for module in modules("layers"):
-        for example in doctest.DocTestFinder().find(module, globs={}):  # an example imports what it needs
-            attempted += runner.run(example, out=report.append).attempted
-    assert runner.failures == 0, "".join(report)
-    assert attempted >= len(LAYERS), "the examples were not found"
+def ran(module):
+    """Runs the examples of a module, and returns (how many lines there were, what failed)."""
+    report, runner = [], doctest.DocTestRunner()
+    attempted = sum(runner.run(example, out=report.append).attempted
+                    for example in doctest.DocTestFinder().find(module, globs={}))  # an example imports what it needs
+    return attempted, "".join(report) if runner.failures else ""
+
+
+def test_examples_of_the_layers_run_as_shown():
+    found = [ran(module) for module in modules("layers")]
+    assert not "".join(report for _, report in found)
+    assert sum(attempted for attempted, _ in found) >= len(LAYERS), "the examples were not found"
+
+
+@pytest.mark.parametrize("task", catalogue())
+def test_every_system_can_be_built_in_a_notebook(task):
+    """Its module, or the one that its network is from, has an example without settings, which runs as shown."""
+    modules = {name: importlib.import_module(f"apps.{task}.{name}") for name in App(task).systems}
+    found = {name: ran(module) for name, module in modules.items()}
+    assert not "".join(report for _, report in found.values())
+    assert not [name for name, (attempted, _) in found.items() if attempted < 2]

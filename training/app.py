@@ -1,5 +1,4 @@
 """What `training` asks of an application: its systems and verbs, and one module for each of its rooms."""
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -97,6 +96,17 @@ ROOMS = {"data": Data, "evaluation": Evaluation, "pictures": Pictures, "serving"
 OPTIONAL_ROOMS = {"monitors": Monitors, "pretraining": Pretraining}
 
 
+class _Room:
+    """A module of an application's package, imported when it is first asked for; None where there is no such module."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, app, owner=None):
+        name = f"{app.package}.{self.name}"
+        return importlib.import_module(name) if _exists(name) else None
+
+
 class App:
     """An application, whose rooms are imported when they are first asked for; making one imports no TensorFlow.
 
@@ -105,6 +115,13 @@ class App:
     Raises:
         UserError: there is no such application.
     """
+
+    data: Data = _Room()
+    evaluation: Evaluation = _Room()
+    pictures: Pictures = _Room()
+    serving: Serving = _Room()
+    monitors: Monitors | None = _Room()
+    pretraining: Pretraining | None = _Room()
 
     def __init__(self, task):
         self.task, self.package = task, f"apps.{task}"
@@ -136,34 +153,6 @@ class App:
         """Returns the module of a verb that only this application has."""
         inside = f"{self.package}.experiments"
         return importlib.import_module(f"{inside}.{name}" if _exists(inside) else f"{self.package}.{name}")
-
-    @functools.cached_property
-    def data(self) -> Data:
-        return self._room("data")
-
-    @functools.cached_property
-    def evaluation(self) -> Evaluation:
-        return self._room("evaluation")
-
-    @functools.cached_property
-    def pictures(self) -> Pictures:
-        return self._room("pictures")
-
-    @functools.cached_property
-    def serving(self) -> Serving:
-        return self._room("serving")
-
-    @functools.cached_property
-    def monitors(self) -> Monitors | None:
-        return self._room("monitors")
-
-    @functools.cached_property
-    def pretraining(self) -> Pretraining | None:
-        return self._room("pretraining")
-
-    def _room(self, name):
-        name = f"{self.package}.{name}"
-        return importlib.import_module(name) if _exists(name) else None
 
 
 def snake_case(name):

@@ -67,6 +67,7 @@ def main(arguments):
 
 
 def python():
+    """Returns the Finding about the Python version."""
     version = platform.python_version()
     if (3, 11) <= sys.version_info < (3, 14):
         return Finding("ok", "Python", version)
@@ -242,6 +243,7 @@ def room(path):
 
 
 def tensorboard():
+    """Returns the Finding about the program `tensorboard`."""
     try:
         importlib.import_module("tensorboard.main")
         return Finding("ok", "tensorboard", "can be started")

@@ -77,6 +77,7 @@ class Run:
 
     @property
     def state(self):
+        """Whether the run is finished, running or unfinished, or what is wrong with its files."""
         if self.fault:
             return f"broken: {self.fault}"
         if self.results:
@@ -287,6 +288,7 @@ def json_object(path):
 
 
 def folders(folder):
+    """Returns the folders in a folder, sorted; links and hidden ones are left out, and a folder that is not there has none."""
     try:
         return sorted(path for path in pathlib.Path(folder).iterdir()
                       if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))
@@ -366,7 +368,7 @@ def _size(size):
 
 @contextlib.contextmanager
 def _unless_in_use(folder):
-    """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.engine.checkpoint."""
+    """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.engine.files."""
     with contextlib.ExitStack() as stack:
         free = True
         try:

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from training.config import UserError
 from training.engine import files, strategies
-from training.engine.files import lock, write_text  # noqa: F401  for training.run, until it asks `files` itself
 
 STATE = ("best", "best_epoch", "best_weights", "wait", "cooldown_counter", "stopped_epoch", "history", "epoch",
          "_global_train_batch", "_global_test_batch", "_previous_epoch_iterations")
