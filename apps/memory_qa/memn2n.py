@@ -18,6 +18,8 @@ _EMPTY = 1
 """the word that stands in empty places: the unknown one, which no training story has"""
 LINEAR_EPOCHS = 20
 """epochs of a linear start, or a quarter of all epochs if that is less"""
+_LOSS_SCALE = 32.0
+"""the first one in float16: the gradients of a sum without softmax are large, and at Keras's 32768 ten steps would be skipped"""
 
 
 def build_model(config, spec, steps):
@@ -27,7 +29,10 @@ def build_model(config, spec, steps):
         len(spec.info.words), memories, longest_sentence, embedding_size=config.embedding_size, hops=config.hops,
         tying=config.tying, encoding=config.encoding, padded=config.padded, noise=config.noise, epochs=config.epochs,
         linear_start=config.linear_start, nonlinear=config.nonlinear, restarts=config.restarts, seed=config.seed)
-    model.compile(optimizer=keras.optimizers.SGD(config.learning_rate))
+    optimizer = keras.optimizers.SGD(config.learning_rate)
+    if model.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=_LOSS_SCALE)
+    model.compile(optimizer=optimizer)
     return model
 
 
