@@ -10,13 +10,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLASS = '''
 
-@dataclasses.dataclass(frozen=True)
-class ToyPerceptron(Config):
+class ToyPerceptron(Config, model="toy_perceptron", ids=("X1",)):
     """One hidden layer (Nobody, 2026)."""
 
-    ID: ClassVar = ("X1",)
-
-    model: str = "toy_perceptron"
     units: Annotated[int, Count] = 7
     """of the hidden layer"""
 '''

@@ -75,8 +75,23 @@ NotNegative = Range(0)
 Fraction = Range(0, below=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
+class Settings:
+    """The base of all settings: a subclass is a frozen dataclass without saying so.
+
+    An inherited setting gets another default by a plain assignment in the class body, such as `epochs = 20`, which keeps its
+    annotation and its docstring.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        inherited = {name: field for kind in reversed(cls.__mro__[1:])
+                     for name, field in getattr(kind, "__dataclass_fields__", {}).items() if not name.isupper()}
+        own = cls.__dict__.get("__annotations__", {})
+        cls.__annotations__ = own | {name: inherited[name].type for name in vars(cls) if name in inherited and name not in own}
+        dataclasses.dataclass(frozen=True)(cls)
+
+
+class Data(Settings):
     """Where the data comes from."""
 
     dataset: str = ""
@@ -89,8 +104,7 @@ class Data:
     """let TFDS use the network to fetch the data set"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
+class Training(Settings):
     """How the system is trained."""
 
     epochs: Annotated[int, Count] = 10
@@ -119,8 +133,7 @@ class Training:
     """name or folder of a run whose best weights to start from; None: start as the system does"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Settings):
     """Where the run and its export go."""
 
     name: str | None = None
@@ -141,13 +154,15 @@ GROUPS = (Data, Training, Run)
 """the settings that all systems share, as --help groups them"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(Run, Training, Data):
-    """The settings of a system; each system of an application is a subclass that declares `ID`, in the module `systems`.
+    """The settings of a system; each system of an application is a subclass in the module `systems`, declared with its names:
 
-    The first line of the subclass's docstring is the system's title. Its fields are the settings that it reads, with their
-    default values, ranges (`Range`) and conditions (`When`, `Unless`) in the annotations, and a docstring each. An inherited
-    setting gets another default by a plain assignment in the class body, which keeps its annotation and docstring.
+        class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)): ...
+
+    `model` is the name of the module that builds it and `ids` are its numbers in the catalogue, none for a baseline. A subclass
+    without `model` is what several systems share. The first line of the docstring is the system's title. The fields are the
+    settings that it reads, with their default values, ranges (`Range`) and conditions (`When`, `Unless`) in the annotations,
+    and a docstring each.
 
     A value is chosen in this order, later ones first: what the user gives, `VARIANTS`, and then from the class up through its
     bases `DATASETS` and the defaults of that class.
@@ -171,12 +186,10 @@ class Config(Run, Training, Data):
     model: str = ""
     """the system to train"""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, model=None, ids=(), **kwargs):
+        if model is not None:
+            cls.model, cls.ID = model, ids
         super().__init_subclass__(**kwargs)
-        inherited = {name: field for kind in cls.__mro__[1:] for name, field in getattr(kind, "__dataclass_fields__", {}).items()
-                     if not name.isupper()}
-        own = cls.__dict__.get("__annotations__", {})
-        cls.__annotations__ = own | {name: inherited[name].type for name in vars(cls) if name in inherited and name not in own}
 
     @classmethod
     def defaults(cls, **given):
@@ -214,15 +227,13 @@ class Config(Run, Training, Data):
         return dataclasses.replace(self, epochs=max(1, self.epochs // share))
 
 
-@dataclasses.dataclass(frozen=True)
-class Verb:
+class Verb(Settings):
     """The settings of a verb that only one application has; its name is the class's in snake case, its title the docstring."""
 
     debug: bool = False
     """show the traceback of an error"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Experiment(Verb):
     """Settings that every experiment shares: a verb that leaves a report (`training.reports`) instead of a run."""
 

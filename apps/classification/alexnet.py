@@ -19,14 +19,7 @@ def build_model(config, spec, steps):
     if config.image_size < smallest:
         beside = " with --full-size True" if config.full_size else ""
         raise UserError(f"alexnet takes images of {smallest} pixels or more{beside}, not --image-size {config.image_size}")
-
-    def features(images):
-        return network(
-            images, full_size=config.full_size, width=config.width, activation=config.activation,
-            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
-            initializer=config.initializer)
-
-    return classifier.compiled(config, spec, steps, features)
+    return classifier.compiled(config, spec, steps, network)
 
 
 def network(images, *, full_size=False, width=24, activation="relu", normalization="local_response", dropout=0.5,

@@ -1,4 +1,7 @@
 """What the systems of this app share: from pixels to the network, and from its features to a compiled classifier."""
+import functools
+import inspect
+
 import keras
 from keras import ops
 
@@ -9,7 +12,7 @@ from training.vision.adversarial import AdversarialTraining
 def compiled(config, spec, steps, network, scale=None, **logits):
     """Returns a compiled classifier of the images that a Spec describes, which will be trained for `steps` steps.
 
-    network: as in `build`
+    network: as in `build`; its keyword arguments are the settings of the same names
     scale:   layer from pixels to what the network gets; None: they are standardized by the training images' mean and standard
              deviation
     logits:  settings of the last `keras.layers.Dense`
@@ -17,6 +20,9 @@ def compiled(config, spec, steps, network, scale=None, **logits):
     info = spec.info
     scale = scale or keras.layers.Normalization(
         mean=info.mean, variance=[value ** 2 for value in info.std], dtype="float32", name="standardize")
+    chosen = {name: getattr(config, name) for name, argument in inspect.signature(network).parameters.items()
+              if argument.kind is argument.KEYWORD_ONLY}
+    network = functools.partial(network, **chosen)
     model = build(spec.inputs["image"].shape[1:], len(info.class_names), network, scale, name=config.model,
                   adversarial_epsilon=config.adversarial_epsilon, **logits)
     rate = optimizers.warmup_cosine(config.learning_rate, steps)

@@ -8,11 +8,7 @@ from apps.classification.blocks import Blocks
 
 def build_model(config, spec, steps):
     """Returns a compiled network of two maxout layers, whose last layer is bounded as they are."""
-    def features(images):
-        return network(images, width=config.width, pieces=config.pieces, dropout=config.dropout,
-                       dropout_scaling=config.dropout_scaling, initializer=config.initializer)
-
-    return maxout.compiled(config, spec, steps, features)
+    return maxout.compiled(config, spec, steps, network)
 
 
 def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):

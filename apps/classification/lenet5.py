@@ -19,12 +19,7 @@ def build_model(config, spec, steps):
     """
     if config.image_size not in (SIDE - 4, SIDE):
         raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
-
-    def features(images):
-        return network(images, activation=config.activation, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
-                       initializer=config.initializer)
-
-    return classifier.compiled(config, spec, steps, features)
+    return classifier.compiled(config, spec, steps, network)
 
 
 def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted", initializer="lecun"):

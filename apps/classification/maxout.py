@@ -23,19 +23,15 @@ def build_model(config, spec, steps):
     """
     if config.image_size < _SMALLEST:
         raise UserError(f"maxout takes images of {_SMALLEST} pixels or more, not --image-size {config.image_size}")
-
-    def features(images):
-        return network(images, width=config.width, pieces=config.pieces, dropout=config.dropout,
-                       dropout_scaling=config.dropout_scaling, initializer=config.initializer)
-
-    return compiled(config, spec, steps, features)
+    return compiled(config, spec, steps, network)
 
 
 def compiled(config, spec, steps, network):
     """Returns a compiled classifier on pixels from 0 to 1, whose last layer is bounded as the maxout layers are.
 
     config, spec, steps: as in `build_model`
-    network: function of a Keras tensor of images that returns one of features, (batch, features)
+    network: function of a Keras tensor of images that returns one of features, (batch, features); its keyword arguments are
+             the settings of the same names
     """
     scale = keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")
     return classifier.compiled(

@@ -8,13 +8,7 @@ from layers import backbones
 
 def build_model(config, spec, steps):
     """Returns a compiled residual network."""
-    def features(images):
-        return network(
-            images, full_size=config.full_size, width=config.width, blocks=config.blocks, activation=config.activation,
-            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
-            initializer=config.initializer)
-
-    return classifier.compiled(config, spec, steps, features)
+    return classifier.compiled(config, spec, steps, network)
 
 
 def network(images, *, full_size=False, width=16, blocks=3, activation="relu", normalization="batch", dropout=0.0,

@@ -1,5 +1,4 @@
 """The settings of every system of this application; importing this module imports no TensorFlow."""
-import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import training
@@ -7,7 +6,6 @@ from training.config import Count, Data, Fraction, NotNegative, Unless, When
 from training.datasets import GREY
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all classifiers share."""
 
@@ -47,7 +45,6 @@ class Config(training.Config):
     the work"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Network(Config):
     """What the networks with hidden layers share."""
 
@@ -61,7 +58,6 @@ class Network(Config):
     """scale what is kept in training, or everything in prediction"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Activated(Network):
     """What the networks of affine layers with an activation share."""
 
@@ -69,7 +65,6 @@ class Activated(Network):
     """function after each affine layer; maxout takes the place of both"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Scalable(Activated):
     """What the networks share that can have the size of their paper or a smaller one."""
 
@@ -85,17 +80,14 @@ class Scalable(Activated):
     """of the activations: over the batch, or AlexNet's over neighboring channels"""
 
 
-@dataclasses.dataclass(frozen=True)
-class ResNet(Scalable):
+class ResNet(Scalable, model="resnet", ids=("C4",)):
     """Residual network (He et al., 2016)."""
 
-    ID: ClassVar = ("C4",)
     DATASETS: ClassVar = {
         **{name: dict(epochs=20, blocks=1) for name in GREY},
         "digits": dict(epochs=30, blocks=1), "fashion_mnist": dict(epochs=16, blocks=1, width=32),
         "cifar10_subset": dict(erase=0.5), "cifar10": dict(erase=0.5)}
 
-    model: str = "resnet"
     epochs = 60
     learning_rate = 0.1
     optimizer = "nesterov"
@@ -106,48 +98,33 @@ class ResNet(Scalable):
     """residual blocks per stage"""
 
 
-@dataclasses.dataclass(frozen=True)
-class LeNet5(Activated):
+class LeNet5(Activated, model="lenet5", ids=("C1",)):
     """LeNet-5 (LeCun et al., 1998)."""
 
-    ID: ClassVar = ("C1",)
-
-    model: str = "lenet5"
     activation = "tanh"
     initializer = "lecun"
     dropout = 0.0
     weight_decay = 0.05
 
 
-@dataclasses.dataclass(frozen=True)
-class AlexNet(Scalable):
+class AlexNet(Scalable, model="alexnet", ids=("C2",)):
     """AlexNet (Krizhevsky et al., 2012)."""
 
-    ID: ClassVar = ("C2",)
     VARIANTS: ClassVar = {("full_size", True): {"image_size": 227}}
 
-    model: str = "alexnet"
     width = 24
     normalization = "local_response"
 
 
-@dataclasses.dataclass(frozen=True)
-class VGG16(Scalable):
+class VGG16(Scalable, model="vgg16", ids=("C3",)):
     """VGG-16 (Simonyan and Zisserman, 2015)."""
 
-    ID: ClassVar = ("C3",)
 
-    model: str = "vgg16"
-
-
-@dataclasses.dataclass(frozen=True)
-class Maxout(Network):
+class Maxout(Network, model="maxout", ids=("C5",)):
     """Convolutional maxout network with dropout (Goodfellow et al., 2013)."""
 
-    ID: ClassVar = ("C5",)
     DATASETS: ClassVar = {"mnist": dict(epochs=45, learning_rate=1e-3)}
 
-    model: str = "maxout"
     initializer = "uniform"
     width: Annotated[int, Count] = 48
     """channels of the first and the second layer; the third has half as many"""
@@ -155,14 +132,11 @@ class Maxout(Network):
     """affine functions of which a unit takes the largest; units of the third layer have twice as many"""
 
 
-@dataclasses.dataclass(frozen=True)
-class DenseMaxout(Network):
+class DenseMaxout(Network, model="dense_maxout", ids=("C5",)):
     """Fully connected maxout network with dropout (Goodfellow et al., 2013)."""
 
-    ID: ClassVar = ("C5",)
     DATASETS: ClassVar = {"mnist": dict(epochs=250, batch_size=100)}
 
-    model: str = "dense_maxout"
     learning_rate = 0.025
     optimizer = "momentum"
     initializer = "uniform"
@@ -172,17 +146,12 @@ class DenseMaxout(Network):
     """affine functions of which a unit takes the largest"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Softmax(Config):
+class Softmax(Config, model="softmax"):
     """Softmax regression on pixels, the baseline."""
 
-    ID: ClassVar = ()
-
-    model: str = "softmax"
     learning_rate = 3e-3
 
 
-@dataclasses.dataclass(frozen=True)
 class Depths(training.Experiment, Data):
     """Trains plain networks of every depth, activation, initializer and normalization, and shows where training dies."""
 

@@ -10,13 +10,7 @@ STAGES = (2, 2, 3, 3, 3)
 
 def build_model(config, spec, steps):
     """Returns a compiled VGG-16."""
-    def features(images):
-        return network(
-            images, full_size=config.full_size, width=config.width, activation=config.activation,
-            normalization=config.normalization, dropout=config.dropout, dropout_scaling=config.dropout_scaling,
-            initializer=config.initializer)
-
-    return classifier.compiled(config, spec, steps, features)
+    return classifier.compiled(config, spec, steps, network)
 
 
 def network(images, *, full_size=False, width=32, activation="relu", normalization="batch", dropout=0.5,

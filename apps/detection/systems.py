@@ -1,5 +1,4 @@
 """The settings of every system of this application; importing this module imports no TensorFlow."""
-import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import training
@@ -9,7 +8,6 @@ MAX_DETECTIONS = 100
 """detections per image that an answer has room for, as in COCO's protocol"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all detectors share."""
 
@@ -33,7 +31,6 @@ class Config(training.Config):
     """decoupled weight decay of the optimizer"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Pyramid(Config):
     """What the detectors over a feature pyramid share."""
 
@@ -53,11 +50,9 @@ class Pyramid(Config):
     """shapes of anchors, height over width"""
 
 
-@dataclasses.dataclass(frozen=True)
-class FasterRCNN(Pyramid):
+class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)):
     """Faster R-CNN (Ren et al., 2015) over a feature pyramid (Lin et al., 2017)."""
 
-    ID: ClassVar = ("D5",)
     DATASETS: ClassVar = {
         # digits are taller than wide and all small: fewer shapes of anchors, each of which learns from more examples
         "digit_scenes": dict(
@@ -67,7 +62,6 @@ class FasterRCNN(Pyramid):
             backbone="small", pyramid_filters=64, min_anchor_stride=8, anchor_scale=2.0, anchor_octaves=2, proposals=200,
             regions_per_image=64, region_levels=2, head_units=256)}
 
-    model: str = "faster_rcnn"
     proposals: Annotated[int, Count] = 300
     """regions per image that the proposal network passes to the second stage"""
     regions_per_image: Annotated[int, Count] = 128
@@ -78,18 +72,15 @@ class FasterRCNN(Pyramid):
     """units of each of the second stage's two hidden layers"""
 
 
-@dataclasses.dataclass(frozen=True)
-class RetinaNet(Pyramid):
+class RetinaNet(Pyramid, model="retinanet", ids=("D8",)):
     """RetinaNet with focal loss (Lin et al., 2017)."""
 
-    ID: ClassVar = ("D8",)
     DATASETS: ClassVar = {
         "digit_scenes": dict(
             backbone="small", pyramid_filters=48, extra_levels=0, min_anchor_stride=4, anchor_octaves=2,
             anchor_ratios=(1.0, 2.0), head_layers=2, validate_every=2),
         "bccd": dict(backbone="small", pyramid_filters=64, extra_levels=1, anchor_scale=2.0)}
 
-    model: str = "retinanet"
     extra_levels = 2
     min_anchor_stride = 8
     anchor_scale = 4.0
@@ -98,14 +89,11 @@ class RetinaNet(Pyramid):
     """convolutions before the outputs of the head"""
 
 
-@dataclasses.dataclass(frozen=True)
-class KerasCVRetinaNet(Config):
+class KerasCVRetinaNet(Config, model="keras_cv_retinanet"):
     """keras-cv's RetinaNet on our data, metrics and export."""
 
-    ID: ClassVar = ()
     DATASETS: ClassVar = {"digit_scenes": dict(anchor_scale=2.0), "bccd": dict(anchor_scale=2.5)}
 
-    model: str = "keras_cv_retinanet"
     learning_rate = 3e-4  # its towers are not normalized: at 1e-3 the loss jumps, at 3e-3 training diverges in the second epoch
     anchor_scale: Annotated[float, Positive] = 4.0
     """side of the smallest anchor of a level, in strides of that level"""

@@ -1,5 +1,4 @@
 """The settings of every system of this application; importing this module imports no TensorFlow."""
-import dataclasses
 from typing import Annotated, ClassVar
 
 import tyro
@@ -8,7 +7,6 @@ import training
 from training.config import Count, NotNegative, Positive, Unless
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all dialogue systems share."""
 
@@ -32,7 +30,6 @@ class Config(training.Config):
         return False
 
 
-@dataclasses.dataclass(frozen=True)
 class Embedded(Config):
     """What the systems that learn a vector for each word share."""
 
@@ -42,15 +39,12 @@ class Embedded(Config):
     """dimensions of the vector of a word, and of a line"""
 
 
-@dataclasses.dataclass(frozen=True)
-class MemN2N(Embedded):
+class MemN2N(Embedded, model="memn2n", ids=("G1",)):
     """Memory network over the dialogue (Bordes et al., 2017) in the parts I, G, O, R, with match types."""
 
-    ID: ClassVar = ("G1",)
     DATASETS: ClassVar = {"restaurant_booking": dict(epochs=20, learning_rate=5e-3)}
     SPACE: ClassVar = Embedded.SPACE | {"hops": ("choice", 1, 2, 3)}
 
-    model: str = "memn2n"
     epochs = 30
     learning_rate = 3e-3
     hops: Annotated[int, Count] = 3
@@ -73,13 +67,9 @@ class MemN2N(Embedded):
         return self.tied
 
 
-@dataclasses.dataclass(frozen=True)
-class SupervisedEmbeddings(Embedded):
+class SupervisedEmbeddings(Embedded, model="supervised_embeddings"):
     """Word vectors trained by a margin ranking loss (Bordes et al., 2017, section 4.2)."""
 
-    ID: ClassVar = ()
-
-    model: str = "supervised_embeddings"
     epochs = 20
     learning_rate = 1e-2
     use_history: bool = True
@@ -90,14 +80,11 @@ class SupervisedEmbeddings(Embedded):
     """least difference between the scores of the correct response and a wrong one that costs nothing"""
 
 
-@dataclasses.dataclass(frozen=True)
-class TfIdf(Config):
+class TfIdf(Config, model="tfidf"):
     """The response most like the dialogue by TF-IDF (Bordes et al., 2017, section 4.1); nothing is trained."""
 
-    ID: ClassVar = ()
     BEST_WEIGHTS: ClassVar = False
 
-    model: str = "tfidf"
     epochs: Annotated[int, Count, Unless("model", "tfidf")] = 1
     """passes over the training split; always one, since nothing is trained"""
     learning_rate: Annotated[float, Positive, Unless("model", "tfidf")] = 1e-3
@@ -115,7 +102,6 @@ class TfIdf(Config):
         return self.match_type
 
 
-@dataclasses.dataclass(frozen=True)
 class Chat(training.Verb):
     """Talks with a run's system in the terminal; its API calls are looked up in the knowledge base.
 

@@ -29,15 +29,9 @@ class AdaBoost(members.Ensemble):
     leaves the weights as they are. An error below half an example's share counts as that share, or else a member without errors
     would be the only one that counts.
 
-    image_shape:      (height, width, channels) of the images
-    classes:          number of classes
-    mean, std:        mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
-    members:          number of networks
-    hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
-    depth:            hidden layers of each network
-    train_examples:   n, size of the training split
-    steps:            steps of the whole training, of all members
-    evaluation_steps: steps of the last epoch of each member
+    The arguments are those of `members.Ensemble`, and
+
+    train_examples: n, size of the training split
 
     Example:
         >>> import numpy as np

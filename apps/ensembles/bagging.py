@@ -24,17 +24,10 @@ class Bagging(members.Ensemble):
     An example that was drawn twice counts twice. About a third of them, (1 - 1/n)^n = 0.37, is not in a member's sample. In the
     last epoch nothing is trained: each example is classified by the members that never saw it, which gives the out-of-bag error.
 
-    image_shape:      (height, width, channels) of the images
-    classes:          number of classes
-    mean, std:        mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
-    members:          number of networks
-    hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
-    depth:            hidden layers of each network
-    train_examples:   n, size of the training split
-    combine:          the way to combine them that `answer` takes: "probabilities" or "vote"
-    steps:            steps of the whole training
-    evaluation_steps: steps of the last epoch
-    seed:             of the bootstrap samples
+    The arguments are those of `members.Ensemble`, and
+
+    train_examples: n, size of the training split
+    seed:           of the bootstrap samples
 
     Example:
         >>> import numpy as np

@@ -21,14 +21,9 @@ class GradientBoosting(members.Ensemble):
 
     The residual is the negative gradient of the cross-entropy by F.
 
-    image_shape: (height, width, channels) of the images
-    classes:     number of classes
-    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
-    members:     number of networks
-    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
-    depth:       hidden layers of each network
-    shrinkage:   what each correction is multiplied by before it is added
-    steps:       steps of the whole training, of all members
+    The arguments are those of `members.Ensemble`, and
+
+    shrinkage: what each correction is multiplied by before it is added
 
     Example:
         >>> import numpy as np

@@ -20,14 +20,7 @@ class Independent(members.Ensemble):
     and its loss is convex, so that all networks end near the same weights, and the loss of the mean weights is at most the
     mean of the losses.
 
-    image_shape: (height, width, channels) of the images
-    classes:     number of classes
-    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
-    members:     number of networks
-    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
-    depth:       hidden layers of each network
-    combine:     the way to combine them that `answer` takes: "probabilities", "vote" or "parameters"
-    steps:       steps of the whole training
+    The arguments are those of `members.Ensemble`.
 
     Example:
         >>> import numpy as np

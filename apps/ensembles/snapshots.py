@@ -25,14 +25,7 @@ class Snapshots(members.Ensemble):
     As all snapshots come from one training, the mean of their weights may be a good network, which that of independent
     networks is not: `combine` "parameters".
 
-    image_shape: (height, width, channels) of the images
-    classes:     number of classes
-    mean, std:   mean and standard deviation of the training pixels, from 0 to 255: a number for each channel, or one for all
-    members:     number of networks
-    hidden:      ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
-    depth:       hidden layers of each network
-    combine:     the way to combine them that `answer` takes: "probabilities", "vote" or "parameters"
-    steps:       steps of the whole training, in all cycles
+    The arguments are those of `members.Ensemble`.
 
     Example:
         >>> import numpy as np

@@ -7,7 +7,6 @@ from training import datasets
 from training.config import Count, Data, NotNegative, Positive, Unless, UserError
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all ensembles share."""
 
@@ -59,7 +58,6 @@ class Config(training.Config):
         return dataclasses.replace(self, epochs=min(self.epochs, epochs))
 
 
-@dataclasses.dataclass(frozen=True)
 class Averaged(Config):
     """What the ensembles share whose members all solve the same task."""
 
@@ -69,42 +67,30 @@ class Averaged(Config):
     """average the members' probabilities, let them vote, or average their weights"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Independent(Averaged):
+class Independent(Averaged, model="independent", ids=("C12",)):
     """Networks from different initial weights, combined by probabilities, votes or weights (Hansen and Salamon, 1990)."""
 
-    ID: ClassVar = ("C12",)
 
-    model: str = "independent"
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshots(Averaged):
+class Snapshots(Averaged, model="snapshots", ids=("C12",)):
     """One network at the ends of the cycles of its rate (Huang et al., 2017; mean of weights: Izmailov et al., 2018)."""
 
-    ID: ClassVar = ("C12",)
     STAGED: ClassVar = True
 
-    model: str = "snapshots"
     epochs = 50
     learning_rate = 0.25
     weight_decay = 1e-3
 
 
-@dataclasses.dataclass(frozen=True)
-class Bagging(Averaged):
+class Bagging(Averaged, model="bagging", ids=("C11",)):
     """Networks on bootstrap samples (Breiman, 1996)."""
 
-    ID: ClassVar = ("C11",)
     EVALUATING: ClassVar = True
 
-    model: str = "bagging"
     members = 10
     combine: Literal["probabilities", "vote"] = "probabilities"
     """average the members' probabilities, or let them vote"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Boosted(Config):
     """What the ensembles share whose members correct the ones before them."""
 
@@ -116,32 +102,25 @@ class Boosted(Config):
     depth = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class AdaBoost(Boosted):
+class AdaBoost(Boosted, model="adaboost", ids=("C11",)):
     """Each network on what the ones before it got wrong, by SAMME (Zhu et al., 2009)."""
 
-    ID: ClassVar = ("C11",)
     EVALUATING: ClassVar = True
 
-    model: str = "adaboost"
     learning_rate = 0.01
     hidden = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class GradientBoosting(Boosted):
+class GradientBoosting(Boosted, model="gradient_boosting", ids=("C11",)):
     """Each network on the residuals of the ones before it (Friedman, 2001)."""
 
-    ID: ClassVar = ("C11",)
     SPACE: ClassVar = Config.SPACE | {"shrinkage": ("log", 0.1, 10.0)}
 
-    model: str = "gradient_boosting"
     learning_rate = 0.03  # least squares is steeper than cross-entropy
     shrinkage: Annotated[float, Positive] = 1.0
     """what each correction is multiplied by before it is added"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Compare(training.Experiment, Data):
     """Test accuracies of every ensemble over several seeds in one table, and their errors against the number of members."""
 

@@ -17,17 +17,12 @@ def build_model(config, spec, steps):
 class LDA(counting.Counter):
     """Linear discriminant analysis: {"features": (batch, columns)} -> {"label": logits (batch, classes)}, see `log_joint`.
 
-    columns: number of columns of the table
-    classes: number of classes
-    mean:    of the columns of the training split: a number for each, or one for all
-    std:     their standard deviations, likewise
+    The arguments are those of `counting.Counter`.
 
     Example:
         >>> import numpy as np
         >>> from apps.foundations.lda import LDA
-        >>> model = LDA(4, 3)
-        >>> counted = model.train_step(({"features": np.eye(4)}, {"label": np.array([0, 1, 2, 2])}))
-        >>> model({"features": np.zeros((2, 4))})["label"].shape
+        >>> LDA(4, 3)({"features": np.zeros((2, 4))})["label"].shape
         TensorShape([2, 3])
     """
 

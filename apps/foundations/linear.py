@@ -25,9 +25,7 @@ class LinearRegression(regression.Regression):
 
     columns: number of columns of the table
     targets: numbers to predict for each example
-    mean:    of the columns of the training split: a number for each, or one for all
-    std:     their standard deviations, likewise
-    penalty: 1 / (c n), see `regression.Regression`; 0: none
+    mean, std, penalty: see `regression.Regression`
 
     Example:
         >>> import numpy as np

@@ -22,9 +22,7 @@ class LogisticRegression(regression.Regression):
         P(second class | x) = 1 / (1 + exp(-((x - mean) / std w + b)))
 
     columns: number of columns of the table
-    mean:    of the columns of the training split: a number for each, or one for all
-    std:     their standard deviations, likewise
-    penalty: 1 / (c n), see `regression.Regression`; 0: none
+    mean, std, penalty: see `regression.Regression`
 
     Example:
         >>> import numpy as np

@@ -21,10 +21,8 @@ def build_model(config, spec, steps):
 class NaiveBayes(counting.Counter):
     """Gaussian naive Bayes: {"features": (batch, columns)} -> {"label": log P(x, class) (batch, classes)}, see `log_joint`.
 
-    columns:          number of columns of the table
-    classes:          number of classes
-    mean:             of the columns of the training split: a number for each, or one for all
-    std:              their standard deviations, likewise
+    The arguments are those of `counting.Counter`, and
+
     shared_variances: whether the classes have one variance for each column, not each its own
 
     Example:

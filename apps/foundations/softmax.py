@@ -21,9 +21,7 @@ class SoftmaxRegression(regression.Regression):
 
     columns: number of columns of the table
     classes: number of classes
-    mean:    of the columns of the training split: a number for each, or one for all
-    std:     their standard deviations, likewise
-    penalty: 1 / (c n), see `regression.Regression`; 0: none
+    mean, std, penalty: see `regression.Regression`
 
     Example:
         >>> import numpy as np

@@ -3,10 +3,9 @@ import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import training
-from training.config import Count, Data, Fraction, NotNegative, Positive, Range, When
+from training.config import Count, Data, Fraction, NotNegative, Positive, Range, Settings, When
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all systems share. All weights are float64, whatever the precision."""
 
@@ -24,7 +23,6 @@ class Config(training.Config):
     """columns to predict from, by name; without any, all"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Trained(Config):
     """What the systems share that go down the gradient of a loss with a penalty."""
 
@@ -42,7 +40,6 @@ class Trained(Config):
     """share of the last step that is taken again; None: by the condition of the Hessian"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Counted(Config):
     """What the systems share whose weights are counted in one pass over the training split."""
 
@@ -51,65 +48,41 @@ class Counted(Config):
     """has no effect here: the weights are counted"""
 
 
-@dataclasses.dataclass(frozen=True)
-class SoftmaxRegression(Trained):
+class SoftmaxRegression(Trained, model="softmax", ids=("F2",)):
     """Softmax regression by Nesterov's accelerated gradient descent."""
 
-    ID: ClassVar = ("F2",)
 
-    model: str = "softmax"
-
-
-@dataclasses.dataclass(frozen=True)
-class LogisticRegression(Trained):
+class LogisticRegression(Trained, model="logistic", ids=("F2",)):
     """Logistic regression by Nesterov's accelerated gradient descent."""
 
-    ID: ClassVar = ("F2",)
-
-    model: str = "logistic"
     dataset = "tabular/breast_cancer"
 
 
-@dataclasses.dataclass(frozen=True)
-class LinearRegression(Trained):
+class LinearRegression(Trained, model="linear", ids=("F1",)):
     """Linear regression by Nesterov's accelerated gradient descent."""
 
-    ID: ClassVar = ("F1",)
-
-    model: str = "linear"
     dataset = "tabular/diabetes"
     c = "none"
 
 
-@dataclasses.dataclass(frozen=True)
-class NaiveBayes(Counted):
+class NaiveBayes(Counted, model="naive_bayes", ids=("F3",)):
     """Gaussian naive Bayes, counted in one pass."""
 
-    ID: ClassVar = ("F3",)
-
-    model: str = "naive_bayes"
     shared_variances: bool = False
     """give the classes one variance for each column, not each its own"""
 
 
-@dataclasses.dataclass(frozen=True)
-class LDA(Counted):
+class LDA(Counted, model="lda", ids=("F3",)):
     """Linear discriminant analysis, counted in one pass."""
 
-    ID: ClassVar = ("F3",)
 
-    model: str = "lda"
-
-
-@dataclasses.dataclass(frozen=True)
-class Tables:
+class Tables(Settings):
     """Where an experiment finds its tables."""
 
     data_dir: str = dataclasses.field(default_factory=lambda: Data().data_dir)
     """folder of prepared TFDS data sets"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Generative(training.Experiment, Tables):
     """Learning curves of generative and discriminative classifiers, and where they cross (F3).
 
@@ -124,7 +97,6 @@ class Generative(training.Experiment, Tables):
     """weakness of the penalty of logistic regression; a weak one, since it is part of neither model"""
 
 
-@dataclasses.dataclass(frozen=True)
 class BiasVariance(training.Experiment):
     """Bias, variance and noise against capacity, and whether they add up to the error (F4).
 
@@ -141,7 +113,6 @@ class BiasVariance(training.Experiment):
     """highest degree of the polynomials; ridge regression takes this one"""
 
 
-@dataclasses.dataclass(frozen=True)
 class CrossValidation(training.Experiment, Tables):
     """C by cross-validation, coarse to fine, evaluated once on test (F5).
 
@@ -160,7 +131,6 @@ class CrossValidation(training.Experiment, Tables):
     """values of C between the neighbors of the best coarse one"""
 
 
-@dataclasses.dataclass(frozen=True)
 class Optimizers(training.Experiment, Tables):
     """Paths of eight optimizers and Newton's method over a bowl, a valley and a saddle (F6).
 

@@ -1,5 +1,4 @@
 """The settings of every system of this application; importing this module imports no TensorFlow."""
-import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 import training
@@ -14,7 +13,6 @@ def is_knowledge_base(dataset):
     return dataset.partition("/")[0].partition(":")[0] in KNOWLEDGE_BASES
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all systems share."""
 
@@ -35,17 +33,14 @@ class Config(training.Config):
     """memories that are kept: the latest sentences of a story, or facts"""
 
 
-@dataclasses.dataclass(frozen=True)
-class MemN2N(Config):
+class MemN2N(Config, model="memn2n", ids=("M1", "M3")):
     """End-to-end memory network (Sukhbaatar et al., 2015) in the parts I, G, O, R."""
 
-    ID: ClassVar = ("M1", "M3")
     BEST_WEIGHTS: ClassVar = False  # the last weights count, as in the paper; validation chooses among the restarts
     DATASETS: ClassVar = {
         "simulated_world": dict(epochs=60),
         "babi/en-10k": dict(learning_rate=0.005)}  # at twice the rate the loss does not fall during the linear start
 
-    model: str = "memn2n"
     epochs = 80  # of which 20 are the linear start; of fewer than 80 epochs it is a quarter
     learning_rate = 0.01
     hops: Annotated[int, Count] = 3
@@ -66,14 +61,11 @@ class MemN2N(Config):
     """networks trained side by side from different weights, of which validation chooses one"""
 
 
-@dataclasses.dataclass(frozen=True)
-class KeyValue(Config):
+class KeyValue(Config, model="key_value", ids=("M2",)):
     """Key-value memory network (Miller et al., 2016)."""
 
-    ID: ClassVar = ("M2",)
     DATASETS: ClassVar = {"metaqa": dict(epochs=3, memory="triple"), "pathquestion": dict(memory="triple")}
 
-    model: str = "key_value"
     epochs = 15
     learning_rate = 3e-3
     embedding_size = 100
@@ -83,18 +75,13 @@ class KeyValue(Config):
     """what a memory holds: a sentence, a window around a word, or a fact of a knowledge base"""
 
 
-@dataclasses.dataclass(frozen=True)
-class LSTM(Config):
+class LSTM(Config, model="lstm"):
     """An LSTM that reads the story and then the question."""
 
-    ID: ClassVar = ()
-
-    model: str = "lstm"
     epochs = 20
     learning_rate = 2e-3
 
 
-@dataclasses.dataclass(frozen=True)
 class Table(MemN2N, training.Verb):
     """Train every task by itself, keep the best of several restarts, and print them beside the published figures."""
 

@@ -13,7 +13,6 @@ _SMALL = When("backbone", "small")
 _LEARNS_SOURCE = _SMALL  # the other backbones have learned something else before
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(training.Config):
     """What all systems share."""
 
@@ -50,7 +49,6 @@ class Config(training.Config):
         return _LEARNS_SOURCE.holds(self.backbone)
 
 
-@dataclasses.dataclass(frozen=True)
 class Pretrained(Config):
     """What the systems share that begin with a pretrained backbone."""
 
@@ -71,54 +69,34 @@ class Pretrained(Config):
             validate_every=self.source_epochs))
 
 
-@dataclasses.dataclass(frozen=True)
-class AllLayers(Pretrained):
+class AllLayers(Pretrained, model="all_layers", ids=("C9",)):
     """Every layer goes on learning from pretrained weights (Yosinski et al., 2014)."""
 
-    ID: ClassVar = ("C9",)
-
-    model: str = "all_layers"
     learning_rate = 0.03
 
 
-@dataclasses.dataclass(frozen=True)
-class HigherLayers(Pretrained):
+class HigherLayers(Pretrained, model="higher_layers", ids=("C9",)):
     """The last layers and the classifier learn, the others keep pretrained weights."""
 
-    ID: ClassVar = ("C9",)
     SPACE: ClassVar = Config.SPACE | {"higher": ("choice", 1, 2, 4, 8)}
 
-    model: str = "higher_layers"
     higher: Annotated[int, Count] = 3
     """layers with kernels that learn, counted from the last one of the backbone"""
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassifierOnly(Pretrained):
+class ClassifierOnly(Pretrained, model="classifier_only", ids=("C9",)):
     """Only the classifier learns, on pretrained features."""
 
-    ID: ClassVar = ("C9",)
 
-    model: str = "classifier_only"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scratch(Config):
+class Scratch(Config, model="scratch", ids=("C9",)):
     """The same network from random weights, the baseline."""
 
-    ID: ClassVar = ("C9",)
 
-    model: str = "scratch"
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiTask(Config):
+class MultiTask(Config, model="multi_task", ids=("C10",)):
     """Both tasks at once by one backbone with a classifier for each (Caruana, 1997)."""
 
-    ID: ClassVar = ("C10",)
     DATASETS: ClassVar = {"digits": dict(epochs=30)}
 
-    model: str = "multi_task"
     source: str | None = None
     """data set of the other task; None: the target's, of which each task has half of the classes"""
 
@@ -128,7 +106,6 @@ class MultiTask(Config):
         return True
 
 
-@dataclasses.dataclass(frozen=True)
 class Regimes(training.Experiment, Data):
     """Every system against the number of target images, in a table and a picture."""
 

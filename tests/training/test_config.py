@@ -12,7 +12,6 @@ from training.app import App
 from training.config import Count, Fraction, NotNegative, Positive, Range, Unless, When
 
 
-@dataclasses.dataclass(frozen=True)
 class Family(Config):
     """What both systems share."""
 
@@ -29,24 +28,17 @@ class Family(Config):
     augment: bool = True
 
 
-@dataclasses.dataclass(frozen=True)
-class Wide(Family):
+class Wide(Family, model="wide", ids=("X1",)):
     """The wide system."""
 
-    ID: ClassVar = ("X1",)
     VARIANTS: ClassVar = {("kind", "hard"): {"units": 99}}
 
-    model: str = "wide"
 
-
-@dataclasses.dataclass(frozen=True)
-class Deep(Family):
+class Deep(Family, model="deep", ids=("X2", "X3")):
     """The deep system (Someone, 2020)."""
 
-    ID: ClassVar = ("X2", "X3")
     DATASETS: ClassVar = {"large": dict(hops=5)}
 
-    model: str = "deep"
     epochs = 7
     xla = True
     hops: Annotated[int | None, Count] = 2
