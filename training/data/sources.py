@@ -42,9 +42,9 @@ def builder(name, config):
 
 
 def parts(prepared):
-    """Returns TFDS's names of the parts to train, choose and judge on.
+    """Returns TFDS's names of the parts to train, choose and evaluate on.
 
-    A set without a labelled test split is judged on validation and chosen on a slice of train.
+    A set without a labelled test split is evaluated on validation, and chosen on a slice of train.
 
     Raises:
         UserError: it has no train split.
@@ -54,12 +54,12 @@ def parts(prepared):
         names.discard("test")  # its labels are kept secret
     if {"train", "validation", "test"} <= names:
         return {"train": "train", "validation": "validation", "test": "test"}
-    judged = next((name for name in ("test", "validation") if name in names), None)
+    evaluated = next((name for name in ("test", "validation") if name in names), None)
     if "train" not in names:
         raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none at all'}")
-    if judged is None:
+    if evaluated is None:
         return {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
-    return {"train": "train[:90%]", "validation": "train[90%:]", "test": judged}
+    return {"train": "train[:90%]", "validation": "train[90%:]", "test": evaluated}
 
 
 def read(prepared, split, **options):
