@@ -12,8 +12,8 @@ from training.engine import optimizers, step, strategies
 class Detector(keras.Model):
     """A detector of `classes` classes in images of image_size x image_size pixels.
 
-    A system implements `losses` and `class_scores`; the rest is here. What not every system can tell has an empty default:
-    `propose`, `pyramid_features`, `embed` and `matched_anchors`.
+    A system defines `losses`, `class_scores` and `pyramid_features`; the rest is here. What not every system can tell is None by
+    default: `propose`, `embed` and `matched_anchors`.
 
     image_size:      side of the square images, in pixels
     classes:         number of classes, without the background
@@ -22,6 +22,13 @@ class Detector(keras.Model):
     candidates:      the best scores of an image that take part in the suppression
     iou_threshold:   of two detections of one class that overlap by more, the better one stays
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        needed = ("losses", "class_scores", "pyramid_features")
+        missing = [name for name in needed if getattr(cls, name) is getattr(Detector, name)]
+        if missing:  # not at the export, after a training
+            raise TypeError(f"{cls.__name__} must define {', '.join(missing)}")
 
     def __init__(self, image_size, classes, loss_names, score_threshold=0.05, candidates=400, iou_threshold=0.5, **kwargs):
         super().__init__(**kwargs)
@@ -59,19 +66,16 @@ class Detector(keras.Model):
 
     def losses(self, images, targets, training):
         """Returns {name: scalar}, each this replica's share: already divided by counts over all replicas."""
-        raise NotImplementedError(f"{type(self).__name__} has no losses")
 
     def class_scores(self, images):
         """Returns the candidates' scores (batch, places, classes) and boxes_yxyx (batch, places, 1 or classes, 4)."""
-        raise NotImplementedError(f"{type(self).__name__} has no class_scores")
 
     def propose(self, images):
         """Returns regions boxes_yxyx (batch, regions, 4) and scores (batch, regions), or None: no regions are proposed."""
         return None
 
     def pyramid_features(self, images):
-        """Returns the feature maps, fine to coarse, each (batch, height, width, filters)."""
-        raise NotImplementedError(f"{type(self).__name__} has no pyramid_features, which the signature `embed` answers with")
+        """Returns the feature maps, fine to coarse, each (batch, height, width, filters); the signature `embed` needs them."""
 
     def embed(self, images, boxes_yxyx):
         """Returns features of given boxes (batch, boxes, features), or None: boxes have no features of their own."""

