@@ -21,16 +21,20 @@ TOLERANCE = {"transfer": 0.1, "keras_cv_retinanet": 0.25}
 0.03 for all others. A wrong loss scale is off by thousands."""
 
 
-def applied(app, model, policy, batch=None):
-    """Returns the gradients that reach the optimizer's update in a first step, one vector, and the batch."""
-    keras.config.set_dtype_policy(policy)
+def prepared(app, model):
+    """Returns (settings, Spec, first batch) of a system."""
     kind = App(app).systems[model]
     exact = {name: value for name, value in EXACT.items() if name in {field.name for field in dataclasses.fields(kind)}}
     config = kind.of(**TINY[app][model] | exact)
     splits = App(app).data.datasets(config)
-    batch = batch or next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+    return config, splits.spec, next(iter(splits.train(0, 0, tf.distribute.InputContext())))
+
+
+def applied(app, policy, config, spec, batch):
+    """Returns the gradients that reach the optimizer's update in a first step, as one vector."""
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
-    made = App(app).build_model(config, splits.spec, steps=100)
+    made = App(app).build_model(config, spec, steps=100)
     made._symbolic_build(data_batch=tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), batch))
     inner = getattr(made.optimizer, "inner_optimizer", made.optimizer)
     found = []
@@ -43,15 +47,15 @@ def applied(app, model, policy, batch=None):
     for _ in range(20):  # a loss scale that is too large for the first steps is halved until they are finite
         made.train_step(batch)
         if found:
-            return found[0].astype(np.float64), batch
+            return found[0].astype(np.float64)
     raise AssertionError("no step was finite")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_step_in_float16_is_that_of_float32(system, request):
     request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
-    expected, batch = applied(*system, "float32")
-    found, _ = applied(*system, "mixed_float16", batch)
+    data = prepared(*system)
+    expected, found = (applied(system[0], policy, *data) for policy in ("float32", "mixed_float16"))
     assert np.linalg.norm(expected) > 0
     allowed = TOLERANCE.get(system[0], TOLERANCE.get(system[1], 0.03))
     assert np.linalg.norm(found - expected) <= allowed * np.linalg.norm(expected)
