@@ -9,6 +9,7 @@ from PIL import Image
 
 from apps.memory_qa import evaluation
 from training.app import Rendered
+from training.engine import figures
 
 _SHOWN = 8
 """questions that are shown, each of another task"""
@@ -29,11 +30,13 @@ class Example(NamedTuple):
 
 
 def render(model, splits, config, info):
-    """Returns the Rendered attention to the sentences of some test stories, as pictures and as tables, and the embeddings."""
+    """Returns the Rendered test errors by task, the attention to the sentences of some test stories, where the system has any,
+    as pictures and as tables, and the embeddings."""
     shown = examples(model, splits, info)
     maps = [_heat_map(example) for example in shown if example.attention.size]
+    pictures = {"errors": _errors(evaluation.evaluate(model, splits.test, config, info)["per_task"])[None]}
     return Rendered(
-        {"attention": np.stack(maps)} if maps else {}, activations(model, splits),
+        pictures | ({"attention": np.stack(maps)} if maps else {}), activations(model, splits),
         {"attention": "\n\n".join(map(_as_table, shown))}, embeddings(model, splits, info))
 
 
@@ -96,6 +99,17 @@ def _as_table(example):
 
 def _text(ids, info):
     return " ".join(info.words[word] for word in ids if word)
+
+
+def _errors(per_task):
+    """Returns a picture of the share of wrong answers by task, {task: share}."""
+    figure = matplotlib.figure.Figure((7, 1 + 0.3 * len(per_task)))
+    axes = figure.add_subplot()
+    axes.barh(list(per_task), [100 * error for error in per_task.values()])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="wrong answers in %")
+    axes.grid(axis="x", alpha=0.3)
+    return figures.rendered(figure)
 
 
 def _heat_map(example, most=24):
