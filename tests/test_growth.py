@@ -45,7 +45,7 @@ def ran(folder, *arguments, **environment):
 
 
 def test_a_toy_system_is_added_in_four_places_and_keeps_the_contract(tmp_path):
-    for name in ("apps", "layers", "training", "tests", "results", "setup.cfg", "README.md", "RESULTS.md"):
+    for name in ("apps", "layers", "training", "tests", "results", "benchmarks", "setup.cfg", "README.md", "RESULTS.md"):
         source = ROOT / name
         shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
     (tmp_path / "apps/classification/toy_perceptron.py").write_text(MODULE)
@@ -56,7 +56,7 @@ def test_a_toy_system_is_added_in_four_places_and_keeps_the_contract(tmp_path):
     line = '        "softmax": dict(image_size=8, batch_size=16),\n'
     assert line in text
     table.write_text(text.replace(line, line + '        "toy_perceptron": dict(image_size=8, batch_size=16),\n'))
-    (tmp_path / "results/classification/toy_perceptron-digits.json").write_text(json.dumps(RECORD))
+    (tmp_path / "results/classification/toy_perceptron-digits.json").write_text(json.dumps(RECORD, indent=1, sort_keys=True) + "\n")
 
     shown = ran(tmp_path, "-m", "apps")
     assert re.search(r"python -m apps\.classification --model toy_perceptron +X1: One hidden layer \(Nobody, 2026\)\n", shown)

@@ -3,7 +3,7 @@ from typing import Annotated, ClassVar, Literal
 
 import training
 from training.config import Count, Data, Fraction, NotNegative, Unless, When
-from training.datasets import GREY
+from training.datasets import GRAY
 
 
 class Config(training.Config):
@@ -11,7 +11,7 @@ class Config(training.Config):
 
     MONITOR: ClassVar = ("accuracy", "max")
     DATASETS: ClassVar = {
-        **{name: dict(image_size=28) for name in GREY},
+        **{name: dict(image_size=28) for name in GRAY},
         **{name: dict(image_size=32) for name in ("cifar10_subset", "cifar10", "cifar100", "svhn_cropped")},
         "digits": dict(image_size=28, epochs=30)}
     VARIANTS: ClassVar = {("augment", False): {"erase": 0.0}}
@@ -84,7 +84,7 @@ class ResNet(Scalable, model="resnet", ids=("C4",)):
     """Residual network (He et al., 2016)."""
 
     DATASETS: ClassVar = {
-        **{name: dict(epochs=20, blocks=1) for name in GREY},
+        **{name: dict(epochs=20, blocks=1) for name in GRAY},
         "digits": dict(epochs=30, blocks=1), "fashion_mnist": dict(epochs=16, blocks=1, width=32),
         "cifar10_subset": dict(erase=0.5), "cifar10": dict(erase=0.5)}
 

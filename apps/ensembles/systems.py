@@ -16,7 +16,7 @@ class Config(training.Config):
     """whether the members are trained one after the other, each in epochs of its own"""
     EVALUATING: ClassVar[bool] = False
     """whether the last epoch, of each member where STAGED, trains nothing: it evaluates the training examples"""
-    DATASETS: ClassVar = {name: dict(image_size=28) for name in datasets.GREY} | {"digits": dict(image_size=8)}
+    DATASETS: ClassVar = {name: dict(image_size=28) for name in datasets.GRAY} | {"digits": dict(image_size=8)}
     SPACE: ClassVar = {"learning_rate": ("log", 0.003, 1.0), "weight_decay": ("log", 1e-6, 1e-2),
                        "hidden": ("choice", 8, 16, 32, 64, 128)}
 

@@ -176,4 +176,4 @@ class _Task:
 def _size(name):
     """Returns the side that suits a set's images."""
     plain = name.partition("/")[0]
-    return 16 if plain == "digits" else 28 if plain in sets.GREY else 32 if plain.startswith(("cifar", "svhn")) else 96
+    return 16 if plain == "digits" else 28 if plain in sets.GRAY else 32 if plain.startswith(("cifar", "svhn")) else 96

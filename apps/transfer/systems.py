@@ -17,7 +17,7 @@ class Config(training.Config):
     """What all systems share."""
 
     MONITOR: ClassVar = ("accuracy", "max")
-    DATASETS: ClassVar = {name: dict(blocks=1) | (dict(augment=False) if name == "mnist" else {}) for name in datasets.GREY}
+    DATASETS: ClassVar = {name: dict(blocks=1) | (dict(augment=False) if name == "mnist" else {}) for name in datasets.GRAY}
     SPACE: ClassVar = {"learning_rate": ("log", 1e-3, 0.5)}
 
     dataset: str = "digits"

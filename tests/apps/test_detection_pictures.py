@@ -9,7 +9,7 @@ import tensorflow as tf
 from apps.detection import pictures
 from training.data.spec import Info
 
-GREY = np.full((128, 128, 3), 90, np.uint8)
+GRAY = np.full((128, 128, 3), 90, np.uint8)
 
 
 def near(picture, color):
@@ -25,9 +25,9 @@ def test_a_small_image_is_enlarged_by_a_whole_number_and_kept():
 
 
 def test_a_box_is_drawn_where_it_is_and_nothing_else_changes():
-    before = GREY.copy()
-    drawn = pictures.draw(GREY, [[40, 20, 80, 60]], [""], class_ids=[1])
-    np.testing.assert_array_equal(GREY, before)
+    before = GRAY.copy()
+    drawn = pictures.draw(GRAY, [[40, 20, 80, 60]], [""], class_ids=[1])
+    np.testing.assert_array_equal(GRAY, before)
     rows, columns = np.nonzero(near(drawn, pictures.COLORS[1]))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (120, 240, 60, 180)
     changed = (drawn != 90).any(axis=-1)
@@ -46,7 +46,7 @@ def test_a_box_stands_out_on_its_own_color():
 @pytest.mark.parametrize("box", [
     [0, 0, 10, 10], [120, 120, 128, 128], [-30, -30, 300, 300], [5, 5, 5, 5], [200, 200, 300, 300]])
 def test_boxes_and_labels_at_and_beyond_the_border(box):
-    drawn = pictures.draw(GREY, [box], ["a rather long name"], [0.5])
+    drawn = pictures.draw(GRAY, [box], ["a rather long name"], [0.5])
     assert drawn.shape == (384, 384, 3) and drawn.dtype == np.uint8
     ink = near(drawn, pictures.COLORS[0])
     assert ink.sum() > 500  # the label's ground, all inside
@@ -54,22 +54,22 @@ def test_boxes_and_labels_at_and_beyond_the_border(box):
 
 
 def test_a_label_of_a_low_box_is_above_it_and_of_a_high_box_inside():
-    low = pictures.draw(GREY, [[60, 20, 100, 60]], ["name"])
+    low = pictures.draw(GRAY, [[60, 20, 100, 60]], ["name"])
     assert near(low, pictures.COLORS[0])[150:179].any()
-    high = pictures.draw(GREY, [[0, 20, 100, 60]], ["name"])
+    high = pictures.draw(GRAY, [[0, 20, 100, 60]], ["name"])
     assert near(high, pictures.COLORS[0])[2:14, 65:95].sum() > 100
 
 
 def test_labels_scores_and_colors():
     boxes = [[60, 10, 100, 50], [60, 70, 100, 110]]
-    same, scored = pictures.draw(GREY, boxes, ["cat", "cat"]), pictures.draw(GREY, boxes, ["cat", "cat"], [0.25, 0.75])
+    same, scored = pictures.draw(GRAY, boxes, ["cat", "cat"]), pictures.draw(GRAY, boxes, ["cat", "cat"], [0.25, 0.75])
     assert (same != scored).any()
     assert not near(same, pictures.COLORS[1]).any()
-    two = pictures.draw(GREY, boxes, ["cat", "dog"])
+    two = pictures.draw(GRAY, boxes, ["cat", "dog"])
     assert near(two, pictures.COLORS[0]).any() and near(two, pictures.COLORS[1]).any()
-    far = pictures.draw(GREY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(pictures.COLORS)])
+    far = pictures.draw(GRAY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(pictures.COLORS)])
     assert near(far, pictures.COLORS[3]).any() and not near(far, pictures.COLORS[0]).any()
-    assert (pictures.draw(GREY, boxes, ["Ωж", ""]) != pictures.draw(GREY, boxes, ["ab", ""])).any()
+    assert (pictures.draw(GRAY, boxes, ["Ωж", ""]) != pictures.draw(GRAY, boxes, ["ab", ""])).any()
 
 
 def test_colors_can_be_told_apart_by_color_blind_people():

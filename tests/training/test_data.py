@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import training
 from training.data import pipelines, sources
-from training.data.spec import load_spec, save_spec, spec_of
+from training.data.spec import Info, load_spec, save_spec, spec_of
 from training.datasets import digit_scenes
 from training.engine import files
 
@@ -215,17 +215,19 @@ def test_batched_keeps_the_order_and_the_remainder(cache):
 
 def test_a_spec_survives_its_file(tmp_path):
     batches = pipelines.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE)
-    spec = spec_of(batches, {"class_names": ["a", "ä"]})
+    spec = spec_of(batches, Info(class_names=["a", "ä"]))
     assert spec.inputs == {"x": tf.TensorSpec([None], tf.int64)}
-    save_spec(spec, tmp_path / "spec.json")
-    assert load_spec(tmp_path / "spec.json") == spec
+    save_spec(spec, 7, tmp_path / "spec.json")
+    assert load_spec(tmp_path / "spec.json", Info) == (spec, 7)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"inputs": {"x": 3}, "targets": {}, "info": {}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"inputs": {"x": 3}, "targets": {}, "info": {}, "steps": 1}',
+                                     '{"inputs": {}, "targets": {}, "info": {"nothing": 1}, "steps": 1}',
+                                     '{"inputs": {}, "targets": {}, "info": {}}'])
 def test_a_broken_spec_file_is_refused(tmp_path, content):
     (tmp_path / "spec.json").write_text(content)
     with pytest.raises(training.UserError, match="spec.json"):
-        load_spec(tmp_path / "spec.json")
+        load_spec(tmp_path / "spec.json", Info)
 
 
 @pytest.fixture

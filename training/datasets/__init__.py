@@ -3,7 +3,7 @@
 NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder", "dialog_babi", "restaurant_booking", "babi", "simulated_world",
          "metaqa", "pathquestion", "digits", "cifar10_subset", "image_folder", "tabular")
 
-GREY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
+GRAY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
 """sets of small gray images"""
 
 UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
