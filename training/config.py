@@ -58,7 +58,7 @@ class When:
 
     def holds(self, value):
         """Returns whether the setting has an effect beside this value of the setting `name`."""
-        return value in self.values or (self.name == "dataset" and _set_name(value) in self.values)
+        return value in self.values or (self.name == "dataset" and set_name(value) in self.values)
 
 
 class Unless(When):
@@ -204,7 +204,7 @@ class Config(Run, Training, Data):
                 elif field is not None and field.default is not dataclasses.MISSING and not name.isupper():
                     values[name] = field.default
             sets = own.get("DATASETS", {})
-            values |= sets.get(_set_name(dataset), {}) | sets.get(dataset.partition(":")[0], {})
+            values |= sets.get(set_name(dataset), {}) | sets.get(dataset.partition(":")[0], {})
             variants |= own.get("VARIANTS", {})
         for (name, value), following in variants.items():
             if (values | given).get(name) == value:
@@ -279,7 +279,13 @@ def _check_range(name, value, allowed):
             raise UserError(f"{flag(name)} must be {allowed}, got {number}")
 
 
-def _set_name(dataset):
+def owners_of(systems, name):
+    """Returns the models, of {model: its class}, that have a setting of this name."""
+    return [model for model, kind in systems.items() if name in {field.name for field in dataclasses.fields(kind)}]
+
+
+def set_name(dataset):
+    """Returns the plain name of a data set, without configuration and version: "babi" for "babi/en-10k:1.0.0"."""
     return dataset.partition("/")[0].partition(":")[0]
 
 
@@ -348,7 +354,7 @@ def of_plain(systems, values, where):
     settings = [field.name for field in dataclasses.fields(kind)]
     for name, value in values.items():
         if name not in settings:
-            owners = [other for other, each in systems.items() if name in {field.name for field in dataclasses.fields(each)}]
+            owners = owners_of(systems, name)
             near = difflib.get_close_matches(name, settings, 1)
             raise UserError(f"{where} has the unknown setting {name!r}" + (
                 f"; it belongs to {', '.join(owners)}, not to {model}" if owners else

@@ -143,7 +143,7 @@ def _check_names(flags, names, systems, kind):
     for name in flags:
         if name in names:
             continue
-        owners = [model for model, each in systems.items() if name in {field.name for field in dataclasses.fields(each)}]
+        owners = settings.owners_of(systems, name)
         near = difflib.get_close_matches(name, names, 1)
         raise UserError(f"{flag(name)} is not a setting of {kind.model}" + (
             f"; it belongs to {', '.join(owners)}" if owners else f"; did you mean {flag(near[0])}?" if near else

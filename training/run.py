@@ -167,8 +167,8 @@ def _train(app, config, strategy, folder, chief):
 def evaluate(app, request):
     """Tests a finished run on its own test split or another data set's, prints and keeps the figures."""
     run = runs.finished(app.task, request)
-    _, config, spec, _ = described(run.folder)
-    model, _ = load(run.folder)
+    found = described(run.folder)
+    model, config, spec = _model(found, run.folder), found.config, found.spec
     changes = {name: getattr(request, name) for name in ("dataset", "data_dir", "manual_dir") if getattr(request, name)}
     if "image" in spec.inputs and config.image_size is None:  # the run's own data set chose it
         changes["image_size"] = spec.inputs["image"].shape[1]
@@ -215,11 +215,16 @@ def predict(app, request):
 def load(run):
     """Returns (model with the run's best weights, its Config) for a run's folder."""
     folder = pathlib.Path(run)
-    app, config, spec, steps = described(folder)
-    keras.config.set_dtype_policy(strategies.precision(config.dtype))
-    model = app.build_model(config, spec, steps)
+    found = described(folder)
+    return _model(found, folder), found.config
+
+
+def _model(found, folder):
+    """Returns the model that a run's folder describes, with its weights."""
+    keras.config.set_dtype_policy(strategies.precision(found.config.dtype))
+    model = found.app.build_model(found.config, found.spec, found.steps)
     load_weights(model, folder)
-    return model, config
+    return model
 
 
 class Described(NamedTuple):

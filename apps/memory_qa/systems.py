@@ -2,7 +2,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import training
-from training.config import Count, NotNegative, Unless
+from training.config import Count, NotNegative, Unless, set_name
 
 KNOWLEDGE_BASES = ("metaqa", "pathquestion")
 """data sets whose memories are the facts of a knowledge base; those of all others are the sentences of a story"""
@@ -10,7 +10,7 @@ KNOWLEDGE_BASES = ("metaqa", "pathquestion")
 
 def is_knowledge_base(dataset):
     """Returns whether the questions of a data set, such as "metaqa/1-hop", are asked about a knowledge base."""
-    return dataset.partition("/")[0].partition(":")[0] in KNOWLEDGE_BASES
+    return set_name(dataset) in KNOWLEDGE_BASES
 
 
 class Config(training.Config):

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from training import datasets
-from training.config import UserError
+from training.config import UserError, set_name
 from training.datasets import annotations
 from training.engine import files
 
@@ -93,7 +93,7 @@ def _manual_dir(name, kind, config):
 
 def _builder_class(name):
     """Returns the builder's class; raises UserError with the nearest names when there is none."""
-    plain = name.partition("/")[0].partition(":")[0]
+    plain = set_name(name)
     if plain in datasets.NAMES:
         importlib.import_module(f"training.datasets.{plain}")
     try:
@@ -138,7 +138,7 @@ def _is_prepared(folder):
 
 def _prepare(found, name, kind, config, data_dir):
     """Returns the builder after it has made or fetched its data."""
-    is_ours = name.partition("/")[0].partition(":")[0] in datasets.NAMES
+    is_ours = set_name(name) in datasets.NAMES
     is_manual = bool(_instructions(kind))
     if not is_ours and not config.download:
         raise UserError(f"{name} is not prepared in {data_dir}: let it be fetched with --download, or name the folder "
