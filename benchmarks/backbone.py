@@ -15,13 +15,12 @@ BATCH, SIZE, FILTERS, CLASSES = 32, 128, 256, 10
 def ours():
     import contextlib
 
-    import keras
-
     import training  # noqa: F401  sets oneDNN on before TensorFlow is imported
+    from training.app import App
     from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
-        keras.config.set_dtype_policy(strategies.precision("auto"))
+        strategies.set_precision(App("classification").config("resnet"))
     return _keras_step()
 
 

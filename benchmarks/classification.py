@@ -18,13 +18,12 @@ STEPS = 10
 def ours(name):
     import contextlib
 
-    import keras
-
     import training  # noqa: F401  sets oneDNN on before TensorFlow is imported
+    from training.app import App
     from training.engine import strategies
 
     with contextlib.redirect_stdout(sys.stderr):
-        keras.config.set_dtype_policy(strategies.precision("auto"))
+        strategies.set_precision(App("classification").config(name))
     return _keras_steps(name)
 
 

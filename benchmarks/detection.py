@@ -33,16 +33,14 @@ def network_of(model, dtype="auto"):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import contextlib
 
-    import keras
-
     from training.app import App
     from training.data.spec import Info, Spec
     from training.engine import strategies
 
-    with contextlib.redirect_stdout(sys.stderr):
-        keras.config.set_dtype_policy(strategies.precision(dtype))
     app = App("detection")
-    config = app.config(model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS)
+    config = app.config(model, dataset="coco/2017", image_size=SIZE, batch_size=BATCH, max_objects=OBJECTS, dtype=dtype)
+    with contextlib.redirect_stdout(sys.stderr):
+        strategies.set_precision(config)
     return app.build_model(config, Spec({}, {}, Info(class_names=[str(i) for i in range(CLASSES)])), steps=1000)
 
 

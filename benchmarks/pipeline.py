@@ -34,7 +34,7 @@ class Clock(keras.callbacks.Callback):
 def main(task):
     app = App(task)
     config = app.config(**FLAGS[task])
-    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    strategies.set_precision(config)
     splits = app.data.datasets(config)
     model = app.build_model(config, splits.spec, steps=2 * STEPS * ROUNDS)
     one = next(iter(splits.train(0, 0, tf.distribute.InputContext())))

@@ -116,7 +116,7 @@ class Training(Settings):
     seed: Annotated[int, Range(0, below=2**32)] = 0
     """seed of the initial weights, the order of the examples, augmentation and dropout"""
     dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """precision; auto takes bfloat16 where the hardware multiplies matrices in it"""
+    """precision; auto takes bfloat16 where the hardware multiplies matrices in it and the system gains speed by it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
     """train on one device, on all GPUs of this machine, on the workers named in TF_CONFIG, or on a TPU"""
     xla: bool = False
@@ -174,6 +174,8 @@ class Config(Run, Training, Data):
     """validation metric that chooses between weights, and settings in `search`; "min" or "max" says which is better"""
     BEST_WEIGHTS: ClassVar[bool] = True
     """whether the weights that validated best count; otherwise the last ones do"""
+    BFLOAT16: ClassVar[bool] = True
+    """whether bfloat16 is faster than float32 for this system, so that `--dtype auto` takes it"""
     DATASETS: ClassVar[dict[str, dict[str, Any]]] = {}
     """values by data set, by its plain name ("babi") or with a configuration ("babi/en-10k")"""
     VARIANTS: ClassVar[dict[tuple[str, Any], dict[str, Any]]] = {

@@ -111,8 +111,7 @@ def _train(app, config, strategy, folder, chief):
     print(f"{app.task} {config.model} on {config.dataset}: setting up {folder}", flush=True)
     if config.initialize:
         runs.initial_weights(app.task, config)  # before the data is read
-    policy = strategies.precision(config.dtype)
-    keras.config.set_dtype_policy(policy)
+    policy = strategies.set_precision(config)
     splits = app.data.datasets(config)
     model = _built(app, config, splits, strategy)
     initialize(app, model, config, folder)  # again when it is resumed, before the checkpoint is read
@@ -221,7 +220,7 @@ def load(run):
 
 def _model(found, folder):
     """Returns the model that a run's folder describes, with its weights."""
-    keras.config.set_dtype_policy(strategies.precision(found.config.dtype))
+    strategies.set_precision(found.config)
     model = found.app.build_model(found.config, found.spec, found.steps)
     load_weights(model, folder)
     return model

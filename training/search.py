@@ -54,7 +54,7 @@ def search(app, config, trials, given=()):
     space = {name: how for name, how in config.SPACE.items() if hasattr(config, name) and name not in given}
     if not space:
         raise UserError(f"{config.model} has no settings left to search for")
-    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    strategies.set_precision(config)
     splits = app.data.datasets(config)
     if splits.validation is None:
         raise UserError("search chooses by the validation split, and with these settings there is none: leave out --train-on-all")

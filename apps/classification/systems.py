@@ -101,6 +101,8 @@ class ResNet(Scalable, model="resnet", ids=("C4",)):
 class LeNet5(Activated, model="lenet5", ids=("C1",)):
     """LeNet-5 (LeCun et al., 1998)."""
 
+    BFLOAT16: ClassVar = False
+
     activation = "tanh"
     initializer = "lecun"
     dropout = 0.0
@@ -148,6 +150,8 @@ class DenseMaxout(Network, model="dense_maxout", ids=("C5",)):
 
 class Softmax(Config, model="softmax"):
     """Softmax regression on pixels, the baseline."""
+
+    BFLOAT16: ClassVar = False
 
     learning_rate = 3e-3
 

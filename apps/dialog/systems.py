@@ -11,11 +11,11 @@ class Config(training.Config):
     """What all dialogue systems share."""
 
     MONITOR: ClassVar = ("per_response", "max")
+    BFLOAT16: ClassVar = False  # these networks are too small
     DATASETS: ClassVar = {"dialog_babi/task6": dict(memory_size=200)}  # DSTC2: dialogues of up to 800 lines
 
     dataset: str = "restaurant_booking"
     """restaurant_booking, or dialog_babi/task1 … dialog_babi/task6"""
-    dtype = "float32"  # these networks are too small to gain by bfloat16
     memory_size: Annotated[int, Count] = 100
     """lines before the user's last utterance that are kept: the latest ones of the dialogue"""
 

@@ -2,13 +2,13 @@
 import dataclasses
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from apps.ensembles import data, evaluation, pictures
 from training import reports
 from training import run as runner
+from training.engine import strategies
 
 KINDS = {
     "independent": ("independent", {}),
@@ -67,7 +67,7 @@ def run(app, request):
 
 def trained(app, config):
     """Returns (model, splits) after the training that the settings ask for; it is validated at its end only, and not kept."""
-    keras.config.set_dtype_policy(config.dtype)
+    strategies.set_precision(config)
     splits = data.datasets(config)
     return runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits), splits
 

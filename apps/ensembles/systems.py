@@ -11,6 +11,7 @@ class Config(training.Config):
     """What all ensembles share."""
 
     MONITOR: ClassVar = ("accuracy", "max")
+    BFLOAT16: ClassVar = False  # these networks are too small
     BEST_WEIGHTS: ClassVar = False  # the last weights are those of all members, at the end of their rates
     STAGED: ClassVar[bool] = False
     """whether the members are trained one after the other, each in epochs of its own"""
@@ -23,7 +24,6 @@ class Config(training.Config):
     dataset: str = "digits"
     """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
     batch_size = 64
-    dtype = "float32"  # these networks are too small to gain by bfloat16
     image_size: Annotated[int, Count] = 32
     """side of the square that images are fitted into, in pixels"""
     members: Annotated[int, Count] = 5

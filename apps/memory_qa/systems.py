@@ -17,13 +17,13 @@ class Config(training.Config):
     """What all systems share."""
 
     MONITOR: ClassVar = ("error", "min")
+    BFLOAT16: ClassVar = False  # these networks are too small
     DATASETS: ClassVar = {"metaqa": dict(memory_size=64), "pathquestion": dict(memory_size=64)}
     SPACE: ClassVar = {"learning_rate": ("log", 1e-3, 0.1), "noise": ("linear", 0.0, 0.3), "hops": ("choice", 1, 2, 3),
                        "embedding_size": ("choice", 20, 50, 100)}
 
     dataset: str = "simulated_world"
     """simulated_world, babi, babi/en-10k, metaqa/1-hop, metaqa/2-hop, pathquestion/2-hop or pathquestion/3-hop"""
-    dtype = "float32"  # these networks are too small to gain by bfloat16
     xla = True
     tasks: Annotated[tuple[int, ...], Unless("dataset", *KNOWLEDGE_BASES)] = ()
     """tasks to train on together, by number from 1; without any, all of the data set"""

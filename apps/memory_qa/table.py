@@ -3,7 +3,6 @@ import dataclasses
 import pathlib
 import time
 
-import keras
 import numpy as np
 
 from apps.memory_qa import stories
@@ -33,7 +32,7 @@ def run(app, config):
     given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
     if given:
         raise UserError(f"{flag(given[0])} has no effect on a table, which keeps no networks: leave it out")
-    keras.config.set_dtype_policy(strategies.precision(config.dtype))
+    strategies.set_precision(config)
     path = pathlib.Path(config.runs) / app.task / f"{folder_name(config.name or 'table', 'table')}.json"
     rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
     train, test, names = stories.read(config)

@@ -3,7 +3,6 @@ import dataclasses
 import functools
 import time
 
-import keras
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
@@ -13,6 +12,7 @@ from training import config as settings
 from training import reports
 from training import run as runner
 from training.config import UserError
+from training.engine import strategies
 
 WORDS = {"scratch": "from scratch", "classifier_only": "classifier only", "higher_layers": "higher layers",
          "all_layers": "all layers", "multi_task": "both tasks at once"}
@@ -71,7 +71,7 @@ def _seed(app, request, seed, sizes, rows):
         return
     started = time.perf_counter()
     config = _config(app, request, "all_layers", seed)
-    keras.config.set_dtype_policy(config.dtype)
+    strategies.set_precision(config)
     source, splits = pretraining.on_source(config)  # again, where some rows are there: the seed makes it the same
     rows[_key(seed)] = row = _row(source, splits, config, started)
     weights = source.get_layer("backbone").get_weights()

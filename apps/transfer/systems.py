@@ -17,6 +17,7 @@ class Config(training.Config):
     """What all systems share."""
 
     MONITOR: ClassVar = ("accuracy", "max")
+    BFLOAT16: ClassVar = False  # these networks are too small
     DATASETS: ClassVar = {name: dict(blocks=1) | (dict(augment=False) if name == "mnist" else {}) for name in datasets.GRAY}
     SPACE: ClassVar = {"learning_rate": ("log", 1e-3, 0.5)}
 
@@ -25,7 +26,6 @@ class Config(training.Config):
     epochs = 20
     batch_size = 64
     learning_rate = 0.1
-    dtype = "float32"  # the small network gains nothing by bfloat16 on small images
     backbone: str = "small"
     """everything below the classifier: small, a residual network that learns the source's task first; mobilenet_v2, resnet50_v2
     or densenet121 with ImageNet's weights (fetched with --download); or the name or folder of a run on images. The system

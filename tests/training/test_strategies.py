@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tests.training import small_models
 from training import UserError
+from training.app import App
 from training.data.pipelines import shuffled
 from training.engine import loop, strategies
 
@@ -140,13 +141,22 @@ def test_bad_cluster_is_refused_in_one_sentence(monkeypatch, text, sentence):
         strategies.make("multi_worker")
 
 
-def test_precision(monkeypatch, capsys):
-    assert strategies.precision("mixed_float16") == "mixed_float16"
+def test_automatic_precision_depends_on_the_hardware_and_on_the_system(monkeypatch, capsys, request):
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
+
+    def chosen(model, **given):
+        policy = strategies.set_precision(App("classification").config(model, **given))
+        assert keras.config.dtype_policy().name == policy
+        return policy
+
+    assert chosen("resnet", dtype="mixed_float16") == "mixed_float16"
     monkeypatch.setattr(strategies, "_bfloat16_units", lambda: None)
-    assert strategies.precision("auto") == "float32"
+    assert chosen("resnet") == "float32"
     monkeypatch.setattr(strategies, "_bfloat16_units", lambda: "it is so")
-    assert strategies.precision("auto") == "mixed_bfloat16"
+    assert chosen("resnet") == "mixed_bfloat16"
     assert "it is so" in capsys.readouterr().out
+    assert chosen("lenet5") == "float32"
+    assert "gains nothing" in capsys.readouterr().out
 
 
 def start_workers(folder, **arguments):

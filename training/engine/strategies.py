@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 
+import keras
 import tensorflow as tf
 
 from training import doctor
@@ -90,19 +91,23 @@ def all_rows(variables):
     return rows
 
 
-def precision(name):
-    """Returns the name of a Keras dtype policy.
+def set_precision(config):
+    """Sets the Keras dtype policy that settings ask for, and returns its name.
 
-    name: of a policy, or "auto", which takes bfloat16 where the hardware multiplies matrices in it
+    "auto" is bfloat16 where the hardware multiplies matrices in it and the system gains speed by it (`Config.BFLOAT16`).
     """
-    if name != "auto":
-        return name
-    reason = _bfloat16_units()
-    if reason:
-        print(f"precision: mixed_bfloat16, because {reason} (--dtype float32 turns it off)", flush=True)
-        return "mixed_bfloat16"
-    print("precision: float32, because nothing here multiplies matrices in bfloat16", flush=True)
-    return "float32"
+    policy = config.dtype
+    if policy == "auto":
+        reason = _bfloat16_units() if config.BFLOAT16 else None
+        policy = "mixed_bfloat16" if reason else "float32"
+        if reason:
+            print(f"precision: mixed_bfloat16, because {reason} (--dtype float32 turns it off)", flush=True)
+        elif config.BFLOAT16:
+            print("precision: float32, because nothing here multiplies matrices in bfloat16", flush=True)
+        else:
+            print("precision: float32, because a network of this size gains nothing by bfloat16", flush=True)
+    keras.config.set_dtype_policy(policy)
+    return policy
 
 
 def _bfloat16_units():
