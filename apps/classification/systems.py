@@ -7,7 +7,7 @@ from training.datasets import GRAY
 
 
 class Config(training.Config):
-    """What all classifiers share."""
+    """Settings shared by all classifiers."""
 
     MONITOR: ClassVar = ("accuracy", "max")
     DATASETS: ClassVar = {
@@ -24,60 +24,59 @@ class Config(training.Config):
     epochs = 20
     batch_size = 64
     image_size: Annotated[int, Count] = 128
-    """side of the square that images are fitted into, in pixels"""
+    """side length, in pixels, of the square that each image is resized to fit"""
     augment: bool = False
-    """shift the training images, and mirror them where a mirror image shows the same"""
+    """randomly shift the training images, and mirror them where a mirror image keeps its class"""
     erase: Annotated[float, Fraction, When("augment", True)] = 0.0
-    """side of a square that is blanked in each augmented image, as a share of the image's side"""
+    """side of the square erased from each augmented image, as a fraction of the image's side"""
     train_on_all: bool = False
-    """train on the validation split too and keep the last weights: for settings that were chosen before"""
+    """also train on the validation split and keep the last weights; use it once the settings have been chosen"""
     optimizer: Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam"] = "adam"
-    """how gradients become steps; the learning rate warms up for a tenth of the steps and decays to 0 as a cosine. Newton's
-    method, which needs products with the Hessian of the whole set, is in `python -m apps.foundations optimizers`"""
+    """optimizer; the learning rate warms up during the first tenth of the steps and then follows a cosine decay to 0"""
     weight_decay: Annotated[float, NotNegative] = 0.0
-    """share of a weight that is taken off per unit of the learning rate at each step"""
+    """decoupled weight decay: each step reduces a weight by this fraction times the learning rate"""
     gradient_noise: Annotated[float, NotNegative] = 0.0
-    """variance of the noise on the first step's gradients; it decreases with the steps"""
+    """variance of the Gaussian noise added to the gradients at the first step; it decays during training"""
     label_smoothing: Annotated[float, Fraction] = 0.0
-    """share of the target's probability that is spread over all classes"""
+    """fraction of the target probability that is spread evenly over all classes"""
     adversarial_epsilon: Annotated[float, Fraction] = 0.0
-    """how far each pixel of a second copy of every image is moved against the network, as a share of white; any but 0 doubles
-    the work"""
+    """perturbation of the adversarial copy of each image, as a fraction of the pixel range; 0 turns adversarial training
+    off, any other value doubles the cost of a step"""
 
 
 class Network(Config):
-    """What the networks with hidden layers share."""
+    """Settings shared by the networks with hidden layers."""
 
     learning_rate = 2e-3
     initializer: Literal["small", "large", "uniform", "lecun", "glorot", "he"] = "he"
-    """initial weights of every layer but the last one, which has each system's own: normal with a standard deviation of 0.01 or
-    1, uniform between -0.03 and 0.03, or normal with variance 1/fan_in, 2/(fan_in + fan_out), 2/fan_in"""
+    """initializer of all layers except the output layer: normal with standard deviation 0.01 (small) or 1 (large), uniform
+    between -0.03 and 0.03, or normal with variance 1/fan_in (lecun), 2/(fan_in + fan_out) (glorot) or 2/fan_in (he)"""
     dropout: Annotated[float, Fraction] = 0.5
-    """share of units left out in training"""
+    """dropout rate"""
     dropout_scaling: Annotated[Literal["inverted", "classic"], Unless("dropout", 0.0)] = "inverted"
-    """scale what is kept in training, or everything in prediction"""
+    """scale the remaining units during training (inverted), or all units at prediction (classic)"""
 
 
 class Activated(Network):
-    """What the networks of affine layers with an activation share."""
+    """Settings shared by the networks with an activation function."""
 
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"] = "relu"
-    """function after each affine layer; maxout takes the place of both"""
+    """activation function; maxout replaces both the affine layer and the activation"""
 
 
 class Scalable(Activated):
-    """What the networks share that can have the size of their paper or a smaller one."""
+    """Settings shared by the networks that come in the size of their paper and in a smaller one."""
 
     DATASETS: ClassVar = {"digits": dict(augment=False), "mnist": dict(augment=False)}
     VARIANTS: ClassVar = {("full_size", True): {"image_size": 224}}
 
     augment = True
     full_size: bool = False
-    """the paper's input, widths and layers, in place of a small network for small images"""
+    """use the paper's input size, widths and depth instead of the small network for small images"""
     width: Annotated[int, Count, Unless("full_size", True)] = 32
-    """channels of the first stage, to which all other layers are in proportion"""
+    """channels of the first stage; all other layers scale with it"""
     normalization: Literal["none", "batch", "local_response"] = "batch"
-    """of the activations: over the batch, or AlexNet's over neighboring channels"""
+    """normalization of the activations: batch normalization, or AlexNet's local response normalization"""
 
 
 class ResNet(Scalable, model="resnet", ids=("C4",)):
@@ -131,7 +130,7 @@ class Maxout(Network, model="maxout", ids=("C5",)):
     width: Annotated[int, Count] = 48
     """channels of the first and the second layer; the third has half as many"""
     pieces: Annotated[int, Count] = 2
-    """affine functions of which a unit takes the largest; units of the third layer have twice as many"""
+    """affine functions over which each unit takes the maximum; the third layer has twice as many per unit"""
 
 
 class DenseMaxout(Network, model="dense_maxout", ids=("C5",)):
@@ -145,7 +144,7 @@ class DenseMaxout(Network, model="dense_maxout", ids=("C5",)):
     width: Annotated[int, Count] = 240
     """units of each layer"""
     pieces: Annotated[int, Count] = 5
-    """affine functions of which a unit takes the largest"""
+    """affine functions over which each unit takes the maximum"""
 
 
 class Softmax(Config, model="softmax"):
@@ -157,10 +156,10 @@ class Softmax(Config, model="softmax"):
 
 
 class Depths(training.Experiment, Data):
-    """Trains plain networks of every depth, activation, initializer and normalization, and shows where training dies."""
+    """Train plain networks of every depth, activation, initializer and normalization, and show where training fails."""
 
     dataset: str = "digits"
-    """a small set; all its training images are kept in memory"""
+    """a small data set; all training images are kept in memory"""
     depths: Annotated[tuple[int, ...], Count] = (2, 8, 32)
     """numbers of hidden layers to compare"""
     units: Annotated[int, Count] = 64
@@ -168,6 +167,6 @@ class Depths(training.Experiment, Data):
     epochs: Annotated[int, Count] = 15
     """passes over the training split"""
     seeds: Annotated[int, Count] = 3
-    """networks of each kind, of which the median counts"""
+    """networks to train for each combination; the report shows the median"""
     name: str | None = "depths"
     """name of the report's folder"""

@@ -1,9 +1,9 @@
-"""Finds objects in images: boxes, classes and scores.
+"""Detects objects in images: boxes, classes and scores.
 
     python -m apps.detection
     python -m apps.detection --dataset bccd --manual-dir DATA
     python -m apps.detection predict photo.jpg
 
-Data:    digit_scenes (embedded), bccd, coco_folder, voc_folder, and TFDS's voc/2007 and coco/2017.
+Data:    digit_scenes (embedded), bccd, coco_folder, voc_folder, and voc/2007 and coco/2017 of TFDS.
 Result:  COCO average precision on the test split; see RESULTS.md.
 """

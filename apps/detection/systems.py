@@ -5,11 +5,11 @@ import training
 from training.config import Count, NotNegative, Positive
 
 MAX_DETECTIONS = 100
-"""detections per image that an answer has room for, as in COCO's protocol"""
+"""maximum number of detections per image, as in COCO's protocol"""
 
 
 class Config(training.Config):
-    """What all detectors share."""
+    """Settings shared by all detectors."""
 
     MONITOR: ClassVar = ("ap", "max")
     DATASETS: ClassVar = {
@@ -22,32 +22,32 @@ class Config(training.Config):
     epochs = 12
     batch_size = 16
     image_size: Annotated[int, Count] = 512
-    """side of the square that images are fitted into, in pixels"""
+    """side length, in pixels, of the square that each image is resized to fit"""
     max_objects: Annotated[int, Count] = 100
-    """objects per image that training has room for"""
+    """maximum number of objects per training image"""
     augment: bool = True
-    """flip, scale, crop and recolor the training images"""
+    """randomly flip, scale, crop and recolor the training images"""
     weight_decay: Annotated[float, NotNegative] = 0.05
     """decoupled weight decay of the optimizer"""
 
 
 class Pyramid(Config):
-    """What the detectors over a feature pyramid share."""
+    """Settings shared by the detectors with a feature pyramid."""
 
     backbone: Literal["small", "resnet18"] = "resnet18"
-    """network under the feature pyramid"""
+    """convolutional network below the feature pyramid"""
     pyramid_filters: Annotated[int, Count] = 256
     """channels of each level of the feature pyramid"""
     extra_levels: Annotated[int, NotNegative] = 1
-    """levels of the pyramid beyond the backbone's"""
+    """coarser pyramid levels added on top of those of the backbone"""
     min_anchor_stride: Annotated[int, Count] = 4
-    """stride of the finest level that has anchors, in pixels"""
+    """stride, in pixels, of the finest pyramid level with anchors"""
     anchor_scale: Annotated[float, Positive] = 8.0
-    """side of the smallest anchor of a level, in strides of that level"""
+    """side of a level's smallest anchor, as a multiple of the level's stride"""
     anchor_octaves: Annotated[int, Count] = 1
-    """sizes of anchors per level"""
+    """anchor sizes per pyramid level"""
     anchor_ratios: Annotated[tuple[float, ...], Positive] = (0.5, 1.0, 2.0)
-    """shapes of anchors, height over width"""
+    """aspect ratios of the anchors, height divided by width"""
 
 
 class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)):
@@ -63,13 +63,13 @@ class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)):
             regions_per_image=64, region_levels=2, head_units=256)}
 
     proposals: Annotated[int, Count] = 300
-    """regions per image that the proposal network passes to the second stage"""
+    """region proposals per image that the second stage classifies"""
     regions_per_image: Annotated[int, Count] = 128
-    """regions per image that the second stage trains on"""
+    """regions per image sampled to train the second stage"""
     region_levels: Annotated[int, Count] = 4
-    """levels of the pyramid that regions are read from"""
+    """pyramid levels from which region features are pooled"""
     head_units: Annotated[int, Count] = 1024
-    """units of each of the second stage's two hidden layers"""
+    """units in each of the two hidden layers of the second stage"""
 
 
 class RetinaNet(Pyramid, model="retinanet", ids=("D8",)):
@@ -86,7 +86,7 @@ class RetinaNet(Pyramid, model="retinanet", ids=("D8",)):
     anchor_scale = 4.0
     anchor_octaves = 3
     head_layers: Annotated[int, NotNegative] = 4
-    """convolutions before the outputs of the head"""
+    """convolutional layers in each head before its output layer"""
 
 
 class KerasCVRetinaNet(Config, model="keras_cv_retinanet"):
@@ -96,4 +96,4 @@ class KerasCVRetinaNet(Config, model="keras_cv_retinanet"):
 
     learning_rate = 3e-4  # its towers are not normalized: at 1e-3 the loss jumps, at 3e-3 training diverges in the second epoch
     anchor_scale: Annotated[float, Positive] = 4.0
-    """side of the smallest anchor of a level, in strides of that level"""
+    """side of a level's smallest anchor, as a multiple of the level's stride"""

@@ -1,4 +1,4 @@
-"""Talks with a person to book a table: chooses each response, or API call, among all candidates.
+"""Holds a dialogue to book a table: selects each response, or API call, from a list of candidates.
 
     python -m apps.dialog
     python -m apps.dialog --dataset dialog_babi/task5 --manual-dir DATA
@@ -7,6 +7,6 @@
 
 Data:    restaurant_booking (embedded), dialog_babi/task1 … dialog_babi/task6.
 
-Result:  share of correct responses and of dialogues without a wrong one, on the test split and on the one with
-         cuisines, places and restaurants that training never shows; see RESULTS.md.
+Result:  accuracy per response and per dialogue, on the test split and on a second one with cuisines, places and restaurants
+         that do not occur in training; see RESULTS.md.
 """

@@ -8,7 +8,7 @@ from training.config import Count, NotNegative, Positive, Unless
 
 
 class Config(training.Config):
-    """What all dialogue systems share."""
+    """Settings shared by all dialogue systems."""
 
     MONITOR: ClassVar = ("per_response", "max")
     BFLOAT16: ClassVar = False  # these networks are too small
@@ -17,7 +17,7 @@ class Config(training.Config):
     dataset: str = "restaurant_booking"
     """restaurant_booking, or dialog_babi/task1 … dialog_babi/task6"""
     memory_size: Annotated[int, Count] = 100
-    """lines before the user's last utterance that are kept: the latest ones of the dialogue"""
+    """maximum number of earlier dialogue lines in memory: the most recent ones before the last user utterance"""
 
     @property
     def marks_types(self):
@@ -31,12 +31,12 @@ class Config(training.Config):
 
 
 class Embedded(Config):
-    """What the systems that learn a vector for each word share."""
+    """Settings shared by the systems that learn word embeddings."""
 
     SPACE: ClassVar = {"learning_rate": ("log", 1e-4, 3e-2), "embedding_size": ("choice", 32, 64, 128)}
 
     embedding_size: Annotated[int, Count] = 32
-    """dimensions of the vector of a word, and of a line"""
+    """embedding size of words and lines"""
 
 
 class MemN2N(Embedded, model="memn2n", ids=("G1",)):
@@ -48,13 +48,13 @@ class MemN2N(Embedded, model="memn2n", ids=("G1",)):
     epochs = 30
     learning_rate = 3e-3
     hops: Annotated[int, Count] = 3
-    """reads of the memory before the response"""
+    """number of memory hops before the response"""
     noise: Annotated[float, NotNegative] = 0.3
-    """largest number of blanks between the memories in training, as a fraction of the number of memories"""
+    """maximum number of empty memories inserted during training, as a fraction of the number of memories"""
     tied: bool = False
-    """use one table of vectors for the words of the dialogue and those of the responses"""
+    """share one embedding matrix between dialogue and responses"""
     match_type: bool = True
-    """mark for each response the types of the entities that both it and the dialogue name"""
+    """add match-type features: mark the types of the entities that occur in both the response and the dialogue"""
 
     @property
     def marks_types(self):
@@ -73,15 +73,15 @@ class SupervisedEmbeddings(Embedded, model="supervised_embeddings"):
     epochs = 20
     learning_rate = 1e-2
     use_history: bool = True
-    """compare responses with the whole dialogue, not only with the user's last utterance"""
+    """compare responses with the whole dialogue instead of only the last user utterance"""
     negatives: Annotated[int, Count] = 100
-    """wrong responses that are drawn in each step"""
+    """wrong responses sampled per step"""
     margin: Annotated[float, Positive] = 0.1
-    """least difference between the scores of the correct response and a wrong one that costs nothing"""
+    """margin of the ranking loss between the correct response and a wrong one"""
 
 
 class TfIdf(Config, model="tfidf"):
-    """The response most like the dialogue by TF-IDF (Bordes et al., 2017, section 4.1); nothing is trained."""
+    """The response most similar to the dialogue by TF-IDF (Bordes et al., 2017, section 4.1); nothing is trained."""
 
     BEST_WEIGHTS: ClassVar = False
 
@@ -92,9 +92,9 @@ class TfIdf(Config, model="tfidf"):
     validate_every: Annotated[int, Count, Unless("model", "tfidf")] = 1
     """epochs between two validations; there is only one epoch"""
     match_type: bool = True
-    """mark for each response the types of the entities that both it and the dialogue name"""
+    """add match-type features: mark the types of the entities that occur in both the response and the dialogue"""
     use_history: bool = False
-    """compare responses with the whole dialogue, not only with the user's last utterance"""
+    """compare responses with the whole dialogue instead of only the last user utterance"""
 
     @property
     def marks_types(self):
@@ -103,14 +103,14 @@ class TfIdf(Config, model="tfidf"):
 
 
 class Chat(training.Verb):
-    """Talks with a run's system in the terminal; its API calls are looked up in the knowledge base.
+    """Chat with a trained system in the terminal; its API calls are answered from the knowledge base.
 
-    An empty line lets the bot go on, as <SILENCE> does in the data; Ctrl-D ends the talk.
+    An empty line lets the bot continue, as <SILENCE> does in the data; Ctrl-D ends the chat.
     """
 
     run: tyro.conf.Positional[str | None] = None
-    """folder or name of a run; None: the newest finished one"""
+    """folder or name of a run; None: the newest finished run"""
     attention: bool = False
-    """show after each response the lines that the last hop read most"""
+    """after each response, show the lines with the highest attention in the last hop"""
     runs: str = "runs"
     """folder that holds the runs"""

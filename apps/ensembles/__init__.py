@@ -1,4 +1,4 @@
-"""Says what an image shows by many small networks together, which err less than one of them.
+"""Classifies images with an ensemble of small networks, which makes fewer errors than one network.
 
     python -m apps.ensembles
     python -m apps.ensembles --model snapshots --combine parameters
@@ -6,9 +6,9 @@
     python -m apps.ensembles compare
     python -m apps.ensembles predict photo.png
 
-Data:    digits (embedded), cifar10_subset, image_folder, and TFDS's mnist, fashion_mnist and others with one label an image.
+Data:    digits (embedded), cifar10_subset, image_folder, and TFDS data sets with one label per image.
 
-Members: fully connected networks: pixels -> `depth` times `hidden` ReLU -> classes.
+Members: fully connected networks with `depth` hidden layers of `hidden` ReLU units.
 
-Result:  accuracy on the test split, of the members and of them together; see RESULTS.md.
+Result:  test accuracy of the members and of the ensemble; see RESULTS.md.
 """

@@ -8,15 +8,15 @@ from training.config import Count, Data, NotNegative, Positive, Unless, UserErro
 
 
 class Config(training.Config):
-    """What all ensembles share."""
+    """Settings shared by all ensembles."""
 
     MONITOR: ClassVar = ("accuracy", "max")
     BFLOAT16: ClassVar = False  # these networks are too small
     BEST_WEIGHTS: ClassVar = False  # the last weights are those of all members, at the end of their rates
     STAGED: ClassVar[bool] = False
-    """whether the members are trained one after the other, each in epochs of its own"""
+    """whether the members are trained one after another, each with its own epochs"""
     EVALUATING: ClassVar[bool] = False
-    """whether the last epoch, of each member where STAGED, trains nothing: it evaluates the training examples"""
+    """whether the last epoch (of each member where STAGED) only evaluates the training examples"""
     DATASETS: ClassVar = {name: dict(image_size=28) for name in datasets.GRAY} | {"digits": dict(image_size=8)}
     SPACE: ClassVar = {"learning_rate": ("log", 0.003, 1.0), "weight_decay": ("log", 1e-6, 1e-2),
                        "hidden": ("choice", 8, 16, 32, 64, 128)}
@@ -25,15 +25,15 @@ class Config(training.Config):
     """digits, cifar10_subset, image_folder, or TFDS's mnist, fashion_mnist, …"""
     batch_size = 64
     image_size: Annotated[int, Count] = 32
-    """side of the square that images are fitted into, in pixels"""
+    """side length, in pixels, of the square that each image is resized to fit"""
     members: Annotated[int, Count] = 5
-    """networks of the ensemble"""
+    """number of networks in the ensemble"""
     hidden: Annotated[int, NotNegative] = 64
-    """ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression"""
+    """ReLU units per hidden layer; 0 removes the hidden layers, which gives softmax regression"""
     depth: Annotated[int, Count, Unless("hidden", 0)] = 2
-    """hidden layers of each network"""
+    """number of hidden layers in each network"""
     weight_decay: Annotated[float, NotNegative] = 1e-4
-    """what is added to a gradient, as a share of the weight"""
+    """L2 regularization: this fraction of each weight is added to its gradient"""
 
     def check_epochs(self):
         """Checks that the epochs can be shared out among the members.
@@ -59,20 +59,20 @@ class Config(training.Config):
 
 
 class Averaged(Config):
-    """What the ensembles share whose members all solve the same task."""
+    """Settings shared by the ensembles whose members all learn the same task."""
 
     epochs = 30
     learning_rate = 0.1
     combine: Literal["probabilities", "vote", "parameters"] = "probabilities"
-    """average the members' probabilities, let them vote, or average their weights"""
+    """how to combine the members: average their probabilities, take a majority vote, or average their weights"""
 
 
 class Independent(Averaged, model="independent", ids=("C12",)):
-    """Networks from different initial weights, combined by probabilities, votes or weights (Hansen and Salamon, 1990)."""
+    """Networks trained from different initial weights (Hansen and Salamon, 1990)."""
 
 
 class Snapshots(Averaged, model="snapshots", ids=("C12",)):
-    """One network at the ends of the cycles of its rate (Huang et al., 2017; mean of weights: Izmailov et al., 2018)."""
+    """Snapshots of one network at the end of each learning-rate cycle (Huang et al., 2017; Izmailov et al., 2018)."""
 
     STAGED: ClassVar = True
 
@@ -82,17 +82,17 @@ class Snapshots(Averaged, model="snapshots", ids=("C12",)):
 
 
 class Bagging(Averaged, model="bagging", ids=("C11",)):
-    """Networks on bootstrap samples (Breiman, 1996)."""
+    """Bagging: networks trained on bootstrap samples (Breiman, 1996)."""
 
     EVALUATING: ClassVar = True
 
     members = 10
     combine: Literal["probabilities", "vote"] = "probabilities"
-    """average the members' probabilities, or let them vote"""
+    """how to combine the members: average their probabilities or take a majority vote"""
 
 
 class Boosted(Config):
-    """What the ensembles share whose members correct the ones before them."""
+    """Settings shared by the ensembles whose members correct earlier ones."""
 
     STAGED: ClassVar = True
 
@@ -103,7 +103,7 @@ class Boosted(Config):
 
 
 class AdaBoost(Boosted, model="adaboost", ids=("C11",)):
-    """Each network on what the ones before it got wrong, by SAMME (Zhu et al., 2009)."""
+    """AdaBoost: each network concentrates on the errors of earlier ones, by SAMME (Zhu et al., 2009)."""
 
     EVALUATING: ClassVar = True
 
@@ -112,23 +112,23 @@ class AdaBoost(Boosted, model="adaboost", ids=("C11",)):
 
 
 class GradientBoosting(Boosted, model="gradient_boosting", ids=("C11",)):
-    """Each network on the residuals of the ones before it (Friedman, 2001)."""
+    """Gradient boosting: each network fits the residuals of earlier ones (Friedman, 2001)."""
 
     SPACE: ClassVar = Config.SPACE | {"shrinkage": ("log", 0.1, 10.0)}
 
     learning_rate = 0.03  # least squares is steeper than cross-entropy
     shrinkage: Annotated[float, Positive] = 1.0
-    """what each correction is multiplied by before it is added"""
+    """factor by which each member's correction is multiplied"""
 
 
 class Compare(training.Experiment, Data):
-    """Test accuracies of every ensemble over several seeds in one table, and their errors against the number of members."""
+    """Compare the test accuracy of all ensembles over several seeds, and plot the error against the number of members."""
 
     dataset: str = "digits"
-    """a set of labelled images; its training images are kept in memory"""
+    """a small data set of labeled images; all training images are kept in memory"""
     epochs: Annotated[int | None, Count] = None
-    """passes over the training split for every system; None: each system's own"""
+    """epochs for every system; None: the default of each system"""
     seeds: Annotated[int, Count] = 3
-    """ensembles of each kind, of which the median counts"""
+    """ensembles to train of each kind; the report shows the median"""
     name: str | None = "compare"
     """name of the report's folder"""

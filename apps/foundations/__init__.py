@@ -1,4 +1,4 @@
-"""Predicts a class or a number from a table's columns: the models that everything else is built on, and how they are trained.
+"""Predicts a class or a number from the columns of a table, with the models that all others build on.
 
     python -m apps.foundations
     python -m apps.foundations --model linear
@@ -8,8 +8,8 @@
     python -m apps.foundations optimizers
     python -m apps.foundations predict table.csv
 
-Data:    tabular/diabetes, tabular/breast_cancer, tabular/iris, tabular/wine (embedded), and TFDS's sets of examples with one
-         row of numbers and one class or number each.
+Data:    tabular/diabetes, tabular/breast_cancer, tabular/iris, tabular/wine (embedded), and TFDS data sets whose examples
+         are rows of numbers with a class or a number to predict.
 
-Result:  the largest difference from what numpy or scikit-learn finds, accuracy or error on the test split; see RESULTS.md.
+Result:  largest difference from the solution of NumPy or scikit-learn, and test accuracy or error; see RESULTS.md.
 """

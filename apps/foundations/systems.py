@@ -7,7 +7,7 @@ from training.config import Count, Data, Fraction, NotNegative, Positive, Range,
 
 
 class Config(training.Config):
-    """What all systems share. All weights are float64, whatever the precision."""
+    """Settings shared by all systems. All weights are float64, whatever the precision."""
 
     # the minimum on the training split is what is asked for, not the best on validation
     MONITOR: ClassVar = ("loss", "min")
@@ -16,36 +16,36 @@ class Config(training.Config):
     dataset: str = "tabular/wine"
     """tabular/diabetes, tabular/breast_cancer, tabular/iris, tabular/wine, or one of TFDS's tables"""
     dtype: Literal["float32"] = "float32"
-    """has no effect here"""
+    """fixed: all computations are in float64"""
     batch_size: Annotated[int | None, Count] = None
-    """examples per step, over all replicas; None: the whole training split"""
+    """examples per step over all replicas; None: the whole training split"""
     columns: tuple[str, ...] = ()
-    """columns to predict from, by name; without any, all"""
+    """feature columns (default: all)"""
 
 
 class Trained(Config):
-    """What the systems share that go down the gradient of a loss with a penalty."""
+    """Settings shared by the systems trained by gradient descent."""
 
     SPACE: ClassVar = {"c": ("log", 1e-3, 1e3)}
 
     epochs: Annotated[int, Count] = 20
-    """epochs, each of which is --passes passes over the training split"""
+    """epochs of --passes passes over the training split each"""
     learning_rate: Annotated[float | None, Positive] = None
-    """step size; None: 1 / the bound of the Hessian's largest eigenvalue"""
+    """learning rate; None: 1 divided by an upper bound of the Hessian's largest eigenvalue"""
     c: Annotated[float | Literal["none"], Positive] = 1.0
-    """weakness of the penalty |weights|^2 / (2 c) beside the sum of the losses, as in scikit-learn; none: no penalty"""
+    """inverse regularization strength, as in scikit-learn: the penalty is |weights|^2 / (2 c); none: no penalty"""
     passes: Annotated[int, Count] = 100
-    """passes over the training split that make an epoch"""
+    """passes over the training split per epoch"""
     momentum: Annotated[float | None, Fraction] = None
-    """share of the last step that is taken again; None: by the condition of the Hessian"""
+    """momentum coefficient; None: derived from the condition number of the Hessian"""
 
 
 class Counted(Config):
-    """What the systems share whose weights are counted in one pass over the training split."""
+    """Settings shared by the systems fitted in closed form by one pass over the training split."""
 
     epochs = 1
     learning_rate: Annotated[float | None, When("model", "softmax", "logistic", "linear")] = None
-    """has no effect here: the weights are counted"""
+    """has no effect: the parameters are computed in closed form"""
 
 
 class SoftmaxRegression(Trained, model="softmax", ids=("F2",)):
@@ -66,78 +66,78 @@ class LinearRegression(Trained, model="linear", ids=("F1",)):
 
 
 class NaiveBayes(Counted, model="naive_bayes", ids=("F3",)):
-    """Gaussian naive Bayes, counted in one pass."""
+    """Gaussian naive Bayes, fitted in one pass."""
 
     shared_variances: bool = False
-    """give the classes one variance for each column, not each its own"""
+    """share the variance of each column among the classes"""
 
 
 class LDA(Counted, model="lda", ids=("F3",)):
-    """Linear discriminant analysis, counted in one pass."""
+    """Linear discriminant analysis, fitted in one pass."""
 
 
 class Tables(Settings):
-    """Where an experiment finds its tables."""
+    """Where an experiment finds its data."""
 
     data_dir: str = dataclasses.field(default_factory=lambda: Data().data_dir)
     """folder of prepared TFDS data sets"""
 
 
 class Generative(training.Experiment, Tables):
-    """Learning curves of generative and discriminative classifiers, and where they cross (F3).
+    """Compare learning curves of generative and discriminative classifiers, and find where they cross (F3).
 
-    Measures how often naive Bayes, linear discriminant analysis and logistic regression err by the size of their training set.
+    Measures the test error of naive Bayes, linear discriminant analysis and logistic regression by training-set size.
     """
 
     datasets: tuple[str, ...] = ("simulated", "tabular/breast_cancer", "tabular/iris")
-    """classification sets; simulated: two classes of Gaussian columns that depend on one another"""
+    """classification data sets; simulated has two classes of correlated Gaussian columns"""
     resamples: Annotated[int, Range(2)] = 100
-    """training sets drawn per size"""
+    """random training sets per size"""
     c: Annotated[float, Positive] = 1000.0
-    """weakness of the penalty of logistic regression; a weak one, since it is part of neither model"""
+    """inverse regularization strength of logistic regression; large, since neither model has a penalty"""
 
 
 class BiasVariance(training.Experiment):
-    """Bias, variance and noise against capacity, and whether they add up to the error (F4).
+    """Measure bias, variance and noise by model capacity, and check that they add up to the test error (F4).
 
-    Measures them for polynomial and ridge regression on a known function.
+    Uses polynomial and ridge regression on a known function.
     """
 
     examples: Annotated[int, Count] = 30
-    """points of a training set"""
+    """points per training set"""
     std: Annotated[float, NotNegative] = 0.3
     """standard deviation of the noise"""
     resamples: Annotated[int, Range(2)] = 1000
-    """training sets"""
+    """number of training sets"""
     degrees: Annotated[int, Count] = 11
-    """highest degree of the polynomials; ridge regression takes this one"""
+    """highest polynomial degree, which ridge regression uses"""
 
 
 class CrossValidation(training.Experiment, Tables):
-    """C by cross-validation, coarse to fine, evaluated once on test (F5).
+    """Choose C by cross-validation, coarse to fine, and evaluate it once on the test split (F5).
 
-    Chooses C by cross-validation over train and validation, first coarse, then fine; evaluates it once on test.
+    Cross-validates over the training and validation splits, first on a coarse grid, then on a fine one.
     """
 
     model: Literal["softmax", "logistic", "linear"] = "logistic"
-    """the system"""
+    """system to cross-validate"""
     dataset: str | None = None
-    """name of a data set; None: the system's own"""
+    """name of a data set; None: the default of the system"""
     folds: Annotated[int, Range(2)] = 10
-    """parts, each of which is left out once"""
+    """number of folds"""
     coarse: Annotated[int, Range(3)] = 9
     """values of C from 1e-4 to 1e4"""
     fine: Annotated[int, Range(3)] = 9
-    """values of C between the neighbors of the best coarse one"""
+    """values of C between the neighbors of the best coarse value"""
 
 
 class Optimizers(training.Experiment, Tables):
-    """Paths of eight optimizers and Newton's method over a bowl, a valley and a saddle (F6).
+    """Plot the paths of eight optimizers and Newton's method over a bowl, a valley and a saddle (F6).
 
-    Renders the paths over these surfaces of two dimensions, and prints how fast Newton's method converges.
+    Prints how fast Newton's method converges.
     """
 
     steps: Annotated[int, Count] = 300
-    """steps of each optimizer; Newton's method stops when it is there"""
+    """steps of each optimizer; Newton's method stops at convergence"""
     noise: Annotated[float, NotNegative] = 2.0
-    """standard deviation of the noise on the first gradient that SGD sees; it falls with the steps as --gradient-noise does"""
+    """standard deviation of the noise on the first gradient of SGD; it decays as --gradient-noise does"""

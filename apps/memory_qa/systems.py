@@ -5,7 +5,7 @@ import training
 from training.config import Count, NotNegative, Unless, set_name
 
 KNOWLEDGE_BASES = ("metaqa", "pathquestion")
-"""data sets whose memories are the facts of a knowledge base; those of all others are the sentences of a story"""
+"""data sets whose memories are the facts of a knowledge base; for all others they are the sentences of a story"""
 
 
 def is_knowledge_base(dataset):
@@ -14,7 +14,7 @@ def is_knowledge_base(dataset):
 
 
 class Config(training.Config):
-    """What all systems share."""
+    """Settings shared by all systems."""
 
     MONITOR: ClassVar = ("error", "min")
     BFLOAT16: ClassVar = False  # these networks are too small
@@ -26,11 +26,11 @@ class Config(training.Config):
     """simulated_world, babi, babi/en-10k, metaqa/1-hop, metaqa/2-hop, pathquestion/2-hop or pathquestion/3-hop"""
     xla = True
     tasks: Annotated[tuple[int, ...], Unless("dataset", *KNOWLEDGE_BASES)] = ()
-    """tasks to train on together, by number from 1; without any, all of the data set"""
+    """numbers of the tasks to train on jointly (default: all tasks of the data set)"""
     embedding_size: Annotated[int, Count] = 50
-    """size of the vectors of words and memories"""
+    """embedding size of words and memories"""
     memory_size: Annotated[int, Count] = 50
-    """memories that are kept: the latest sentences of a story, or facts"""
+    """maximum number of memories: the most recent sentences of a story, or facts"""
 
 
 class MemN2N(Config, model="memn2n", ids=("M1", "M3")):
@@ -44,21 +44,22 @@ class MemN2N(Config, model="memn2n", ids=("M1", "M3")):
     epochs = 80  # of which 20 are the linear start; of fewer than 80 epochs it is a quarter
     learning_rate = 0.01
     hops: Annotated[int, Count] = 3
-    """reads of the memory before the answer"""
+    """number of memory hops before the answer"""
     tying: Literal["adjacent", "layer_wise"] = "adjacent"
-    """weights that hops share: each hop's output with the next one's input, or all hops' as in an RNN"""
+    """weight tying: adjacent (the output embedding of one hop is the input embedding of the next) or layer_wise (all hops share
+    their embeddings, as in an RNN)"""
     encoding: Literal["position", "bag"] = "position"
-    """whether the order of the words in a sentence counts"""
+    """sentence representation: position encoding, which depends on word order, or bag of words"""
     padded: bool = False
-    """fill all sentences up to the longest one with a word of its own, as the authors' code does"""
+    """pad all sentences to the longest one with a padding word that has its own embedding, as the authors' code does"""
     noise: Annotated[float, NotNegative] = 0.1
-    """share of blanks put between the memories in training"""
+    """random noise of the paper: empty memories inserted during training, as a fraction of the number of memories"""
     linear_start: bool = True
-    """train without softmax first"""
+    """linear start: begin training without the softmax in the memory hops"""
     nonlinear: bool = False
-    """apply the ReLU after each hop"""
+    """apply a ReLU after each hop"""
     restarts: Annotated[int, Count] = 1
-    """networks trained side by side from different weights, of which validation chooses one"""
+    """networks trained side by side from different initial weights; the one with the lowest validation error is kept"""
 
 
 class KeyValue(Config, model="key_value", ids=("M2",)):
@@ -70,9 +71,9 @@ class KeyValue(Config, model="key_value", ids=("M2",)):
     learning_rate = 3e-3
     embedding_size = 100
     hops: Annotated[int, Count] = 2
-    """reads of the memory before the answer"""
+    """number of memory hops before the answer"""
     memory: Literal["sentence", "window", "triple"] = "sentence"
-    """what a memory holds: a sentence, a window around a word, or a fact of a knowledge base"""
+    """content of a memory: a sentence, a window around a word, or a fact of a knowledge base"""
 
 
 class LSTM(Config, model="lstm"):
@@ -83,7 +84,7 @@ class LSTM(Config, model="lstm"):
 
 
 class Table(MemN2N, training.Verb):
-    """Train every task by itself, keep the best of several restarts, and print them beside the published figures."""
+    """Train each task separately, keep the best of several restarts, and print a table beside the published figures."""
 
     # the paper's settings for one task: 100 epochs after the linear start
     epochs = 120

@@ -1,4 +1,4 @@
-"""Learns a task from few images with what was learned from another task.
+"""Transfers what a network has learned on one task to another task with few images.
 
     python -m apps.transfer
     python -m apps.transfer --model classifier_only --examples 5
@@ -6,9 +6,9 @@
     python -m apps.transfer regimes
     python -m apps.transfer predict photo.png
 
-Data:    digits (embedded), cifar10_subset, image_folder, and TFDS's mnist, fashion_mnist and others with one label an image.
-         Where a source is learned and no other set is named by --source, the first half of the classes is the source's task
-         and the other half the target's.
+Data:    digits (embedded), cifar10_subset, image_folder, and TFDS data sets with one label per image.
+         Unless --source names another data set, the first half of the classes is the source task and the second half the
+         target task.
 
-Result:  accuracy on the target's test split; see RESULTS.md.
+Result:  test accuracy on the target task; see RESULTS.md.
 """
