@@ -188,8 +188,9 @@ def _write(path, model, signatures):
     archive.track(model)
     for name, (function, specs) in signatures.items():
         named = [tf.TensorSpec(spec.shape, spec.dtype, name=input_name) for input_name, spec in specs.items()]
-        endpoint = tf.function(_by_name(function, list(specs)), input_signature=named, autograph=False)
-        endpoint.get_concrete_function()  # ExportArchive would trace the function twice
+        # with an `input_signature`, saving would trace the function a second time
+        endpoint = tf.function(_by_name(function, list(specs)), autograph=False)
+        endpoint.get_concrete_function(*named)
         archive.add_endpoint(name, endpoint)
     archive.write_out(str(path), verbose=False)
 

@@ -1,4 +1,5 @@
 """What the applications that predict from image files share: the bytes of the files as a batch, and classes."""
+import functools
 import json
 import pathlib
 
@@ -48,14 +49,20 @@ def fitted(image_bytes, size):
     returns:     images (batch, size, size, 3) float32, the sides of the originals (batch, 2) int32 as (height, width), scales
                  (batch,) float32 = square / original, errors (batch,) string, empty where all is well
     """
+    return tf.map_fn(_fit(size), image_bytes, fn_output_signature=(
+        tf.TensorSpec((size, size, 3), tf.float32), tf.TensorSpec((2,), tf.int32),
+        tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))
+
+
+@functools.lru_cache
+def _fit(size):
+    """Returns the function that decodes and fits one image; decoding has a large graph, which all signatures share."""
     def fit(one):
         image, error = images.decode_or_error(one)
         square, scale = images.fit_square(image, size)
         return square, tf.shape(image)[:2], scale, error
 
-    return tf.map_fn(fit, image_bytes, fn_output_signature=(
-        tf.TensorSpec((size, size, 3), tf.float32), tf.TensorSpec((2,), tf.int32),
-        tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.string)))
+    return tf.function(fit, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 
 
 def at_least_one(function, batch):
