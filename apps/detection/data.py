@@ -88,9 +88,9 @@ def _room(contents, config):
     """
     if not contents.learnable:
         raise UserError(
-            f"the training split of {config.dataset} has no object to learn: {contents.images:,} images with "
-            f"{contents.boxes:,} boxes, of which {contents.ignored:,} are crowds or difficult and {contents.small:,} have a side "
-            f"below one pixel at --image-size {config.image_size}")
+            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: {contents.boxes:,}, "
+            f"crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size {config.image_size}: "
+            f"{contents.small:,}): check its annotations, whose boxes must be in pixels")
     crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
                            "the others are neither objects nor background in training")
     return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
@@ -111,8 +111,8 @@ def _evaluation_batches(prepared, part, split, config):
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
-        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing: {contents.images:,} "
-              f"images with {contents.boxes:,} boxes, of which {contents.ignored:,} are crowds or difficult", flush=True)
+        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing (images: "
+              f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
     _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the {MAX_DETECTIONS} detections of an answer",
                  "the others cannot be found")
     count = int(examples.cardinality())
