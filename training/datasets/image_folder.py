@@ -99,7 +99,7 @@ def _walk(folder):
         left_out += [pathlib.Path(place, name) for name in names if not name.lower().endswith(annotations.IMAGE_ENDINGS)]
         names = [name for name in names if name.lower().endswith(annotations.IMAGE_ENDINGS)]
         for path in (pathlib.Path(place, name) for name in [*inner, *names]):
-            annotations.encoded(str(path), path)
+            folders.encoded(str(path), path)
             if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
                 raise UserError(f"{path} is a link that leads out of the folder {folder}")
             if path.is_symlink() and path.is_dir():  # following it could lead in a circle
