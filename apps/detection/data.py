@@ -88,9 +88,9 @@ def _room(contents, config):
     """
     if not contents.learnable:
         raise UserError(
-            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: {contents.boxes:,}, "
-            f"crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size {config.image_size}: "
-            f"{contents.small:,}): check its annotations, whose boxes must be in pixels")
+            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: "
+            f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
+            f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
     crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
                            "the others are neither objects nor background in training")
     return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
