@@ -75,7 +75,7 @@ class _Contents:
             masks = [~none, ~is_object, ~is_large, is_object & (sides > 0), is_object & is_large]
             return tf.stack([tf.math.count_nonzero(mask, dtype=tf.int32) for mask in masks])
 
-        counts = np.concatenate(list(examples.map(count).batch(1000).as_numpy_iterator()))
+        counts = np.concatenate(list(examples.map(count, tf.data.AUTOTUNE).batch(1000).as_numpy_iterator()))
         self.images, self.objects, self.most_boxes = len(counts), counts[:, 3], max(1, int(counts[:, 0].max()))
         self.boxes, self.ignored, self.small, _, self.learnable = counts.sum(axis=0).tolist()
 
