@@ -33,7 +33,8 @@ class FolderConfig(tfds.core.BuilderConfig):
 
     def summary(self):
         """Returns how many images each split has, and how many files of which endings are left out."""
-        counts = ", ".join(f"{len(self.parts[split]):,} {split}" for split in ("train", "validation", "test") if split in self.parts)
+        splits = [split for split in ("train", "validation", "test") if split in self.parts]
+        counts = ", ".join(f"{len(self.parts[split]):,} {split}" for split in splits)
         endings = collections.Counter(path.suffix.lower() or "without an ending" for path in self.left_out)
         left_out = ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items()))
         return f"images: {counts}" + (f"; files left out: {left_out}" if left_out else "")
