@@ -1,8 +1,10 @@
 """Images fitted into a square, with padded boxes, from any detection set of TFDS or of ours."""
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from apps.detection import augmentation
+from apps.detection.systems import MAX_DETECTIONS
 from training.config import UserError
 from training.data import pipelines, sources
 from training.data.spec import Info, Splits, spec_of
@@ -18,36 +20,101 @@ def datasets(config):
     inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the square top left, the rest black
     targets: "boxes_yxyx" float32 (batch, max_objects, 4) in pixels of the square; "class_ids" int32 and "ignore" bool
              (batch, max_objects); places without an object have zeros, -1 and False. `ignore`: crowd or difficult, or
-             cut off by the augmentation: neither object nor background in training.
+             cut off by the augmentation, or beyond max_objects: neither object nor background in training. Where a
+             training image has more than max_objects objects, the second dimension is the greatest number of boxes.
              Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there
              max_objects is the greatest number of the split, so that no object is lost.
 
+    Prints one line for each split with more objects in an image than there is room for, or with no object to evaluate on.
+
     Raises:
-        UserError: the data set is unknown, not there, empty, or no detection set.
+        UserError: the data set is unknown, not there, empty, or no detection set, or has no object to learn.
     """
     prepared = sources.builder(config.dataset, config)
     class_names = _class_names(prepared)
     parts = sources.parts(prepared)
     train = _examples(prepared, parts["train"])
+    room = _room(_Contents(prepared, parts["train"], config), config)
     fits = _fits_in_memory(train, prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
     if fits:
         train = train.map(lambda example: _decode(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
 
     def for_training(example, seed):
-        return _train_element(_decode(prepared, example), seed, config.image_size, config.max_objects, recipe)
+        return _train_element(_decode(prepared, example), seed, config, recipe, room)
 
     batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
-    return Splits(batches, _evaluation_batches(prepared, parts["validation"], config),
-                       _evaluation_batches(prepared, parts["test"], config), spec)
+    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
 
 
-def _evaluation_batches(prepared, split, config):
-    """Returns the batches of a split to evaluate on."""
+class _Contents:
+    """What the boxes of a split are, counted.
+
+    Attributes:
+        images, boxes, ignored, small: how many there are; ignored: crowds and difficult objects; small: boxes with a side below
+            one pixel of the square
+        objects:    of each image, how many boxes are objects to be found, (images,)
+        learnable:  objects that are not small
+        most_boxes: greatest number of boxes in an image, at least 1
+    """
+
+    def __init__(self, prepared, split, config):
+        kinds = {"bbox", "label", "is_crowd", "is_difficult"} & set(prepared.info.features["objects"].feature)
+        examples = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": kinds}))
+
+        def count(example):
+            objects = example["objects"]
+            boxes_yxyx = tf.clip_by_value(objects["bbox"], 0.0, 1.0)
+            sides = tf.reduce_min(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], axis=1)
+            none = tf.zeros(tf.shape(sides), tf.bool)
+            is_object = ~(objects.get("is_crowd", none) | objects.get("is_difficult", none))
+            # the longer side of an image becomes image_size, so that the shorter sides of its boxes are at most this long
+            is_large = sides * config.image_size >= 1
+            masks = [~none, ~is_object, ~is_large, is_object & (sides > 0), is_object & is_large]
+            return tf.stack([tf.math.count_nonzero(mask, dtype=tf.int32) for mask in masks])
+
+        counts = np.concatenate(list(examples.map(count, tf.data.AUTOTUNE).batch(1000).as_numpy_iterator()))
+        self.images, self.objects, self.most_boxes = len(counts), counts[:, 3], max(1, int(counts[:, 0].max()))
+        self.boxes, self.ignored, self.small, _, self.learnable = counts.sum(axis=0).tolist()
+
+
+def _room(contents, config):
+    """Returns how many boxes an image of the training split has room for; prints a line if some images have too many objects.
+
+    Raises:
+        UserError: there is nothing to learn.
+    """
+    if not contents.learnable:
+        raise UserError(
+            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: "
+            f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
+            f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
+    crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
+                           "the others are neither objects nor background in training")
+    return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
+
+
+def _say_crowded(contents, limit, name, words, consequence):
+    """Prints one line if images have more objects than `limit`; returns whether."""
+    count = int((contents.objects > limit).sum())
+    if count:
+        print(f"{name}: {count:,} image{'s have' if count > 1 else ' has'} more objects than {words} "
+              f"(the most: {contents.objects.max():,}); {consequence}", flush=True)
+    return count > 0
+
+
+def _evaluation_batches(prepared, part, split, config):
+    """Returns the batches of a part to evaluate on, "validation" or "test"."""
     examples = _examples(prepared, split)
-    most = _most_objects(prepared, split)
+    contents = _Contents(prepared, split, config)
+    most = contents.most_boxes
+    if not contents.objects.any():
+        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing (images: "
+              f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the {MAX_DETECTIONS} detections of an answer",
+                 "the others cannot be found")
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
         fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
@@ -99,13 +166,6 @@ def _fits_in_memory(examples, prepared):
     return sum(sizes) / len(sizes) * int(examples.cardinality()) <= _LARGEST_CACHE
 
 
-def _most_objects(prepared, split):
-    """Returns the greatest number of objects in an example, at least 1."""
-    labels = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"label"}}))
-    counts = labels.map(lambda example: tf.size(example["objects"]["label"]))
-    return int(counts.reduce(1, tf.maximum))
-
-
 def _boxes_in_pixels(example):
     """Returns boxes_yxyx (objects, 4) in pixels of the example's image, clipped to it, and whether each is one."""
     sides = tf.cast(tf.shape(example["image"])[:2], tf.float32)
@@ -115,7 +175,8 @@ def _boxes_in_pixels(example):
     return tf.where(is_box[:, None], boxes_yxyx, 0.0), is_box
 
 
-def _train_element(example, seed, image_size, max_objects, recipe):
+def _train_element(example, seed, config, recipe, room):
+    image_size = config.image_size
     boxes_yxyx, is_box = _boxes_in_pixels(example)
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
@@ -126,12 +187,13 @@ def _train_element(example, seed, image_size, max_objects, recipe):
         image, scale = _fit(example["image"], image_size)
         boxes_yxyx *= scale
     # objects first, then what is ignored: if some must go, those do
-    order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:max_objects]
+    order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
     order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
+    is_beyond = tf.range(tf.size(order)) >= config.max_objects
     return {"image": image}, {
-        "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), max_objects),
-        "class_ids": _padded(tf.gather(example["class_ids"], order), max_objects, -1),
-        "ignore": _padded(tf.gather(ignore, order), max_objects),
+        "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), room),
+        "class_ids": _padded(tf.gather(example["class_ids"], order), room, -1),
+        "ignore": _padded(tf.gather(ignore, order) | is_beyond, room),
     }
 
 

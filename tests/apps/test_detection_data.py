@@ -1,4 +1,6 @@
 """What detectors are fed: geometry, padding, augmentation, and sets of others mapped to the same elements."""
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -288,6 +290,56 @@ def test_tfds_s_coco_is_judged_on_validation_and_loses_no_object(tmp_path):
     # the ignored crowd gives way to the second object
     three = [targets for _, targets in rows(splits.train(0, 0, ALONE)) if targets["class_ids"].tolist() == [0, 2]]
     assert three and not any(targets["ignore"].any() for targets in three)
+
+
+def coco_set(folder, train, validation):
+    """Writes a set like TFDS's coco/2017; each image is a list of objects as dicts with what differs from one box."""
+    def example(number, things):
+        things = [{"bbox": (0.1, 0.2, 0.5, 0.6), "label": place % 80} | thing for place, thing in enumerate(things)]
+        return {"image": noise(40, 40, number), "image/filename": "a.jpg", "image/id": number, "objects": columns(
+            things, area=np.int64, bbox=np.float32, id=np.int64, is_crowd=bool, label=np.int64)}
+
+    store(folder, "coco/2017", {"train": [example(*each) for each in enumerate(train)],
+                                "validation": [example(*each) for each in enumerate(validation, 100)]})
+
+
+def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tmp_path, capsys):
+    plain, crowd = {}, {"is_crowd": True}
+    coco_set(tmp_path, [[plain] * 2 + [crowd], [plain] * 5 + [crowd]] * 10, [[plain] * 101, [plain]])
+    capsys.readouterr()
+    config = resolved(tmp_path, dataset="coco/2017", image_size=40, max_objects=3, augment=False)
+    splits = detection_data.datasets(config)
+    train, test = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"coco/2017, train: (8|9|10) images have more objects than --max-objects 3 \(the most: 5\); the others are "
+                        "neither objects nor background in training", train)
+    assert test == (
+        "coco/2017, test: 1 image has more objects than the 100 detections of an answer (the most: 101); the others cannot be found")
+    assert splits.spec.targets["ignore"].shape == (None, 6)
+    for _, targets in rows(splits.train(0, 0, ALONE)):
+        count = (targets["class_ids"] >= 0).sum()
+        assert count in (3, 6)  # all of them are there
+        assert targets["ignore"].tolist() == [place >= (2 if count == 3 else 3) and place < count for place in range(6)]
+
+
+@pytest.mark.parametrize("things, words", [
+    ([], "images: 18, boxes: 0, crowds or difficult: 0, with a side below one pixel at --image-size 40: 0"),
+    ([{"is_crowd": True}] * 2, "images: 18, boxes: 36, crowds or difficult: 36, with a side below one pixel at --image-size 40: 0"),
+    ([{"bbox": (0.1, 0.1, 0.1 + 0.9 / 40, 0.5)}, {"is_crowd": True}],
+     "images: 18, boxes: 36, crowds or difficult: 18, with a side below one pixel at --image-size 40: 18"),
+])
+def test_nothing_to_learn_is_refused_at_once(tmp_path, things, words):
+    coco_set(tmp_path, [things] * 20, [[{}]])
+    with pytest.raises(training.UserError, match=re.escape(f"the training split of coco/2017 has no object to learn ({words})")):
+        detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
+
+
+def test_nothing_to_find_is_said(tmp_path, capsys):
+    coco_set(tmp_path, [[{}]] * 20, [[{"is_crowd": True}]])
+    capsys.readouterr()
+    detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
+    assert capsys.readouterr().out == (
+        "coco/2017, test: no object to find, so that the figures of this split mean nothing (images: 1, boxes: 1, crowds or "
+        "difficult: 1)\n")
 
 
 def test_boxes_that_are_none_are_left_out(tmp_path):

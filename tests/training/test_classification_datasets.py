@@ -287,7 +287,7 @@ def test_image_folder_refuses_other_links(tmp_path, flat, link, target, sentence
     (" dog/a.jpg", image_bytes(20, 30), "the name of the folder '.*own/ dog' cannot be that of a class"),
     ("d\nog/a.jpg", image_bytes(20, 30), r"the name of the folder '.*own/d\\nog' cannot be that of a class"),
     (b"dog/\xff.jpg", image_bytes(20, 30), r"the name '.*own/dog/\\udcff.jpg' is no UTF-8"),
-    ("wolf/notes.txt", b"", r"own/wolf holds no image \(.jpg, .jpeg, .png, .bmp, .gif\)"),
+    ("wolf/notes.txt", b"", r"own/wolf holds no image \(.jpg, .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff\)"),
 ])
 def test_image_folder_refuses_what_is_wrong(tmp_path, flat, name, content, sentence):
     path = flat / os.fsdecode(name)

@@ -399,3 +399,9 @@ def test_what_is_done_to_a_batch_is_a_function_of_seed_epoch_and_step(replicas):
     assert draws(0, 0) == whole
     assert draws(0, 3) == whole[3 * replicas:]
     assert not set(draws(1, 0)) & set(whole) and not set(draws(0, 0, seed=8)) & set(whole)
+
+
+def test_a_line_that_only_announces_the_reason_is_followed_by_it():
+    error = ValueError("Failed to encode example:\n{'image/id': 3,\n 'objects': []}\nPython int too large to convert to C long")
+    assert sources._first_line(error) == "Failed to encode example: Python int too large to convert to C long"
+    assert sources._first_line(ValueError("one\ntwo")) == "one" and sources._first_line(KeyError()) == "KeyError"

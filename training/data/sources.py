@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from training import datasets
 from training.config import UserError, set_name
-from training.datasets import annotations
+from training.datasets import folders
 from training.engine import files
 
 
@@ -125,7 +125,7 @@ def _named_builder(name, data_dir):
 def _folder_builder(name, kind, config, data_dir):
     """Returns the builder of a folder of one's own, told apart from others by a hash of what it holds."""
     folder = _manual_dir(name, kind, config)
-    identity = annotations.identity(folder, kind.files(folder))
+    identity = folders.identity(folder, kind.files(folder))
     prepared = pathlib.Path(data_dir, name, identity, str(kind.VERSION))
     if _is_prepared(prepared):
         return tfds.builder_from_directory(prepared)
@@ -156,7 +156,8 @@ def _prepare(found, name, kind, config, data_dir):
         with files.lock(kept, waiting=f"waiting for another process, which prepares {name}"):
             if _is_prepared(found.data_dir):  # by that process
                 return tfds.builder_from_directory(found.data_dir)
-            print(f"preparing {name} (once" + (f", {duration})" if duration else ")"), flush=True)
+            held = f": {found.builder_config.summary()}" if isinstance(found.builder_config, folders.FolderConfig) else ""
+            print(f"preparing {name} (once" + (f", {duration})" if duration else ")") + held, flush=True)
             bars = config.download and sys.stderr.isatty()
             with _quiet(bars), contextlib.nullcontext() if bars else _ticking(name, [kept, pathlib.Path(data_dir, "downloads")]):
                 found.download_and_prepare(download_config=settings)
@@ -174,7 +175,11 @@ def _instructions(kind):
 
 
 def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """Returns what an error says in one line; where its first line only announces others, the last one too."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if lines[0].endswith(":") and len(lines) > 1:  # TFDS puts the example before the reason
+        lines[0] += f" {lines[-1]}"
+    return lines[0][:300]
 
 
 @contextlib.contextmanager

@@ -1,36 +1,29 @@
 """Annotated images from unchecked files: their pixels, their boxes, and the faults in them."""
 import collections
 import contextlib
-import dataclasses
-import hashlib
 import io
 import math
-import os
-import pathlib
 import sys
 import time
-import warnings
 import xml.etree.ElementTree
 import zipfile
 import zlib
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.vision import images
+from training.datasets.class_names import class_name
+from training.vision import files, images
 
-MAX_IMAGE_BYTES = 2 ** 28
+MAX_IMAGE_BYTES = files.MAX_BYTES
 """size of the largest image file that is read"""
 MAX_XML_BYTES = 2 ** 22
 """size of the largest annotation of one image that is read"""
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+IMAGE_ENDINGS = files.ENDINGS
 """endings of the names of image files, in lower case"""
 
-# the formats that PIL may recognize, without those for which it starts another program
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 _SECONDS_BETWEEN_LINES = 10
 
 
@@ -49,18 +42,6 @@ def features(class_names):
     })
 
 
-@dataclasses.dataclass(kw_only=True)
-class FolderConfig(tfds.core.BuilderConfig):
-    """A folder of the user's. Its name is the hash of the folder's content; only the preparation needs the rest."""
-
-    folder: str
-    """path of the folder"""
-    class_names: list[str]
-    """names of the class ids 0, 1, …"""
-    parts: dict[str, list]
-    """{split: a record for each of its images}; each builder has its own kind of records"""
-
-
 class Picture:
     """An image that has been checked and is upright.
 
@@ -69,45 +50,28 @@ class Picture:
 
     Attributes:
         file:          a file object with the image: the given bytes if they are a JPEG or PNG that is stored upright, and
-                       otherwise a PNG
+                       otherwise a PNG, see `training.vision.files`
         height, width: in pixels, upright
         is_turned:     whether the image was stored on its side, so that its stored height is `width`
 
     Raises:
-        UserError: the content is not an image, is damaged, or has too many pixels.
+        UserError: the content is not an image, is damaged, has too many pixels, or has values that are not read.
     """
 
     def __init__(self, content, source):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about PIL's own limit of pixels; `_check` has another one
-                image = PIL.Image.open(io.BytesIO(content), formats=_FORMATS)
-                self._check(image, content, source)
-        except UserError:
-            raise
-        except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
-            why = "" if isinstance(error, PIL.UnidentifiedImageError) else f": {error}"  # its message holds an address in memory
-            raise UserError(f"{source} is no image, or a damaged one{why}") from None
-
-    def _check(self, image, content, source):
-        width, height = image.size
-        if width * height > images.MAX_PIXELS:
-            raise UserError(f"{source} has {width} x {height} pixels, more than the limit of {images.MAX_PIXELS:,}")
-        is_jpeg = image.format in ("JPEG", "MPO")
-        self._orientation = _orientation(image) if is_jpeg else 1
-        self.is_turned = self._orientation >= 5
-        self.height, self.width = (width, height) if self.is_turned else (height, width)
-        if self._orientation == 1 and (is_jpeg or image.format == "PNG"):
-            if is_jpeg:
-                image.draft(None, (width // 8, height // 8))  # reads every byte, with an eighth of the work
-            image.load()
-            self.file = io.BytesIO(content)
-            return
-        if self._orientation != 1:
-            image = PIL.ImageOps.exif_transpose(image)
-        self.file = io.BytesIO()
-        image.convert("RGB").save(self.file, "png", compress_level=1)
-        self.file.seek(0)
+        with files.refusal(content, source):
+            image = files.opened(content, source)
+            is_jpeg = image.format in ("JPEG", "MPO")
+            self._orientation = _jpeg_orientation(content) if is_jpeg else files.orientation(image)
+            self.is_turned = self._orientation >= 5
+            self.width, self.height = image.size
+            if self.is_turned and image.format != "TIFF":  # of which Pillow gives the upright size
+                self.width, self.height = image.size[::-1]
+            if self._orientation == 1 and (is_jpeg or image.format == "PNG"):
+                _check_with_decoder(content, source, is_jpeg)
+                self.file = io.BytesIO(content)
+            else:
+                self.file = io.BytesIO(files.png(image, self._orientation, source))
 
     def upright(self, ymin, xmin, ymax, xmax):
         """Returns a box of the stored image, in pixels, as a box of the upright one; for images that are `is_turned` only."""
@@ -120,12 +84,21 @@ class Picture:
         return ymin, xmin, ymax, xmax
 
 
-def _orientation(image):
+def _jpeg_orientation(content):
+    """Returns the orientation that serving sees too; Pillow would also take one from XMP."""
+    return int(_exif_orientation(content)) if b"Exif\0\0" in content else 1
+
+
+_exif_orientation = tf.function(images.exif_orientation, input_signature=[tf.TensorSpec((), tf.string)])
+
+
+def _check_with_decoder(content, source, is_jpeg):
+    """Refuses a file that Pillow bears and the decoder of training and serving does not."""
+    kind, decode = ("JPEG", tf.io.decode_jpeg) if is_jpeg else ("PNG", tf.io.decode_png)
     try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:  # the image may be readable although its metadata is not
-        return 1
-    return value if value in range(1, 9) else 1
+        decode(content, channels=3)
+    except tf.errors.InvalidArgumentError:
+        raise UserError(f"{source} is no image, or a damaged one: the {kind} decoder refuses it") from None
 
 
 class Boxes:
@@ -177,7 +150,7 @@ class Boxes:
 
 
 def voc(content, source):
-    """Returns (height, width, objects) of a PASCAL VOC annotation; height and width are 0 if it states no size.
+    """Returns (height, width, objects) of a PASCAL VOC annotation; height and width are below 1 if it states no size.
 
     objects is a list of (name, (ymin, xmin, ymax, xmax) in pixels as written, is_difficult). As in TFDS's own reader of VOC,
     nothing is subtracted, although VOC itself counts pixels from 1.
@@ -187,7 +160,7 @@ def voc(content, source):
 
     Raises:
         UserError: the content is too large, is not well-formed XML, has a document type (which could declare entities that
-            expand without end), or has a box without numbers.
+            expand without end), or has a box without numbers or with a name that no class can have.
     """
     if len(content) > MAX_XML_BYTES:
         raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, too many for the annotation of one image")
@@ -209,12 +182,26 @@ def voc(content, source):
     size = [number(root, f"size/{name}") if root.find(f"size/{name}") is not None else 0 for name in ("height", "width")]
     objects = []
     for node in root.iter("object"):
-        label = (node.findtext("name") or "").strip()
+        label = class_name(node.findtext("name") or "", f"the name of an object in {source}")
         if node.find("bndbox") is None:
             raise UserError(f"{source} has an object {label!r} without a bndbox")
         box = tuple(number(node, f"bndbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax"))
-        objects.append((label, box, (node.findtext("difficult") or "0").strip() == "1"))
+        difficult = (node.findtext("difficult") or "").strip()
+        is_difficult = difficult.lower() not in ("", "unspecified") and flag(difficult, f"{source}: difficult")
+        objects.append((label, box, is_difficult))
     return *size, objects
+
+
+def flag(value, what):
+    """Returns a yes or no of an annotation: 0, 1, false and true as numbers, texts or truth values, and None for no.
+
+    Raises:
+        UserError: the value is something else; `what` is its name in the sentence.
+    """
+    text = "0" if value is None else str(value).strip().lower()
+    if text not in ("0", "0.0", "false", "1", "1.0", "true"):
+        raise UserError(f"{what} is {str(value)[:80]!r}, where 0 or 1 is needed")
+    return text in ("1", "1.0", "true")
 
 
 def example(content, source, name, number, size, objects, class_names, boxes):
@@ -224,7 +211,7 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     source:     the image's name in error sentences
     name:       file name of the image
     number:     id of the image
-    size:       (height, width) that the annotation states; zeros if it states none
+    size:       (height, width) that the annotation states; numbers below 1 if it states none
     objects:    list of (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult). The boxes belong to the image
                 as it is shown; if the annotation states the size of an image that is stored on its side, they belong to
                 the stored image and are turned with it.
@@ -235,7 +222,7 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     """
     picture = Picture(content, source)
     shown = (picture.height, picture.width)
-    stated = tuple(size) if all(size) else shown
+    stated = tuple(size) if all(side >= 1 for side in size) else shown
     is_stored = picture.is_turned and stated != shown and stated == shown[::-1]
     if stated != shown and not is_stored:
         raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but its annotation says "
@@ -248,34 +235,6 @@ def example(content, source, name, number, size, objects, class_names, boxes):
         if box is not None:
             kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
     return {"image": picture.file, "image/id": number, "image/filename": name, "objects": kept}
-
-
-def inside(folder, name):
-    """Returns the path of a file that a data set names.
-
-    Raises:
-        UserError: it lies outside the folder.
-    """
-    path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
-    if not path.is_relative_to(os.path.normpath(folder)):
-        raise UserError(f"the name {name!r} leads out of the folder {folder}")
-    return path
-
-
-def read(path):
-    """Returns the bytes of a file.
-
-    Raises:
-        UserError: the file is not there, or is larger than an image may be.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_IMAGE_BYTES + 1)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError(f"{path} is named by the data set but is not there") from None
-    if len(content) > MAX_IMAGE_BYTES:
-        raise UserError(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes")
-    return content
 
 
 @contextlib.contextmanager
@@ -313,31 +272,6 @@ def member(opened, name, max_bytes):
         raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, too many for what it is")
     with opened.open(found) as file:
         return file.read(found.file_size)
-
-
-def identity(folder, files):
-    """Returns a hash of the files' names in the folder, their sizes and times, which identifies a data set.
-
-    Raises:
-        UserError: a name is not UTF-8.
-    """
-    digest = hashlib.sha256()
-    for path in files:
-        status = path.stat()
-        digest.update(encoded(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n", path))
-    return digest.hexdigest()[:16]
-
-
-def encoded(text, path):
-    """Returns a text with a path's name in it as UTF-8, the encoding in which TFDS writes names.
-
-    Raises:
-        UserError: the name is not UTF-8.
-    """
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the name {str(path)!r} is no UTF-8") from None
 
 
 def progress(items, name):

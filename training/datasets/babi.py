@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from training.config import UserError
+from training.text import files as text_files
 
 TASKS = (
     "single-supporting-fact", "two-supporting-facts", "three-supporting-facts", "two-arg-relations",
@@ -102,10 +103,7 @@ def questions(content, source):
     Raises:
         UserError: the file is not in this format, or a story is longer than any of bAbI's.
     """
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    lines = text_files.decoded(content, source).split("\n")
     statements, places, last, story, count = [], {}, 0, -1, 0
     for place, line in enumerate(lines, 1):
         if not line.strip():

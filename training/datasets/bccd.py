@@ -5,6 +5,7 @@ import tensorflow_datasets as tfds
 
 from training.config import UserError
 from training.datasets import annotations
+from training.text import files as text_files
 
 CLASS_NAMES = ["RBC", "WBC", "Platelets"]
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -36,9 +37,11 @@ class Bccd(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, path, part):
         boxes = annotations.Boxes()
         with annotations.archive(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS) as archive:
-            names = _member(archive, f"ImageSets/Main/{part}.txt").decode("utf-8", "replace").split()
+            source = f"{path}: ImageSets/Main/{part}.txt"
+            lines = text_files.lines(_member(archive, f"ImageSets/Main/{part}.txt"), source)
+            names = list(filter(None, map(str.strip, lines)))
             if not names:
-                raise UserError(f"{path}: ImageSets/Main/{part}.txt names no image")
+                raise UserError(f"{source} names no image")
             for name in names:
                 source = f"{path}: Annotations/{name}.xml"
                 *size, objects = annotations.voc(_member(archive, f"Annotations/{name}.xml"), source)

@@ -1,35 +1,41 @@
 """A folder of the user's in the layout of COCO."""
 import collections
 import json
+import math
 
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations
+from training.datasets import annotations, folders
+from training.datasets.class_names import class_name
 
-_PATTERNS = ("instances_*.json", "annotations.json", "annotations/instances_*.json", "annotations/annotations.json")
+_ROBOFLOW = "_annotations.coco.json"
+_PATTERNS = ("instances_*.json", "annotations.json", "annotations/instances_*.json", "annotations/annotations.json",
+             _ROBOFLOW, f"*/{_ROBOFLOW}")
+_LARGEST_ID = 2 ** 63 - 1
 _MAX_JSON_BYTES = 2 ** 31
 
 
 class CocoFolder(tfds.core.GeneratorBasedBuilder):
     """Images with COCO JSON annotations.
 
-    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its folder `annotations`;
-    the file's name determines the split (…test…, …val…, and otherwise train). The images lie beside the file, in `images`, or
-    in a folder that is named like the ending of the file's name (instances_train2017.json: train2017 or images/train2017).
+    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its folder `annotations`. A
+    whole word in the file's name says the split (test, val or valid, and otherwise train). The images lie beside the file, in
+    `images`, or in a folder that is named like the ending of the file's name (instances_train2017.json: train2017 or
+    images/train2017). Roboflow's layout is read too: {train,valid,test}/_annotations.coco.json beside the images.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    name the folder that holds the images and instances_train.json, instances_val.json, … or annotations.json
+    name the folder that holds the images and instances_train.json, instances_val.json, … or annotations.json, or the folders
+    train, valid and test with an _annotations.coco.json each
     """
     pkg_dir_path = None
 
     @staticmethod
     def files(folder):
         """Returns the files of which the data set is made, for its identity."""
-        kinds = {".json", *annotations.IMAGE_ENDINGS}
-        return sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds and path.is_file())
+        return folders.listed(folder)  # an annotation may name an image with any ending, or with none
 
     @staticmethod
     def config_for(folder, identity):
@@ -38,11 +44,14 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
         Raises:
             UserError: the layout differs, a file is not a COCO annotation file, or a split is empty.
         """
+        files = _annotation_files(folder)
         parts, class_names = {}, []
-        for split, path in _annotation_files(folder).items():
+        for split, path in files.items():
             parts[split], names = _records(path, folder)
             class_names += [name for name in names if name not in class_names]
-        return annotations.FolderConfig(name=identity, folder=str(folder), class_names=class_names, parts=parts)
+        read = [*files.values(), *(record[0] for records in parts.values() for record in records)]
+        return folders.FolderConfig(name=identity, folder=str(folder), class_names=class_names, parts=parts,
+                                    left_out=folders.others(folders.listed(folder), read))
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -54,7 +63,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         boxes = annotations.Boxes()
         for path, name, number, size, objects in annotations.progress(self.builder_config.parts[split], "coco_folder"):
-            yield number, annotations.example(annotations.read(path), path, name, number, size, objects,
+            yield number, annotations.example(folders.read(path), path, name, number, size, objects,
                                               self.builder_config.class_names, boxes)
         boxes.report(f"coco_folder, {split}")
 
@@ -63,13 +72,13 @@ def _annotation_files(folder):
     """Returns the annotation file of each split."""
     files = {}
     for path in (path for pattern in _PATTERNS for path in sorted(folder.glob(pattern))):
-        name = path.stem.lower()
-        split = "test" if "test" in name else "validation" if "val" in name else "train"
+        split = folders.split_of(path.parent.name if path.name == _ROBOFLOW and path.parent != folder else path.stem) or "train"
         if split in files:
             raise UserError(f"{files[split]} and {path} are both for the {split} split: keep one of them")
         files[split] = path
     if not files:
-        raise UserError(f"{folder} holds no instances_*.json or annotations.json, in it or in its folder annotations")
+        raise UserError(f"{folder} holds no instances_*.json or annotations.json, in it or in its folder annotations, and no "
+                        f"folder with {_ROBOFLOW}")
     return files
 
 
@@ -87,27 +96,31 @@ def _records(path, folder):
                     raise UserError(f"{path}: one of its {name} has no proper {key}: {str(row)[:100]}")
         return found
 
-    categories = {row["id"]: row["name"] for row in sorted(rows("categories", id=int, name=str), key=lambda r: r["id"])}
+    categories = {row["id"]: class_name(row["name"], f"the name of the category {row['id']} in {path}")
+                  for row in sorted(rows("categories", id=int, name=str), key=lambda row: row["id"])}
     objects = collections.defaultdict(list)
+    ids = {}  # of the category that is used, by name
     for row in rows("annotations", image_id=int, category_id=int, bbox=list):
+        source = f"{path}: annotation {str(row.get('id'))[:80]}"
         if row["category_id"] not in categories:
-            raise UserError(f"{path}: annotation {row.get('id')} has the category {row['category_id']}, "
-                            "which is none of the categories")
+            raise UserError(f"{source} has the category {row['category_id']}, which is none of the categories")
+        label = categories[row["category_id"]]
+        if ids.setdefault(label, row["category_id"]) != row["category_id"]:
+            raise UserError(f"{path}: the categories {ids[label]} and {row['category_id']} have the same name {label!r}, and "
+                            "both have annotations: give them different names, or make them one")
         try:
             left, top, width, height = map(float, row["bbox"])
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: annotation {row.get('id')} has the box {row['bbox']}, which is not "
-                            "x, y, width, height") from None
-        box = (top, left, top + height, left + width)
-        objects[row["image_id"]].append((categories[row["category_id"]], box, bool(row.get("iscrowd")), False))
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"{source} has the box {str(row['bbox'])[:80]}, which is not x, y, width, height") from None
+        is_crowd = annotations.flag(row.get("iscrowd"), f"{source}: iscrowd")
+        objects[row["image_id"]].append((label, (top, left, top + height, left + width), is_crowd, False))
     records, places = [], _image_folders(path, folder)
     for row in rows("images", id=int, file_name=str):
-        image = next((file for file in (annotations.inside(place, row["file_name"]) for place in places)
-                      if file.is_file()), None)
+        image = next(filter(None, (folders.find(place, row["file_name"]) for place in places)), None)
         if image is None:
             raise UserError(f"{path} names the image {row['file_name']}, which is not in "
                             f"{', '.join(str(place) for place in places)}")
-        size = [value if isinstance(value, int) else 0 for value in (row.get("height"), row.get("width"))]
+        size = [_side(row.get(side), f"{path}: the {side} of {row['file_name']}") for side in ("height", "width")]
         records.append((image, row["file_name"], row["id"], size, objects.pop(row["id"], [])))
     if not records:
         raise UserError(f"{path} names no image")
@@ -117,7 +130,26 @@ def _records(path, folder):
         raise UserError(f"{path} has annotations of image {next(iter(objects))}, which it does not list")
     if not categories:
         raise UserError(f"{path} names no category")
+    if any(abs(record[2]) > _LARGEST_ID for record in records):  # databases have such ids, which TensorFlow cannot hold
+        records = [(*record[:2], number, *record[3:]) for number, record in enumerate(records)]
     return records, list(dict.fromkeys(categories.values()))
+
+
+def _side(value, what):
+    """Returns the height or width that an annotation states, as a number or as a text; 0 where it states none.
+
+    Raises:
+        UserError: it is no number; `what` is its name in the sentence.
+    """
+    if value is None or value == "":
+        return 0.0
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{what} is {str(value)[:80]!r}, where a number of pixels is needed")
+    return number
 
 
 def _json(path):
@@ -133,6 +165,8 @@ def _json(path):
 
 
 def _image_folders(path, folder):
+    if path.name == _ROBOFLOW:
+        return [path.parent]
     ending = path.stem.partition("_")[2]
     places = [folder / "images" / ending, folder / ending] if ending else []
     return [place for place in [*places, folder / "images", folder, path.parent] if place.is_dir()]

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 
 from training.config import UserError
 from training.datasets import dialogs
+from training.text import files as text_files
 
 _TASKS = {
     "task1": "task1-API-calls", "task2": "task2-API-refine", "task3": "task3-options", "task4": "task4-phone-address",
@@ -119,8 +120,7 @@ def _lines(path, name):
                 raise UserError(f"{path} holds no dialog-bAbI-tasks/{name}") from None
             if not member.isfile() or member.size > _MOST_BYTES:
                 raise UserError(f"{path}: {name} has {member.size:,} bytes, too many for what it is")
-            text = archive.extractfile(member).read(member.size).decode("utf-8")
-    except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+            content = archive.extractfile(member).read(member.size)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path} cannot be read as an archive of text files: {error}") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        yield number, line.rstrip("\r")
+    yield from enumerate(text_files.lines(content, f"{path} cannot be read as an archive of text files: {name}"), start=1)

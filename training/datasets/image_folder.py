@@ -6,20 +6,22 @@ import pathlib
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations
+from training.datasets import annotations, folders
+from training.datasets.class_names import class_name
 
 _LAYOUT = "CLASS/IMAGE, or CLASS/IMAGE in the folders train, val and test"
-_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+_SPLITS = ("train", "validation", "test")
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
     """Images by class.
 
-    The layout is CLASS/IMAGE, all of it for training, or {train,val,test}/CLASS/IMAGE, where the folder's name determines the
-    split (…test…, …val…, …train…). The classes are the folders of train, sorted. Hidden files are left out.
+    The layout is CLASS/IMAGE, all of it for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder's name
+    says the split. The classes are the folders of train, sorted. Files are images by their ending: .jpg, .jpeg, .jfif, .png,
+    .bmp, .gif, .webp, .tif, .tiff. Hidden files are left out.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     name the folder that holds a folder of images for each class, or the folders train, val and test that do
     """
@@ -42,27 +44,30 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
             UserError: the layout differs, a class is empty or only in validation or test, or there are fewer than two
                 classes.
         """
-        files, folders = _walk(folder)
+        files, inner, left_out = _walk(folder)
         if not files:
             raise UserError(f"{folder} holds no image ({', '.join(annotations.IMAGE_ENDINGS)}): it needs {_LAYOUT}")
         depth = len(files[0].relative_to(folder).parts)
         for path in files:
             if len(path.relative_to(folder).parts) != depth or depth not in (2, 3):
                 raise UserError(f"{path} lies elsewhere than the images of a class do: the layout is {_LAYOUT}")
-        places = {"train": folder} if depth == 2 else _split_folders(folder, folders)
-        parts = {split: [(path, path.parent.name) for path in files if path.is_relative_to(place)]
+        if depth == 2 and all(_is_split(path.parent.name) for path in files):
+            raise UserError(f"the images lie in {', '.join(sorted({str(path.parent) for path in files}))} without a folder for "
+                            f"each class: the layout is {_LAYOUT}")
+        places = {"train": folder} if depth == 2 else _split_folders(folder, inner)
+        parts = {split: [(path, _class(path.parent)) for path in files if path.is_relative_to(place)]
                  for split, place in places.items()}
         for split, place in places.items():
             if not parts[split]:
                 raise UserError(f"{place} holds no image")
         class_names = sorted({label for _, label in parts["train"]})
         counts = collections.Counter(path.parent for path in files)
-        for split, place in places.items():
-            for path in (path for path in folders if path.parent == place):
-                _check_class(path, counts[path], class_names, places["train"])
+        for place in places.values():
+            _check_classes([path for path in inner if path.parent == place], counts, class_names, places["train"])
         if len(class_names) < 2:
             raise UserError(f"{places['train']} holds images of the one class {class_names[0]!r}: two are needed")
-        return annotations.FolderConfig(name=identity, folder=str(folder), class_names=class_names, parts=parts)
+        return folders.FolderConfig(
+            name=identity, folder=str(folder), class_names=class_names, parts=parts, left_out=left_out)
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -78,38 +83,45 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         folder = pathlib.Path(self.builder_config.folder)
         for path, label in annotations.progress(self.builder_config.parts[split], "image_folder"):
-            picture = annotations.Picture(annotations.read(path), path)
+            picture = annotations.Picture(folders.read(path), path)
             yield path.relative_to(folder).as_posix(), {"image": picture.file, "label": label}
 
 
 def _walk(folder):
-    """Returns (images, folders) that lie in a folder at any depth, both sorted."""
+    """Returns (images, folders, other files) that lie in a folder at any depth, all sorted."""
     def refuse(error):
         raise UserError(f"{error.filename} cannot be looked at: {error.strerror}")
 
-    root, files, folders = os.path.realpath(folder), [], []
+    root, files, found, left_out = os.path.realpath(folder), [], [], []
     for place, inner, names in os.walk(folder, onerror=refuse):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        names = [name for name in names if not name.startswith(".") and name.lower().endswith(annotations.IMAGE_ENDINGS)]
+        names = [name for name in names if not name.startswith(".")]
+        left_out += [pathlib.Path(place, name) for name in names if not name.lower().endswith(annotations.IMAGE_ENDINGS)]
+        names = [name for name in names if name.lower().endswith(annotations.IMAGE_ENDINGS)]
         for path in (pathlib.Path(place, name) for name in [*inner, *names]):
-            annotations.encoded(str(path), path)
+            folders.encoded(str(path), path)
             if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
                 raise UserError(f"{path} is a link that leads out of the folder {folder}")
             if path.is_symlink() and path.is_dir():  # following it could lead in a circle
                 raise UserError(f"{path} is a link to another folder: put a folder there")
-        folders += [pathlib.Path(place, name) for name in inner]
+        found += [pathlib.Path(place, name) for name in inner]
         for path in (pathlib.Path(place, name) for name in names):
             if not path.is_file():
                 raise UserError(f"{path} is no file that can be read")
             files.append(path)
-    return sorted(files), sorted(folders)
+    return sorted(files), sorted(found), sorted(left_out)
 
 
-def _split_folders(folder, folders):
+def _is_split(name):
+    """Tells whether a name is that of a split and of nothing else, like "train" or "test2017", but not "test tube"."""
+    return folders.split_of(name) is not None and name.rstrip("0123456789_- ").isalpha()
+
+
+def _split_folders(folder, inner):
     """Returns the folder of each split, train first."""
     found = {}
-    for path in (path for path in folders if path.parent == folder):
-        split = next((_SPLITS[part] for part in ("test", "val", "train") if part in path.name.lower()), None)
+    for path in (path for path in inner if path.parent == folder):
+        split = folders.split_of(path.name)
         if not split:
             raise UserError(f"the name of {path} says none of train, val and test: the layout is {_LAYOUT}")
         if split in found:
@@ -117,15 +129,24 @@ def _split_folders(folder, folders):
         found[split] = path
     if "train" not in found:
         raise UserError(f"{folder} holds no folder train beside {', '.join(path.name for path in found.values())}")
-    return {split: found[split] for split in _SPLITS.values() if split in found}
+    return {split: found[split] for split in _SPLITS if split in found}
 
 
-def _check_class(path, count, class_names, train):
-    if not count:
-        raise UserError(f"{path} holds no image ({', '.join(annotations.IMAGE_ENDINGS)})")
-    # TFDS keeps the names as lines of a text, without spaces around them
-    if not path.name.isprintable() or path.name != path.name.strip():
-        raise UserError(f"the name of the folder {str(path)!r} cannot be that of a class: "
-                        "it has spaces around it, or signs that cannot be printed")
-    if path.name not in class_names:
-        raise UserError(f"{path} is of a class that {train} does not hold")
+def _class(path):
+    return class_name(path.name, f"the name of the folder {str(path)!r}")
+
+
+def _check_classes(paths, counts, class_names, train):
+    """Refuses folders that are empty, of a class that train does not hold, or of one that another folder has too."""
+    found = {}
+    for path in paths:
+        if not counts[path]:
+            raise UserError(f"{path} holds no image ({', '.join(annotations.IMAGE_ENDINGS)})")
+        name = _class(path)
+        if name in found:
+            odd, other = (found[name], path) if path.name == name else (path, found[name])
+            raise UserError(f"the name of the folder {str(odd)!r} cannot be that of a class: {str(other)!r} has the same name "
+                            "but for white space around it or the Unicode form of its accents")
+        found[name] = path
+        if name not in class_names:
+            raise UserError(f"{path} is of a class that {train} does not hold")

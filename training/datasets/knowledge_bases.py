@@ -5,6 +5,7 @@ import zlib
 import tensorflow_datasets as tfds
 
 from training.config import UserError
+from training.text import files as text_files
 
 MAX_FILE_BYTES = 2 ** 27
 """size of the largest file that is read, unpacked"""
@@ -43,16 +44,12 @@ def lines(path, instructions):
         raise UserError(f"{path} cannot be read as a gzip file: {error}") from None
     if len(content) > MAX_FILE_BYTES:
         raise UserError(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes, too many for what it is")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start:,}") from None
-    found = text.split("\n")  # not splitlines, which takes characters in some names for the end of a line
+    found = text_files.lines(content, path)
     if found[-1] == "":
         found.pop()
     if not found:
         raise UserError(f"{path} is empty")
-    return [line.rstrip("\r") for line in found]
+    return found
 
 
 def fields(line, separator, count, source):

@@ -2,6 +2,8 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
+from training.datasets.class_names import class_names
+
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 
 _REGRESSION = ("diabetes",)
@@ -34,11 +36,11 @@ class Tabular(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.name in _REGRESSION:
             answer = {"target": np.float32}
         else:
-            answer = {"label": tfds.features.ClassLabel(names=[str(name) for name in table.target_names])}
+            answer = {"label": tfds.features.ClassLabel(names=class_names(map(str, table.target_names), self.name))}
         return self.dataset_info_from_configs(
             description=self.__doc__, homepage="https://scikit-learn.org/stable/datasets.html",
             supervised_keys=("features", *answer),
-            metadata=tfds.core.MetadataDict(columns=[str(name) for name in table.feature_names]),
+            metadata=tfds.core.MetadataDict(columns=class_names(map(str, table.feature_names), self.name)),
             features=tfds.features.FeaturesDict({
                 "features": tfds.features.Tensor(shape=(table.data.shape[1],), dtype=np.float32), **answer}))
 

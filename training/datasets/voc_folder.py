@@ -1,22 +1,32 @@
 """A folder of the user's in the layout of PASCAL VOC."""
-import pathlib
+import collections
+import re
+import sys
+import unicodedata
 
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations
+from training.datasets import annotations, folders
+from training.datasets.class_names import class_names
+from training.text import files as text_files
 
-_SPLITS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
+_SPLITS = {"train": ("train.txt", "trainval.txt"), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
+_LISTS = [file for files in _SPLITS.values() for file in files]
+_MARKED = re.compile(r"(.*\S)\s+(?:-1|0|1)")
+"""a line of VOC's lists of one class, which says whether the image shows it"""
 
 
 class VocFolder(tfds.core.GeneratorBasedBuilder):
     """Images with VOC XML annotations.
 
-    The folder holds JPEGImages/NAME.jpg (or .jpeg, .png, .bmp, .gif), Annotations/NAME.xml, ImageSets/Main/{train,val,test}.txt
-    with one NAME a line (without ImageSets, all images are for training), and optionally labels.txt with one class a line.
+    The folder holds JPEGImages/NAME.jpg (or .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff), Annotations/NAME.xml,
+    ImageSets/Main/{train,val,test}.txt with one NAME a line, and optionally labels.txt with one class a line. Without train.txt,
+    trainval.txt is for training, without its images that val.txt or test.txt names; without ImageSets, all images are. Hidden
+    files are left out.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     name the folder that holds JPEGImages, Annotations and ImageSets/Main with train.txt, val.txt and test.txt
     """
@@ -25,8 +35,8 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
     @staticmethod
     def files(folder):
         """Returns the files of which the data set is made, for its identity."""
-        return [*_annotation_files(folder), *sorted((folder / "ImageSets" / "Main").glob("*.txt")),
-                *sorted((folder / "JPEGImages").glob("*")), *folder.glob("labels.txt")]
+        return [*(path for name in ("Annotations", "ImageSets", "JPEGImages") for path in folders.listed(folder / name)),
+                *folder.glob("labels.txt")]
 
     @staticmethod
     def config_for(folder, identity):
@@ -41,18 +51,24 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
                 raise UserError(f"{folder} holds no folder {name}" + (
                     f"; did you mean {folder / inner[0]}?" if inner else ": a VOC folder holds JPEGImages, Annotations "
                     "and ImageSets/Main"))
-        parts = _split_names(folder)
+        images = _images(folder)
+        parts = {split: [(name, *_paths(folder, name, images)) for name in names]
+                 for split, names in _split_names(folder).items()}
         labels = folder / "labels.txt"
         if labels.is_file():
-            class_names = [line.strip() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = text_files.lines(folders.read(labels), labels)
+            names = class_names([line for line in lines if line.strip()], labels)
         else:
             found = set()
-            for name in annotations.progress([name for names in parts.values() for name in names], "voc_folder"):
-                found.update(label for label, _, _ in _annotation(folder, name)[2])
-            class_names = sorted(found)
-        if not class_names:
+            for _, path, _ in annotations.progress([record for records in parts.values() for record in records], "voc_folder"):
+                found.update(label for label, _, _ in annotations.voc(folders.read(path), path)[2])
+            names = sorted(found)
+        if not names:
             raise UserError(f"the annotations in {folder} hold no object")
-        return annotations.FolderConfig(name=identity, folder=str(folder), class_names=class_names, parts=parts)
+        files = [path for name in ("Annotations", "JPEGImages") for path in folders.listed(folder / name)]
+        read = [path for records in parts.values() for _, *paths in records for path in paths]
+        return folders.FolderConfig(name=identity, folder=str(folder), class_names=names, parts=parts,
+                                    left_out=folders.others(files, read))
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -62,47 +78,80 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in self.builder_config.parts}
 
     def _generate_examples(self, split):
-        folder = pathlib.Path(self.builder_config.folder)
         first = 0  # image ids are unique over the splits
-        for other, names in self.builder_config.parts.items():
+        for other, records in self.builder_config.parts.items():
             if other == split:
                 break
-            first += len(names)
+            first += len(records)
         boxes = annotations.Boxes()
-        for number, name in enumerate(annotations.progress(self.builder_config.parts[split], "voc_folder"), first):
-            *size, objects = _annotation(folder, name)
+        records = annotations.progress(self.builder_config.parts[split], "voc_folder")
+        for number, (_, annotation, image) in enumerate(records, first):
+            *size, objects = annotations.voc(folders.read(annotation), annotation)
             objects = [(label, box, False, is_difficult) for label, box, is_difficult in objects]
-            path = _image_path(folder, name)
             yield number, annotations.example(
-                annotations.read(path), path, path.name, number, size, objects, self.builder_config.class_names, boxes)
+                folders.read(image), image, image.name, number, size, objects, self.builder_config.class_names, boxes)
         boxes.report(f"voc_folder, {split}")
-
-
-def _annotation_files(folder):
-    return sorted((folder / "Annotations").glob("*.xml"))
 
 
 def _split_names(folder):
     """Returns the names of the images of each split."""
-    parts = {}
-    for split, files in _SPLITS.items():
-        for path in (folder / "ImageSets" / "Main" / file for file in files):
-            if path.is_file() and split not in parts:
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                parts[split] = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
-                if not parts[split]:
-                    raise UserError(f"{path} names no image")
-    return parts or {"train": [path.stem for path in _annotation_files(folder)]}
+    place = folder / "ImageSets" / "Main"
+    found = {path.name.lower(): path for path in folders.listed(place) if path.parent == place}
+    lists = {split: next((found[file] for file in files if file in found), None) for split, files in _SPLITS.items()}
+    parts = {split: _names(path, folder) for split, path in lists.items() if path}
+    if not parts:
+        if found:
+            _say(f"{place} holds none of {', '.join(_LISTS)}, so that all annotations are for training")
+        place = folder / "Annotations"
+        return {"train": [path.stem for path in folders.listed(place) if path.parent == place and path.suffix == ".xml"]}
+    if not lists["train"]:
+        raise UserError(f"{place} holds no list of training images, train.txt or trainval.txt, only "
+                        f"{', '.join(path.name for path in lists.values() if path)}")
+    if lists["train"].name.lower() == "trainval.txt":
+        others = {name for split, names in parts.items() if split != "train" for name in names}
+        parts["train"] = [name for name in parts["train"] if name not in others]
+        if not parts["train"]:
+            raise UserError(f"{lists['train']} names no image that the other lists do not name: none is left for training")
+    return parts
 
 
-def _annotation(folder, name):
-    path = annotations.inside(folder / "Annotations", f"{name}.xml")
-    return annotations.voc(annotations.read(path), path)
+def _names(path, folder):
+    """Returns the names in a list. A whole line is a name, unless there is no such annotation and VOC's -1, 0 or 1 follows."""
+    names = []
+    for line in map(str.strip, text_files.lines(folders.read(path), path)):
+        marked = _MARKED.fullmatch(line)
+        if marked and not folders.find(folder / "Annotations", f"{line}.xml"):
+            line = marked[1]
+        if line:
+            names.append(unicodedata.normalize("NFC", line))
+    if not names:
+        raise UserError(f"{path} names no image")
+    twins = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twins:
+        _say(f"{path} names {len(twins):,} image{'s' if len(twins) > 1 else ''} more than once, such as {twins[0]}: "
+             "each is used once")
+    return list(dict.fromkeys(names))
 
 
-def _image_path(folder, name):
-    for ending in annotations.IMAGE_ENDINGS:
-        for path in (annotations.inside(folder / "JPEGImages", name + kind) for kind in (ending, ending.upper())):
-            if path.is_file():
-                return path
-    raise UserError(f"there is no image {name} in {folder / 'JPEGImages'}")
+def _images(folder):
+    """Returns {name: path} of all images; of several with one name, that with the first ending counts."""
+    found, place = {}, folder / "JPEGImages"
+    endings = annotations.IMAGE_ENDINGS
+    images = [path for path in folders.listed(place) if path.suffix.lower() in endings]
+    for path in sorted(images, key=lambda path: endings.index(path.suffix.lower())):
+        found.setdefault(unicodedata.normalize("NFC", path.relative_to(place).with_suffix("").as_posix()), path)
+    return found
+
+
+def _paths(folder, name, images):
+    """Returns the paths of the annotation and of the image with a name."""
+    path = folders.find(folder / "Annotations", f"{name}.xml")
+    if path is None:
+        raise UserError(f"{folder / 'Annotations' / name}.xml is named by the data set but is not there")
+    if unicodedata.normalize("NFC", name) not in images:
+        raise UserError(f"there is no image {name} in {folder / 'JPEGImages'}")
+    return path, images[unicodedata.normalize("NFC", name)]
+
+
+def _say(sentence):
+    print(f"voc_folder: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,45 @@
+"""Names of classes and columns from users' files: the same in every process, and told apart by eye."""
+import collections
+import unicodedata
+
+from training.config import UserError
+
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of characters that end a line or cannot be seen"""
+_JOINERS = "\u200c\u200d"  # writing in Persian or Hindi needs them
+
+
+def class_name(text, what):
+    """Returns the name of a class without white space around it, in Unicode's normal form C.
+
+    TFDS keeps the names of classes as lines of a text, which it strips; other names would not survive that.
+
+    text: the name as it is written
+    what: "the name of …", for the error sentence
+
+    Raises:
+        UserError: the name is empty, or has a line break or another character that cannot be printed.
+    """
+    name = unicodedata.normalize("NFC", text.strip())
+    if not name:
+        raise UserError(f"{what} cannot be that of a class: it is empty")
+    if any(unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS for character in name):
+        raise UserError(f"{what} cannot be that of a class: {name[:80]!r} has a line break or another character that "
+                        "cannot be printed")
+    return name
+
+
+def class_names(texts, source):
+    """Returns the names of the class ids 0, 1, …, see `class_name`.
+
+    texts:  the names as they are written
+    source: of the names, in error sentences
+
+    Raises:
+        UserError: a name is not allowed, or two are the same.
+    """
+    names = [class_name(text, f"a name in {source}") for text in texts]
+    twins = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twins:
+        raise UserError(f"{source} holds the name {twins[0]!r} twice: each class needs a name of its own")
+    return names
