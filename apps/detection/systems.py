@@ -24,7 +24,7 @@ class Config(training.Config):
     image_size: Annotated[int, Count] = 512
     """side length, in pixels, of the square that each image is resized to fit"""
     max_objects: Annotated[int, Count] = 100
-    """maximum number of objects per training image"""
+    """maximum number of objects per training image; further ones are ignored, neither objects nor background"""
     augment: bool = True
     """randomly flip, scale, crop and recolor the training images"""
     weight_decay: Annotated[float, NotNegative] = 0.05
