@@ -32,7 +32,7 @@ print(f"everything is written into {FOLDER}")
 
 # %%
 app = App("memory_qa")
-config = app.config(tasks=(1, 6), epochs=16, name="first", runs=str(FOLDER / "runs"),
+config = app.config(tasks=(1,), memory_size=20, epochs=20, xla=False, name="first", runs=str(FOLDER / "runs"),
                     saved_models=str(FOLDER / "saved_models"))
 results = run.train(app, config)
 print(f"share of wrong answers on the test split: {results['metrics']['error']:.1%}")
@@ -84,7 +84,7 @@ figure.savefig(FOLDER / "attention.png")
 # weights. A network that has learned already does not need the linear start.
 
 # %%
-further = run.train(app, dataclasses.replace(config, name="second", initialize="first", epochs=8, linear_start=False))
+further = run.train(app, dataclasses.replace(config, name="second", initialize="first", epochs=4, linear_start=False))
 print(f"wrong answers: {results['metrics']['error']:.1%}, after further training {further['metrics']['error']:.1%}")
 
 # %% [markdown]

@@ -61,10 +61,11 @@ def test_every_flag_exists():
              for task, app in catalogue().items()}
     wrong = []
     for page, text in PAGES.items():
-        for line in text.splitlines() if page != "CHANGELOG.md" else ():  # which tells what flags were called before
+        # the changelog tells what flags were called before; tables of settings are generated from the classes
+        lines = [] if page in ("CHANGELOG.md", "docs/gallery.py") else re.sub(r"^\| .*--.*$", "", text, flags=re.MULTILINE).splitlines()
+        for line in lines:
             named = [flags[name] for name in re.findall(r"python -m apps\.(\w+)", line) if name in flags] or flags.values()
             unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?!\w)", line)) - set().union(*named) - OF_OTHERS
-            # the page on adding a system has a system that is not there
             wrong += [f"{page}: {unknown} in: {line}"] * ("docker" not in line and bool(unknown))
     assert not wrong
 

@@ -46,14 +46,18 @@ def systems(task):
 
 def _of_class(kind, fields):
     hints = typing.get_type_hints(kind, include_extras=True)
+
+    def called(name):
+        is_positional = _POSITIONAL in getattr(hints[name], "__metadata__", ())
+        return f"`{name.upper() if is_positional else settings.flag(name)}`"
+
     return _markdown(("setting", "default", "allowed", "meaning"), [
-        (f"`{field.name.upper() if _POSITIONAL in getattr(hints[field.name], '__metadata__', ()) else settings.flag(field.name)}`",
-         _default(field), _allowed(hints[field.name]), _meaning(kind, field.name, hints))
+        (called(field.name), _default(field), _allowed(hints[field.name]), _meaning(kind, field.name, hints))
         for field in fields if field.name not in ("model", "debug")])
 
 
 def _of_systems(systems):
-    """Returns a row for each setting and each group of systems that treat it alike; what all applications share is left out.
+    """Returns a row for each setting and each group of systems with the same values; what all applications share is left out.
 
     Cells that would repeat those of the row above are empty.
     """
@@ -134,7 +138,8 @@ def _allowed(hint):
     if typing.get_origin(hint) is Annotated:
         hint, *marks = typing.get_args(hint)
     words, or_none, _ = _kinds(hint).partition(" or none")
-    return ", ".join([words, *(str(mark) for mark in marks if isinstance(mark, Range))]) + or_none
+    ranges = "".join(f", {mark}" for mark in marks if isinstance(mark, Range))
+    return words + ranges + ("," if ranges and or_none else "") + or_none
 
 
 def _kinds(hint):
