@@ -5,7 +5,7 @@
 # command line does. Editors such as VS Code, PyCharm and Jupyter (with jupytext) show its parts as cells. As a whole
 # it takes less than a minute:
 #
-#     python docs/walk_through.py
+#     TF_CPP_MIN_LOG_LEVEL=3 python docs/walk_through.py
 
 # %%
 import dataclasses
