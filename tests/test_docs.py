@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from apps.__main__ import catalogue
-from training import tables
+from training import UserError, settings_tables, tables
 from training.datasets import coco_folder, image_folder, voc_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -141,3 +141,26 @@ def test_the_walk_through_runs(tmp_path):
     assert [path.name for path in sorted((folder / "runs" / "memory_qa").iterdir())] == ["first", "second"]
     assert {path.parts[-2:] for path in folder.glob("*/memory_qa/[0-9]")} == {("memory_qa", "1"), ("memory_qa", "2")}
     assert (folder / "by_hand" / "memory_qa" / "1" / "saved_model.pb").is_file()
+
+
+def test_tables_of_settings_tell_what_the_classes_declare():
+    lines = settings_tables.table("detection").splitlines()
+    assert ("| `--image-size` | all | 512 | 128 for digit_scenes; 320 for bccd | whole number, 1 or more | "
+            "side of the square that images are fitted into, in pixels |") in lines
+    first, = [number for number, line in enumerate(lines) if line.startswith("| `--anchor-octaves` | faster_rcnn | 1 | 2 for digit_scenes, bccd |")]
+    assert lines[first + 1] == "|  | retinanet | 3 | 2 for digit_scenes |  |  |"  # what would be repeated is empty
+    text = settings_tables.table("classification")
+    assert "224 with `--full-size`" in text and "(only with `--augment`)" in text and "(not with `--dropout 0`)" in text
+    assert "| `--steps-per-call` | none | whole number, 1 or more, or none |" in settings_tables.table("shared")
+    assert "| `RUN` | none | text or none |" in settings_tables.table("dialog chat") and "--runs" in settings_tables.table("dialog chat")
+    assert settings_tables.systems("foundations").splitlines()[2].startswith("| `softmax` (default) | Softmax regression")
+    for name in ("nothing", "detection chat"):
+        with pytest.raises(UserError):
+            settings_tables.table(name)
+
+
+def test_signatures_as_a_table():
+    described = {"embed": {"inputs": {"text": ("string", (None,))}, "outputs": {"features": ("float32", (None, 4, None)), "size": ("int32", ())}}}
+    assert tables.signatures(described).splitlines()[2:] == [
+        "| `embed` | input | `text` | string | (batch) |", "| `embed` | output | `features` | float32 | (batch, 4, any) |",
+        "| `embed` | output | `size` | int32 | () |"]
