@@ -24,7 +24,7 @@ def code(path):
 
 
 def ran(folder, *arguments):
-    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300,
+    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=900,
                            env=os.environ | {"PYTHONPATH": str(folder)})
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     return ended.stdout
