@@ -111,7 +111,7 @@ def test_files_are_short():
 
 
 def test_no_path_of_one_machine():
-    wrong = [name_of(path) for path in [*PYTHON, ROOT / "README.md"]
+    wrong = [name_of(path) for path in [*PYTHON, *ROOT.glob("*.md"), *ROOT.glob("docs/*.*")]
              if re.search(r"/(root|home|Users|work)/[a-z]", path.read_text(encoding="utf-8"))]
     assert not wrong
 
@@ -124,7 +124,8 @@ def test_words_are_spelled_as_in_keras():
     """American spelling, and the field's terms, in code and prose alike."""
     british = re.compile(r"(?i)(normalis|initialis|optimis|regularis|standardis|generalis|colour|\bgrey\b|behaviour|neighbour|learnt|centre[ds]?\b|\btrunks?\b)")
     wrong = []
-    for path in [path for path in SOURCES] + [ROOT / "README.md", ROOT / "RESULTS.md"]:
+    pages = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.py")) if path.name != "CHANGELOG.md"]
+    for path in [*SOURCES, *pages, ROOT / "saved_models" / "README.md"]:
         wrong += [f"{name_of(path)}:{number}: {found.group()}" for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
                   if (found := british.search(line)) and not (path.name == "digit_scenes.py" and found.group() in IN_THE_DATA)]
     assert not wrong

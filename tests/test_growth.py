@@ -1,4 +1,4 @@
-"""A new system costs its file, its class in `systems.py`, its tiny settings and its record, and nothing else."""
+"""A new system costs its file, its class in `systems.py`, its tiny settings and its record, as docs/adding_a_system.md says."""
 import json
 import os
 import pathlib
@@ -8,60 +8,50 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CLASS = '''
-
-class ToyPerceptron(Config, model="toy_perceptron", ids=("X1",)):
-    """One hidden layer (Nobody, 2026)."""
-
-    units: Annotated[int, Count] = 7
-    """of the hidden layer"""
-'''
-MODULE = '''"""One hidden layer."""
-import keras
-
-from training.engine import optimizers
+PAGE = (ROOT / "docs" / "adding_a_system.md").read_text(encoding="utf-8")
+COPIED = ("apps", "layers", "training", "tests", "results", "benchmarks", "docs", "setup.cfg", "README.md", "RESULTS.md",
+          "saved_models/README.md")
+BEFORE = '        "keras_cv_retinanet": dict(image_size=64, batch_size=4),\n'
+"""the line of the tiny settings after which the new one goes"""
+RECORD = {"app": "detection", "model": "toy_detector", "dataset": "digit_scenes", "seed": 0, "split": "test",
+          "metrics": {"ap": 0.25, "ap50": 0.5}, "settings": {"model": "toy_detector"}}
 
 
-def build_model(config, spec, steps):
-    """Returns a compiled network with one hidden layer."""
-    image = keras.Input(spec.inputs["image"].shape[1:], dtype="uint8", name="image")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
-    x = keras.layers.Dense(config.units, "relu", name="features")(x)
-    label = keras.layers.Dense(len(spec.info.class_names), dtype="float32", name="label")(x)
-    model = keras.Model({"image": image}, {"label": label}, name="toy_perceptron")
-    model.compile(optimizers.make("adam", config.learning_rate), metrics={"label": "accuracy"},
-                  loss={"label": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})
-    return model
-'''
-RECORD = {"app": "classification", "model": "toy_perceptron", "dataset": "digits", "seed": 0, "split": "test",
-          "metrics": {"accuracy": 0.5}, "settings": {"model": "toy_perceptron"}}
+def code(path):
+    """Returns what the page says to write into a file."""
+    found, = re.findall(rf"^<!-- file: {re.escape(path)} -->\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return found
 
 
-def ran(folder, *arguments, **environment):
-    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300,
-                           env=os.environ | {"PYTHONPATH": str(folder)} | environment)
+def ran(folder, *arguments):
+    ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=900,
+                           env=os.environ | {"PYTHONPATH": str(folder)})
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     return ended.stdout
 
 
-def test_a_toy_system_is_added_in_four_places_and_keeps_the_contract(tmp_path):
-    for name in ("apps", "layers", "training", "tests", "results", "benchmarks", "setup.cfg", "README.md", "RESULTS.md"):
-        source = ROOT / name
-        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
-    (tmp_path / "apps/classification/toy_perceptron.py").write_text(MODULE)
-    with open(tmp_path / "apps/classification/systems.py", "a") as file:
-        file.write(CLASS)
-    table = tmp_path / "tests/apps/tiny.py"
-    text = table.read_text()
-    line = '        "softmax": dict(image_size=8, batch_size=16),\n'
-    assert line in text
-    table.write_text(text.replace(line, line + '        "toy_perceptron": dict(image_size=8, batch_size=16),\n'))
-    (tmp_path / "results/classification/toy_perceptron-digits.json").write_text(json.dumps(RECORD, indent=1, sort_keys=True) + "\n")
+def test_the_toy_detector_of_the_page_is_added_in_four_places_and_keeps_the_contract(tmp_path):
+    for name in COPIED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copytree(ROOT / name, tmp_path / name) if (ROOT / name).is_dir() else shutil.copy(ROOT / name, tmp_path / name)
+    module, systems, tiny = (f"{name}.py" for name in ("apps/detection/toy_detector", "apps/detection/systems", "tests/apps/tiny"))
+    (tmp_path / module).write_text(code(module))
+    (tmp_path / systems).write_text((tmp_path / systems).read_text() + code(systems))
+    text = (tmp_path / tiny).read_text()
+    assert BEFORE in text
+    (tmp_path / tiny).write_text(text.replace(BEFORE, BEFORE + code(tiny)))
+    (tmp_path / "results/detection/toy_detector-digit_scenes.json").write_text(json.dumps(RECORD, indent=1, sort_keys=True) + "\n")
+    row, = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    with open(tmp_path / "results/tables.toml", "a") as file:
+        file.write("\n" + row)
 
     shown = ran(tmp_path, "-m", "apps")
-    assert re.search(r"python -m apps\.classification --model toy_perceptron +X1: One hidden layer \(Nobody, 2026\)\n", shown)
-    assert "(default: 7)" in ran(tmp_path, "-m", "apps.classification", "--model", "toy_perceptron", "--help")
-    contract = "test_the_cheap_contract and toy_perceptron or every_system_is_in_the_table or typed_rooms and classification"
-    said = ran(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/apps/test_apps.py", "-k", contract)
-    assert "3 passed" in said
+    assert re.search(r"python -m apps\.detection --model toy_detector +X1: A toy detector with one grid of anchors\n", shown)
+    assert "(default: 24)" in ran(tmp_path, "-m", "apps.detection", "--model", "toy_detector", "--help")
+    contract = ("test_the_cheap_contract and toy_detector or every_system_is_in_the_table or typed_rooms and detection "
+                "or built_in_a_notebook and detection")
+    said = ran(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/apps/test_apps.py", "tests/test_docstrings.py", "-k", contract)
+    assert "4 passed" in said
+    assert ran(tmp_path, "-m", "apps", "runs", "tables") == "written: RESULTS.md, docs/detection.md\n"
+    assert "| `toy_detector` | A toy detector with one grid of anchors |" in (tmp_path / "docs/detection.md").read_text()
     assert "passed" in ran(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_results.py")

@@ -1,4 +1,4 @@
-"""The kept records of results/, and the tables that RESULTS.md and README.md show of them."""
+"""The kept records of results/, and the generated tables of the documents."""
 import json
 import math
 import pathlib
@@ -6,25 +6,33 @@ import re
 
 import pytest
 
+from apps.__main__ import catalogue
 from training import records, tables
+from training.config import Config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KEPT = tables.shelf(ROOT / "results")
 FILES = sorted((ROOT / "results").glob("**/*.json"))
-DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RESULTS.md", "README.md")}
+DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in tables.documents(tables.DOCUMENTS, ROOT)}
 WITHOUT_APP = ("benchmarks", "checks")
 """folders of records that are of no application"""
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_tables_are_what_the_records_give(name):
-    shown = re.findall(r"<!-- table: (.*?) -->", DOCUMENTS[name])
-    assert shown and tables.rendered(DOCUMENTS[name], KEPT) == DOCUMENTS[name], "run python -m apps runs tables"
+def test_tables_are_up_to_date(name):
+    assert tables.rendered(DOCUMENTS[name], KEPT) == DOCUMENTS[name], "run python -m apps runs tables"
+
+
+def shown(kind):
+    return sorted(name for text in DOCUMENTS.values() for name in re.findall(rf"^<!-- {kind}: (.*?) -->$", text, re.MULTILINE))
 
 
 def test_every_table_is_shown():
-    shown = [table for text in DOCUMENTS.values() for table in re.findall(r"<!-- table: (.*?) -->", text)]
-    assert sorted(shown) == sorted(KEPT.tables)
+    assert shown("table") == sorted(KEPT.tables)
+    apps = catalogue()
+    assert shown("systems") == shown("signatures") == sorted(apps)
+    verbs = [f"{task} {verb}" for task, app in apps.items() for verb, kind in app.verbs.items() if not issubclass(kind, Config)]
+    assert shown("settings") == sorted(["shared", *apps, *verbs])
 
 
 def test_records_are_small_sorted_and_plain():

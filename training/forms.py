@@ -58,7 +58,7 @@ def parse(systems, arguments, *, program, description, extras=()):
         known = dataclasses.asdict(settings.of_plain(systems, values | {"model": kind.model}, path))
         known |= dict(name=None, resume=False)
     else:
-        deciding = {name: value for name, value in _conditions(kind) if _says(texts, name, value)}
+        deciding = {name: value for name, value in conditions(kind) if _says(texts, name, value)}
         deciding |= {"dataset": texts["dataset"]} if texts.get("dataset") else {}
         known = kind.defaults(**deciding) | deciding
     form = _form(kind, systems, known, hints, extras)
@@ -123,9 +123,9 @@ def _says(texts, name, value):
     return name in texts and str(value).lower() == str(texts[name] or (True if isinstance(value, bool) else "")).lower()
 
 
-def _conditions(kind):
-    """Returns the (setting, value) pairs that other settings of a system follow."""
-    return {pair for each in kind.__mro__ for pair in vars(each).get("VARIANTS", {})}
+def conditions(kind):
+    """Returns the (setting, value) pairs that other settings of a system follow, in the order in which they are declared."""
+    return dict.fromkeys(pair for each in reversed(kind.__mro__) for pair in vars(each).get("VARIANTS", {}))
 
 
 def _system(systems, model):

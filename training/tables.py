@@ -1,4 +1,5 @@
-"""Tables in RESULTS.md and README.md, generated from the records in results/; imports no TensorFlow."""
+"""Generated tables in the documents: figures from the records in results/, settings from the systems' classes, and signatures
+from exports; imports no TensorFlow where no signature is written."""
 import dataclasses
 import math
 import pathlib
@@ -7,23 +8,32 @@ import statistics
 import tomllib
 from typing import NamedTuple
 
-from training import runs
+from training import runs, settings_tables
 from training.config import UserError
 
-_BLOCK = re.compile(r"(<!-- table: ([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "RESULTS.md", "docs", "saved_models/README.md")
+"""documents with tables; a folder stands for the Markdown files in it"""
+
+_KINDS = "table|systems|settings|signatures"
+_BEGIN = re.compile(rf"^<!-- (?:{_KINDS}): ", re.MULTILINE)
+_END = re.compile(r"^<!-- end -->", re.MULTILINE)
+_BLOCK = re.compile(rf"^(<!-- ({_KINDS}): ([^\n]*?) -->\n)(.*?)^(<!-- end -->)", re.DOTALL | re.MULTILINE)
 _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """Writes the tables in the documents anew from the records and results/tables.toml."""
+    """Writes the generated tables in the documents: figures from the records and results/tables.toml, and settings of systems."""
 
     check: bool = False
-    """only say whether the documents agree with the records; exit code 2 where they do not"""
-    documents: tuple[str, ...] = ("RESULTS.md", "README.md")
-    """files with tables between <!-- table: NAME --> and <!-- end -->"""
+    """only report whether the documents are up to date; exit code 2 if they are not"""
+    documents: tuple[str, ...] = DOCUMENTS
+    """files with generated tables, or folders of them; a table stands between <!-- table: NAME -->, or systems, settings or
+    signatures in place of table, and <!-- end -->"""
     results: str = "results"
     """folder that holds the records"""
+    exports: str | None = None
+    """folder of exports from which the tables of signatures are written; None: they stay as they are"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -66,32 +76,79 @@ def shelf(folder):
 
 
 def write(request):
-    """Writes the tables of all documents, or with `check` says which differ.
+    """Writes the tables of all documents, or with `check` reports which are out of date.
 
     Raises:
         UserError: with `check` where one differs; a document or a file of the results is missing or at fault.
     """
     kept, differing = shelf(request.results), []
-    for document in map(pathlib.Path, request.documents):
+    for document in documents(request.documents):
         try:
             text = document.read_text(encoding="utf-8")
         except (OSError, ValueError):
             raise UserError(f"{document} cannot be read") from None
-        new = rendered(text, kept)
+        new = rendered(text, kept, request.exports)
         if new != text:
             differing.append(str(document))
             if not request.check:
                 document.write_text(new, encoding="utf-8")
     if differing and request.check:
-        raise UserError(f"tables in {' and '.join(differing)} differ from the records: python -m apps runs tables writes them")
-    print(f"written: {', '.join(differing)}" if differing else "all tables agree with the records")
+        raise UserError(f"tables in {' and '.join(differing)} are out of date: python -m apps runs tables writes them")
+    print(f"written: {', '.join(differing)}" if differing else "all tables are up to date")
 
 
-def rendered(text, kept):
-    """Returns a document's text with its tables as the records of a Shelf give them."""
-    if text.count("<!-- table: ") != len(_BLOCK.findall(text)) or text.count("<!-- end -->") != len(_BLOCK.findall(text)):
+def documents(names, root="."):
+    """Returns the files that these names stand for, see DOCUMENTS."""
+    paths = [pathlib.Path(root, name) for name in names]
+    return [file for path in paths for file in (sorted(path.glob("*.md")) if path.is_dir() else [path])]
+
+
+def rendered(text, kept, exports=None):
+    """Returns a document's text with its tables up to date.
+
+    kept:    a Shelf
+    exports: folder of exports that signatures are read from; None: their tables stay as they are
+    """
+    if not len(_BEGIN.findall(text)) == len(_END.findall(text)) == len(_BLOCK.findall(text)):
         raise UserError("each <!-- table: NAME --> needs a line of its own and an <!-- end --> after the table")
-    return _BLOCK.sub(lambda block: f"{block[1]}{table(block[2], kept)}\n{block[4]}", text)
+
+    def block(match):
+        begin, kind, name, old, end = match.groups()
+        if kind == "table":
+            made = table(name, kept)
+        elif kind == "systems":
+            made = settings_tables.systems(name)
+        elif kind == "settings":
+            made = settings_tables.table(name)
+        else:
+            made = _signatures_of(name, exports) or old.removesuffix("\n")
+        return f"{begin}{made}\n{end}"
+
+    return _BLOCK.sub(block, text)
+
+
+def _signatures_of(app, exports):
+    """Returns the table of the newest export of an application in a folder, or None where there is none."""
+    if exports is None or not (folder := pathlib.Path(exports, app)).is_dir():
+        return None
+    from training.serving import export
+
+    return signatures(export.describe(export.newest(folder)))
+
+
+def signatures(described):
+    """Returns a table of the signatures of an export as Markdown.
+
+    described: what `training.serving.export.describe` returns; the first dimension that is open is the batch
+    """
+    lines = [("signature", "input or output", "name", "type", "shape"), ["---"] * 5]
+    for name, sides in described.items():
+        for side, tensors in sides.items():
+            for tensor, (dtype, shape) in tensors.items():
+                sizes = ["any" if size is None else str(size) for size in shape]
+                sizes[:1] = ["batch"] if sizes[:1] == ["any"] else sizes[:1]
+                lines.append((f"`{name}`", side.removesuffix("s"), f"`{tensor}`", dtype, f"({', '.join(sizes)})"))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def table(name, kept):

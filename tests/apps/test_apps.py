@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,13 @@ import training
 from apps.__main__ import catalogue
 from tests.apps.tiny import NOTHING_TO_TRAIN, ONE_DEVICE, OVERFIT, QUESTIONS, TINY
 from training import app as contract
-from training import cli, config, run
+from training import cli, config, run, tables
 from training.app import App
 from training.engine import checkpoint, loop
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXPORTS = (ROOT / "saved_models" / "README.md").read_text(encoding="utf-8")
+"""the page with the signatures of every application"""
 ALL = [pytest.param((app, model), id=f"{app}-{model}") for app, systems in TINY.items() for model in systems]
 """every system, for the cheap contract"""
 LONG = [pytest.param((app, model), marks=[pytest.mark.every_system] if number else [], id=f"{app}-{model}")
@@ -145,6 +148,9 @@ def test_the_cheap_contract(finished, stranger, tmp_path, capsys):
     again, resolved = training.load(kept)
     assert resolved.model == model and again.count_params() == results["parameters"]
     answers_without_our_code(app, again, resolved, folder, results, stranger)
+    documented = re.search(rf"<!-- signatures: {app} -->\n(.*?)\n<!-- end -->", EXPORTS, re.DOTALL)
+    assert documented and documented[1] == tables.signatures(training.run.export.describe(results["export"])), (
+        "run python -m apps runs tables --exports FOLDER")
 
     given = tmp_path / ("some text.txt" if app in QUESTIONS else "some image.png")
     if app in QUESTIONS:

@@ -253,14 +253,14 @@ def test_a_figure_that_is_no_finite_number_is_refused(shelf, value):
 def test_documents_are_written_and_checked(shelf, capsys):
     document = pathlib.Path("PAGE.md")
     document.write_text("before\n<!-- table: short -->\nold\n<!-- end -->\nbetween\n<!-- table: all -->\n<!-- end -->\nafter\n")
-    with pytest.raises(UserError, match="tables in PAGE.md differ"):
+    with pytest.raises(UserError, match="tables in PAGE.md are out of date"):
         runs.main(["tables", "--check", "--documents", "PAGE.md"])
     assert "old" in document.read_text()
     runs.main(["tables", "--documents", "PAGE.md"])
     assert document.read_text() == ("before\n<!-- table: short -->\n| who | ap |\n| --- | --- |\n| B | 0.50 |\n<!-- end -->\nbetween\n"
                                     "<!-- table: all -->\n| name | source |\n| --- | --- |\n| paper: 0.9 AP | S |\n<!-- end -->\nafter\n")
     runs.main(["tables", "--check", "--documents", "PAGE.md"])
-    assert capsys.readouterr().out.splitlines() == ["written: PAGE.md", "all tables agree with the records"]
+    assert capsys.readouterr().out.splitlines() == ["written: PAGE.md", "all tables are up to date"]
 
 
 @pytest.mark.parametrize("text, words", [

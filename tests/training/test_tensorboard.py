@@ -255,12 +255,30 @@ def test_projector_files_belong_together(tmp_path, count, height, width):
     assert table == [["class", "image"]] + [[f"tab and line {i}", str(i)] for i in range(count)]
     sprite = tf.io.decode_png(tf.io.read_file(str(tmp_path / entry.sprite.image_path))).numpy()
     across, down = entry.sprite.single_image_dim
-    assert (across, down) == (width, height)
+    assert (across, down) == (width + 2, height + 2)  # each has a frame of one pixel
     columns = sprite.shape[1] // across
     assert sprite.shape[:2] == (columns * down, columns * across)  # the projector wants as many rows as columns
     for i, thumbnail in enumerate(thumbnails):
         top, left = i // columns * down, i % columns * across
-        np.testing.assert_array_equal(sprite[top:top + down, left:left + across], thumbnail)
+        np.testing.assert_array_equal(sprite[top + 1:top + down - 1, left + 1:left + across - 1], thumbnail)
+
+
+@pytest.mark.parametrize("classes, shown", [
+    (["3", "1", "3"], ["class 3", "class 1", "class 3"]), (["0x1F", "1e5", "0x1F"], ["class 0x1F", "class 1e5", "class 0x1F"]),
+    (["3", "cat", "3"], ["3", "cat", "3"]), (["", "dog", ""], ["(empty)", "dog", "(empty)"])])
+def test_projector_opens_labeled_and_colored_by_the_first_column(tmp_path, classes, shown):
+    """The plugin labels points with the first column that is not all numbers; of digits that would be their size."""
+    rows = [{"class": name, "size": "small", "image": 7} for name in classes]
+    tensorboard.projector(tmp_path, "digits", np.eye(3), rows, np.zeros((3, 24, 24, 3), np.uint8))
+    entry = projector_config(tmp_path)["digits"]
+    table = [line.split("\t") for line in lines(tmp_path / entry.metadata_path)]
+    assert table[0] == ["class", "size", "image"] and [line[0] for line in table[1:]] == shown
+    sprite = tf.io.decode_png(tf.io.read_file(str(tmp_path / entry.sprite.image_path))).numpy()
+    across, down = entry.sprite.single_image_dim
+    frames = [sprite[row * down:(row + 1) * down, column * across:(column + 1) * across] for row, column in ((0, 0), (0, 1), (1, 0))]
+    colors = [tuple(frame[0, 0]) for frame in frames]
+    assert colors[0] == colors[2] != colors[1] and all((frame[:2] == color).all() for frame, color in zip(frames, colors))
+    assert not frames[0][2:-2, 2:-2].any()
 
 
 def test_projector_metadata_of_one_column_has_no_header(tmp_path):

@@ -15,6 +15,7 @@ import re
 import time
 
 import keras
+import matplotlib
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
@@ -211,10 +212,13 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
 
     Keras 3's callback writes a configuration that does not match its file, so the four files are written here.
 
+    The projector labels points with the first column that is not all numbers, so that the first column is made one. It opens
+    without a color map, which no file can preselect. Therefore each thumbnail gets a frame in the color of its first column.
+
     folder:     of the run
     name:       of the embedding
     vectors:    (n, dimensions) numbers
-    metadata:   n dicts with the same keys: what a point is called and colored by
+    metadata:   n dicts with the same keys; the first one names the point, usually its class
     thumbnails: uint8 (n, height, width, 3), the picture at each point
 
     Raises:
@@ -234,9 +238,10 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
         metadata_path=(files / "metadata.tsv").as_posix())
     (folder / files / "tensors.tsv").write_text(
         "".join("\t".join(f"{x:.6g}" for x in vector) + "\n" for vector in vectors), encoding="utf-8")
-    (folder / files / "metadata.tsv").write_text(_metadata(metadata), encoding="utf-8")
+    table = _cells(metadata)
+    (folder / files / "metadata.tsv").write_text("".join("\t".join(line) + "\n" for line in table), encoding="utf-8")
     if thumbnails is not None:
-        thumbnails = np.asarray(thumbnails)
+        thumbnails = _framed(np.asarray(thumbnails), [line[0] for line in table[-len(vectors):]])
         sprite = _sprite(thumbnails)
         tf.io.write_file(str(folder / files / "sprite.png"), tf.io.encode_png(sprite))
         entry.sprite.image_path = (files / "sprite.png").as_posix()
@@ -251,13 +256,40 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
     path.write_text(text_format.MessageToString(config), encoding="utf-8")  # last: it names complete files
 
 
-def _metadata(rows):
-    """Returns the rows as tab-separated text; the projector takes a header only where there are several columns."""
+def _cells(rows):
+    """Returns the lines of the metadata; the projector takes a header only where there are several columns."""
     columns = list(rows[0])
-    lines = [[row[column] for column in columns] for row in rows]
-    if len(columns) > 1:
-        lines.insert(0, columns)
-    return "".join("\t".join(re.sub(r"\s+", " ", str(cell)) for cell in line) + "\n" for line in lines)
+    lines = [[re.sub(r"\s+", " ", str(row[column])).strip() for column in columns] for row in rows]
+    for line in lines:
+        line[0] = line[0] or "(empty)"  # the projector would skip a line without any text
+    if len(columns) == 1:
+        return lines
+    if all(_is_number(line[0]) for line in lines):
+        lines = [[f"{columns[0]} {line[0]}", *line[1:]] for line in lines]
+    return [columns, *lines]
+
+
+def _is_number(text):
+    """Whether the projector takes a text for a number; it reads hexadecimal ones too."""
+    for read in (float, lambda text: int(text, 0)):
+        try:
+            read(text)
+            return True
+        except ValueError:
+            pass
+    return False
+
+
+def _framed(thumbnails, labels):
+    """Returns the thumbnails with a frame in the color of each one's label; labels beyond the twentieth repeat the colors."""
+    names = sorted(set(labels))
+    colors = np.uint8(np.round(255 * np.array(matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors)))
+    ids = np.array([names.index(label) for label in labels]) % len(colors)
+    count, height, width, channels = thumbnails.shape
+    edge = max(1, round(max(height, width) / 12))
+    framed = np.broadcast_to(colors[ids][:, None, None], (count, height + 2 * edge, width + 2 * edge, channels)).copy()
+    framed[:, edge:-edge, edge:-edge] = thumbnails
+    return framed
 
 
 def _sprite(thumbnails):
