@@ -22,7 +22,7 @@ from training.app import App
 from training.config import UserError
 from training.data.spec import Spec, load_spec, save_spec
 from training.engine import callbacks, files, loop, signals, strategies, tensorboard
-from training.serving import client, export
+from training.serving import answers, export
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
                "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
@@ -191,25 +191,12 @@ def evaluate(app, request):
 
 
 def predict(app, request):
-    """Predicts for files with the newest export, or with the server that holds it.
+    """Predicts for files with the newest export, or with the server that holds it, see `training.serving.answers`.
 
     Raises:
         UserError: some have no answer; the others' are written.
     """
-    inputs = app.serving.request(request.inputs)
-    signature = app.serving.PREDICT
-    if request.server:
-        answer = client.answer(request.server, app.task, inputs, signature, timeout=request.timeout_seconds)
-    else:
-        version = pathlib.Path(request.export) if request.export else \
-            export.newest(pathlib.Path(request.saved_models) / app.task)
-        answer = export.answer(version, inputs, signature)
-    app.serving.present(request.inputs, answer, pathlib.Path(request.output))
-    errors = [error.decode() for error in answer["error"]]
-    refused = [error for error in errors if error]
-    if refused:  # the others are answered all the same
-        raise UserError(f"there is no answer for {len(refused)} of {len(errors)}: {refused[0]}")
-    return answer
+    answers.predict(app, request)
 
 
 def load(run):

@@ -101,7 +101,7 @@ def test_attention_belongs_to_the_lines():
     shares = attention[0, :, :2].sum(axis=1)  # the rest belongs to the empty places
     assert (shares > 0.2).all() and (shares < 1).all()
     assert not attention[0, :, 2:].any() and not attention[1:].any()  # nothing before: nothing is read
-    read = serving.read({name: value.numpy() for name, value in found.items()}, 0)
+    read = serving.most_read({name: value.numpy() for name, value in found.items()}, 0)
     assert len(read) == 3 and {line["line"] for line in read[0]} == {"user: hello", "bot: what food"}
     assert read[0][0]["attention"] >= read[0][1]["attention"]
 

@@ -31,6 +31,7 @@ SERVER_VERSION = "2.20.0"
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 _PARTIAL = ".partial-"
+_PATTERN_SIGNS = set("*?[]\\")
 _STALE_SECONDS = 24 * 3600
 
 # One file for all models: a request waits 2 ms for company, a large one is split, a full queue refuses.
@@ -360,6 +361,10 @@ def _load(version):
     if not os.path.exists(os.path.join(version, "saved_model.pb")):
         raise UserError(f"{version} is no exported version: it has no saved_model.pb")
     try:
-        return tf.saved_model.load(version)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"the export in {version} cannot be loaded: {str(error).splitlines()[0]}") from None
+        if not _PATTERN_SIGNS & set(version):
+            return tf.saved_model.load(version)
+        with contextlib.chdir(version):  # TensorFlow takes the path of the variables for a pattern, but no path above it
+            return tf.saved_model.load(".")
+    except Exception as error:  # of a damaged one TensorFlow says so in many ways
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the export in {version} cannot be loaded: {first[:300]}") from None
