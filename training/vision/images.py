@@ -6,7 +6,8 @@ transparency is dropped (the colors under it stay), and a JPEG's EXIF orientatio
 """
 import tensorflow as tf
 
-MAX_PIXELS = 64_000_000
+from training.vision.files import MAX_PIXELS
+
 KINDS = ("JPEG", "PNG", "GIF", "BMP")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 # A GIF is walked in runs of blocks of one length, which most are, so that this is far more than any real file has;
