@@ -1,6 +1,4 @@
 """Dialogues as strings: the answers, the errors, and that a bad dialogue does not change the answers to others."""
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,21 +106,22 @@ def test_attention_belongs_to_the_lines():
 
 def test_requests_are_files(tmp_path):
     (tmp_path / "one.txt").write_text(GOOD)
-    assert serving.request([str(tmp_path / "one.txt")]) == {"history": [GOOD.encode()]}
+    assert serving.request(str(tmp_path / "one.txt")).inputs == {"history": [GOOD.encode()]}
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "marked.txt").write_text(GOOD, encoding=encoding)
+        assert serving.request(str(tmp_path / "marked.txt")).inputs == {"history": [GOOD.encode()]}
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "is a folder"),
-                        (tmp_path / "binary.txt", "is not UTF-8 text")):
+    (tmp_path / "latin.txt").write_text("user: größer", encoding="latin-1")
+    (tmp_path / "long.txt").write_text("user: a\n" * 200_000)
+    for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "Is a directory"),
+                        (tmp_path / "binary.txt", "binary.txt is no text in UTF-8"), (tmp_path / "latin.txt", "latin.txt is no text in UTF-8"),
+                        (tmp_path / "long.txt", "long.txt has more than 1,000,000 bytes")):
         with pytest.raises(UserError, match=words):
-            serving.request([str(path)])
-    with pytest.raises(UserError, match="at least one"):
-        serving.request([])
+            serving.request(str(path))
 
 
-def test_answers_are_written_and_printed(version, tmp_path, capsys):
-    paths = [str(tmp_path / name / "talk.txt") for name in ("a", "b")]
-    serving.present(paths, answer(version, GOOD, "hello", signature="explain"), tmp_path / "out")
-    one, two = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("talk", "talk-2"))
-    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == ""
-    assert two["response"] == "" and "must begin" in two["error"]
-    said = capsys.readouterr().out
-    assert one["response"] in said and "no response: every line" in said
+def test_an_answer_is_a_document_and_lines(version):
+    found = answer(version, GOOD, "hello", signature="explain")
+    (one, said), (two, refused) = (serving.present(None, {name: value[row:row + 1] for name, value in found.items()}, None) for row in range(2))
+    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == "" and one["response"] in said[0]
+    assert two["response"] == "" and "must begin" in two["error"] and refused == [f"no response: {two['error']}"]

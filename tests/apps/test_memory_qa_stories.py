@@ -230,16 +230,64 @@ def test_a_network_of_other_sizes_can_be_the_next_version():
     assert first == second and first["attention"][0] == [None, None, None] and first["sentences"][0] == [None, None]
 
 
+@pytest.mark.parametrize("model, changes", [("memn2n", {}), ("memn2n", dict(tying="layer_wise", padded=True)), ("key_value", {}),
+                                            ("key_value", dict(memory="window")), ("lstm", {})], ids=str)
+def test_a_story_longer_than_any_of_training_keeps_its_latest_sentences(model, changes):
+    config = APP.config(model, embedding_size=6, memory_size=10, **changes)
+    spec = Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32)}, {}, Info(words=WORDS, tasks=NAMES))  # at most three sentences
+    explain = tf.function(serving.signatures(APP.build_model(config, spec, steps=10), config, spec.info)["explain"][0])
+    sentences = [f"a {word}." for word in "bcdefgh" * 3]
+    texts = ["a b. c d.", " ".join(sentences), " ".join(sentences[-3 if model != "lstm" else -10:])]
+    together = {name: value.numpy() for name, value in explain(tf.constant(texts), tf.constant(["where a?"] * 3)).items()}
+    alone = explain(tf.constant(texts[:1]), tf.constant(["where a?"]))
+    assert together["error"].tolist() == [b""] * 3 and together["answer"][1] == together["answer"][2]
+    np.testing.assert_allclose(together["score"], [alone["score"][0], together["score"][2], together["score"][2]], rtol=1e-5)
+    assert together["sentences"][1].tolist()[-1] == sentences[-1].encode()
+
+
+STRANGE = [b"", b"\0", b"a\0b. c\xff\xfe d", b"\xed\xa0\x80 a. \xc3", b"\n\r\n\t . ! ?", b"a" * 100_000, b"a b. " * 5_000, b"a " * 3_000,
+           "\ufeffa \U0001f600. \u2028 b \u200b".encode(), b"[a] [[b] %s {0} \\1 \\n"]
+
+
+def test_strange_texts_are_answered_or_refused_and_change_no_neighbor():
+    explain = tf.function(serving.signatures(network(), settings(), Info(words=WORDS, tasks=NAMES))["explain"][0])
+    good = (b"a b. c d.", b"where a?")
+    rows = [good, *((text, b"a?") for text in STRANGE), good, *((b"a b.", text) for text in STRANGE), (b"a " * 600_000, b"a?"), good]
+    found = {name: value.numpy() for name, value in explain(*map(tf.constant, zip(*rows))).items()}
+    alone = explain(*map(tf.constant, zip(good)))
+    for row in (0, 1 + len(STRANGE), len(rows) - 1):
+        assert found["answer"][row] == alone["answer"][0] and found["error"][row] == b""
+        np.testing.assert_allclose(found["score"][row], alone["score"][0], rtol=1e-5)
+    assert np.isfinite(found["score"]).all() and all((error == b"") == (answer != b"") for error, answer in zip(found["error"], found["answer"]))
+    assert found["error"][-2] == b"the text has more than 1,000,000 bytes"
+    for name in ("answer", "error", "unknown_words", "sentences"):
+        for text in found[name].ravel():
+            text.decode("utf-8")
+    assert "c\ufffd\ufffd d".encode() in found["sentences"][3].tolist()  # no sentence is lost
+
+
 def test_requests_are_files_or_questions(tmp_path):
     file = tmp_path / "story.txt"
-    file.write_text("Mary went home.\n\nWhere is Mary?\n")
-    request = serving.request([str(file), "Bill left. Where is Bill?"])
-    assert request == {"story": [b"Mary went home.", b"Bill left."], "question": [b"Where is Mary?", b"Where is Bill?"]}
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text("Mary went home.\n\nWhere is Mary?\n", encoding=encoding)
+        assert serving.request(str(file)).inputs == {"story": [b"Mary went home."], "question": [b"Where is Mary?"]}
+    assert serving.request("Bill left. Where is Bill?").inputs == {"story": [b"Bill left."], "question": [b"Where is Bill?"]}
+    assert serving.request("Where is \udcff?").inputs["question"] == [b"Where is ??"]  # typed, and no UTF-8
     (tmp_path / "empty.txt").write_text(" \n")
-    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01")
-    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "no file")):
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01\x02")
+    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "No such file")):
         with pytest.raises(UserError, match=words):
-            serving.request([str(tmp_path / name)])
+            serving.request(str(tmp_path / name))
+
+
+def test_an_answer_is_a_document_and_lines():
+    answer = {"answer": np.array([b"home"], object), "error": np.array([b""], object), "score": np.array([0.5]),
+              "unknown_words": np.array([b"bill"], object), "attention": np.array([[[0.7, 0.3, 0.0]]]),
+              "sentences": np.array([[b"Bill left.", b"Bill went home.", b""]], object)}
+    document, said = serving.present(None, answer, None)
+    assert document["answer"] == "home" and document["unknown_words"] == ["bill"] and document["error"] == ""
+    assert document["read"][0] == {"hop": 1, "sentence": "Bill left.", "attention": 0.7} and len(document["read"]) == 2
+    assert said == ["home (0.50)", "never seen in training: bill", "hop 1  0.70  Bill left.", "hop 1  0.30  Bill went home."]
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)

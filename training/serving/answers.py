@@ -42,7 +42,8 @@ def predict(app, request):
     ask = _asker(app, request)
     folder.mkdir(parents=True, exist_ok=True)
     if left_out:
-        print(f"left out: {left_out} files whose names end in none of {', '.join(app.serving.KINDS)}", file=sys.stderr)
+        print(f"{left_out} file{'s' if left_out > 1 else ''} left out, with another ending than {', '.join(app.serving.KINDS)}",
+              file=sys.stderr)
     most = client.MAX_INPUT_BYTES if request.server else None
     inputs = (_read(app.serving, *pair, most) for pair in zip(names, requests.outputs(names, folder)))
     total, refused, done, began = 0, [], 0, time.perf_counter()

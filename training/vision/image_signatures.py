@@ -6,14 +6,12 @@ from training.serving import export
 from training.serving.requests import Asked, read, shown
 from training.vision import files, images
 
-KINDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+KINDS = files.ENDINGS
 """endings of the files that are answered"""
 BATCH = 4
 """images that are answered at once: a large photograph takes up to a gigabyte while it is decoded and fitted"""
 BEST = 5
 """classes that a prediction names, the most probable ones"""
-_MOST_BYTES = 512 * 2**20
-"""of a file that is read; an image of `images.MAX_PIXELS` pixels has fewer"""
 
 
 def request(name):
@@ -22,7 +20,7 @@ def request(name):
     Raises:
         UserError: it cannot be read.
     """
-    content = files.encoded(read(name, _MOST_BYTES), shown(name))
+    content = files.encoded(read(name, files.MAX_BYTES), shown(name))
     return Asked({"image_bytes": [content]}, content)
 
 
