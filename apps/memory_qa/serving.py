@@ -37,7 +37,8 @@ def signatures(model, config, info):
     def explain(story, question):
         is_long = tf.maximum(tf.strings.length(story), tf.strings.length(question)) > MOST_BYTES
         # bytes that are no UTF-8 become a sign of their own, since regular expressions stop at them
-        found = answer(*(tf.strings.unicode_transcode(tf.where(is_long, "", text), "UTF-8", "UTF-8") for text in (story, question)))
+        texts = (tf.strings.unicode_transcode(tf.where(is_long, "", text), "UTF-8", "UTF-8") for text in (story, question))
+        found = answer(*texts)
         return found | {"error": tf.where(is_long, f"the text has more than {MOST_BYTES:,} bytes", found["error"])}
 
     def serve(story, question):

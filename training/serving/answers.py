@@ -101,7 +101,7 @@ def _batches(inputs, most):
 
 
 def _answers(batch, ask, most):
-    """Returns what the signature answers to each input of a batch, None to those that are refused; asks for `most` rows at once."""
+    """Returns what the signature answers to each input of a batch, None to a refused one; asks for `most` rows at once."""
     asking = [one for one in batch if one.asked]
     if not asking:
         return [None] * len(batch)
