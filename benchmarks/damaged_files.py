@@ -35,10 +35,11 @@ def check(folder, count, seed, only=None):
     """Returns the `damage.Report` of `count` damaged files against the commands that read them.
 
     folder: an empty one to work in
-    only:   names of the cases; None: all of them
+    only:   names of cases of data sets; None: all cases
     """
     report, random = damage.Report(), np.random.default_rng(seed)
-    all_cases = {name: case for name, case in cases(folder).items() if only is None or name in only}
+    all_cases = {name: case for name, case in (data_cases(folder) | ({} if only else run_cases(folder))).items()
+                 if only is None or name in only}
     for name, case in all_cases.items():
         fault = outcome(case, folder / "copy")[1]
         if fault:
@@ -89,9 +90,9 @@ def damaged(path, random, other):
     return damage.damaged(content, random, other)
 
 
-def cases(folder):
-    """Returns {name: Case} after writing the intact files below a folder."""
-    given = {name: folder / name for name in ("voc", "coco", "images", "bccd", "babi", "metaqa", "run")}
+def data_cases(folder):
+    """Returns {name: Case} of data sets after writing their intact files below a folder."""
+    given = {name: folder / name for name in ("voc", "coco", "images", "bccd", "babi", "metaqa")}
     for path in given.values():
         path.mkdir()
     small = dict(image_size=64, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16)
@@ -103,9 +104,7 @@ def cases(folder):
     _write_zip(given["voc"], given["bccd"] / "manual" / "bccd" / "BCCD.zip")
     _write_babi(given["babi"] / "manual" / "babi" / "tasks_1-20_v1-2.tar.gz")
     _write_metaqa(given["metaqa"] / "manual" / "metaqa")
-    flags = _write_run(given["run"], folder)
     detection, stories = _reads("detection", **small), _reads("memory_qa", "manual", memory_size=8)
-    evaluate = _command("classification", "evaluate", "done", "--resamples", "0")
     return {
         "voc annotations": Case(given["voc"], "Annotations/*", detection("voc_folder")),
         "voc lists": Case(given["voc"], "**/*.txt", detection("voc_folder")),
@@ -114,14 +113,24 @@ def cases(folder):
         "zip archive": Case(given["bccd"], "**/*.zip", _reads("detection", "manual", **small)("bccd")),
         "tar archive": Case(given["babi"], "**/*.tar.gz", stories("babi")),
         "gzip files": Case(given["metaqa"], "**/*.gz", stories("metaqa/1-hop")),
-        "settings": Case(given["run"], "runs/classification/done/config.json", _command(
+    }
+
+
+def run_cases(folder):
+    """Returns {name: Case} of a run, its export and a stopped run, which are made below a folder."""
+    given = folder / "run"
+    given.mkdir()
+    flags = _write_run(given, folder)
+    evaluate = _command("classification", "evaluate", "done", "--resamples", "0")
+    return {
+        "settings": Case(given, "runs/classification/done/config.json", _command(
             "classification", "summary", *flags, "--config", "runs/classification/done/config.json")),
-        "run": Case(given["run"], "runs/classification/done/*.json", evaluate),
-        "weights": Case(given["run"], "runs/classification/done/*.h5", evaluate),
-        "checkpoints": Case(given["run"], "runs/classification/stopped/checkpoints/*", _command(
+        "run": Case(given, "runs/classification/done/*.json", evaluate),
+        "weights": Case(given, "runs/classification/done/*.h5", evaluate),
+        "checkpoints": Case(given, "runs/classification/stopped/checkpoints/*", _command(
             "classification", "--resume", "--name", "stopped")),
-        "listed runs": Case(given["run"], "runs/classification/*/*.json", _runs),
-        "export": Case(given["run"], "saved_models/classification/1/variables/*", _command(
+        "listed runs": Case(given, "runs/classification/*/*.json", _runs),
+        "export": Case(given, "saved_models/classification/1/variables/*", _command(
             "classification", "predict", "photo.png")),
     }
 

@@ -1,4 +1,5 @@
 """The detection signature: raw files in, boxes in their own pixels out, and a bad file stops nobody else's."""
+import functools
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from apps.detection import serving
+from benchmarks import damage
 from tests.apps import small_detector
 from training import UserError
 from training.app import App
@@ -130,6 +132,18 @@ def test_orientation_equals_a_turned_image(version):
         for name, value in answer.items():
             np.testing.assert_array_equal(value[0], value[1], err_msg=f"{name} {orientation}")
         assert np.abs(answer["boxes_yxyx"][0] - answer["boxes_yxyx"][2]).max() > 5
+
+
+def test_damaged_images_are_answered_or_refused_and_change_no_neighbor(version):
+    for signature in ("serving_default", "embed"):
+        report = damage.check_export(functools.partial(export.answer, version, signature=signature),
+                                     damage.hostile_images(100, seed=3), {"image_bytes": mixed_batch()[0]})
+        assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 10
+
+
+def test_what_is_sent_follows_from_the_seed():
+    one, again, other = (list(damage.hostile_images(5, seed)) for seed in (1, 1, 2))
+    assert one == again != other
 
 
 def test_too_many_pixels_is_an_error_of_its_row(version):

@@ -1,9 +1,12 @@
 """Dialogues as strings: the answers, the errors, and that a bad dialogue does not change the answers to others."""
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from apps.dialog import serving
+from benchmarks import damage
 from tests.apps import small_dialogs
 from training import UserError
 from training.serving import export
@@ -81,6 +84,12 @@ def test_an_empty_batch_is_answered(version):
 def test_odd_utterances_are_answered(version, history):
     found = answer(version, history)
     assert found["error"][0] == b"" and found["response"][0]
+
+
+def test_hostile_dialogues_are_answered_or_refused_and_change_no_neighbor(version):
+    report = damage.check_export(functools.partial(export.answer, version, signature="explain"),
+                                 damage.hostile_dialogues(80, seed=1), {"history": GOOD.encode()})
+    assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 10
 
 
 def test_a_long_dialogue_loses_its_oldest_lines(version):

@@ -10,6 +10,7 @@ from apps.memory_qa import data, evaluation, memn2n, serving, stories, table
 from apps.memory_qa.answerer import Answerer
 from apps.memory_qa.data import Info
 from apps.memory_qa.systems import Table
+from benchmarks import damage
 from training import UserError, cli
 from training.app import App
 from training.data.spec import Spec
@@ -264,6 +265,18 @@ def test_strange_texts_are_answered_or_refused_and_change_no_neighbor():
         for text in found[name].ravel():
             text.decode("utf-8")
     assert "c\ufffd\ufffd d".encode() in found["sentences"][3].tolist()  # no sentence is lost
+
+
+@pytest.mark.parametrize("model", ["memn2n", "key_value", "lstm"])
+def test_hostile_stories_are_answered_or_refused_and_change_no_neighbor(model):
+    config = APP.config(model, embedding_size=6, memory_size=10)
+    spec = Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32)}, {}, Info(words=WORDS, tasks=NAMES))
+    explain = tf.function(serving.signatures(APP.build_model(config, spec, steps=10), config, spec.info)["explain"][0],
+                          input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+    report = damage.check_export(
+        lambda rows: {name: value.numpy() for name, value in explain(*map(tf.constant, (rows["story"], rows["question"]))).items()},
+        damage.hostile_questions(60, seed=2), damage.GOOD["memory_qa"])
+    assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 5
 
 
 def test_requests_are_files_or_questions(tmp_path):

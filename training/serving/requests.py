@@ -146,7 +146,7 @@ def _inside(folder, output):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(place, name) for name in sorted(files) if not name.startswith(".")]
+        found += [str(pathlib.Path(place, name)) for name in sorted(files) if not name.startswith(".")]
     return found
 
 
