@@ -25,6 +25,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from training.config import UserError
 from training.engine import files
+from training.serving import quiet
 
 SERVER_VERSION = "2.20.0"
 """the newest release of TensorFlow Serving, and the one of `deploy`"""
@@ -127,7 +128,8 @@ def answer(version, inputs, signature="serving_default"):
     if set(inputs) != set(specs):
         raise UserError(f"the signature {signature} takes {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
     tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
-    return {name: value.numpy() for name, value in function(**tensors).items()}
+    with quiet.calls():
+        return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
 def any_size(tensor):
