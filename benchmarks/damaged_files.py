@@ -144,7 +144,8 @@ def _reads(task, inside="", **settings):
         def command(folder):
             app = App(task)
             with tempfile.TemporaryDirectory() as data_dir, cli.sentences():
-                app.data.datasets(app.config(**settings, dataset=dataset, manual_dir=str(folder / inside), data_dir=data_dir))
+                app.data.datasets(app.config(**settings, batch_size=1, dataset=dataset, manual_dir=str(folder / inside),
+                                             data_dir=data_dir))
         return command
     return of_set
 
