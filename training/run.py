@@ -241,17 +241,29 @@ def described(folder):
 
 def load_weights(model, folder):
     """Gives a model the best weights of a run, or its last ones where the system takes those."""
-    weights = runs.weights(folder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
-        model.load_weights(weights)
+    _load_file(model, runs.weights(folder))  # the optimizer's state is in the file too, and plays no part here
+
+
+def _load_file(model, weights, **options):
+    """Gives a model the weights in a file, of which it may need only a part.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what does not fit
+            model.load_weights(weights, **options)
+    except Exception as error:  # HDF5 and Keras say so in many ways
+        if "unable to lock file" in str(error):  # nothing is wrong with the file
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise UserError(f"the weights in {weights} cannot be read: {first}") from error
 
 
 def _initialize(model, weights):
     before = [keras.ops.convert_to_numpy(v) for v in model.weights]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of each layer that does not fit
-        model.load_weights(weights, skip_mismatch=True)
+    _load_file(model, weights, skip_mismatch=True)
     taken = sum(not np.array_equal(old, keras.ops.convert_to_numpy(v)) for old, v in zip(before, model.weights))
     if not taken:
         raise UserError(f"nothing of {weights} fits this network: it is of another model or of other settings")

@@ -135,3 +135,14 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
 def test_what_is_asked_is_checked_before_tensorflow_is_there():
     with pytest.raises(UserError, match="multi_worker needs --name"):
         runs.new("classification", App("classification").config(strategy="multi_worker"))
+
+
+def test_damaged_weights_are_refused_with_their_file(folder, capsys):
+    train("--name", "small")
+    weights = folder / "runs" / "classification" / "small" / "best.weights.h5"
+    content = weights.read_bytes()
+    for damaged in (content[:100], content.replace(b"HEAP", b"HEAD"), b"no weights"):
+        weights.write_bytes(damaged)
+        capsys.readouterr()
+        for arguments in (["evaluate", "small"], [*TINY, "--initialize", "small", "--name", "next"]):
+            assert f"the weights in {weights.relative_to(folder)} cannot be read: " in refused(capsys, *arguments)
