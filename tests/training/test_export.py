@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from training import UserError
-from training.serving import export
+from training.serving import export, quiet
 
 
 class Scale(keras.Model):
@@ -292,3 +293,18 @@ def test_a_damaged_export_is_refused_in_one_sentence(exported, tmp_path):
         with pytest.raises(UserError, match="cannot be loaded") as error:
             export.answer(version, {"numbers": [[1, 2]], "words": [b"a"]})
         assert "\n" not in str(error.value)
+
+
+def test_calls_are_without_the_optimizer_that_warns_and_leave_others_as_they_are():
+    context = quiet.eager.context()
+    before = context.function_call_options
+
+    def memory_optimization():
+        config = tf.compat.v1.ConfigProto.FromString(context.function_call_options.config_proto_serialized)
+        return config.graph_options.rewrite_options.memory_optimization
+
+    usual = memory_optimization()
+    with pytest.raises(KeyError), quiet.calls():
+        assert memory_optimization() == rewriter_config_pb2.RewriterConfig.NO_MEM_OPT != usual
+        raise KeyError
+    assert context.function_call_options is before
