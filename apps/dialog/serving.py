@@ -18,7 +18,7 @@ import tensorflow as tf
 from apps.dialog.encoder import SPEAKERS
 from training.serving import export
 from training.serving.requests import Asked, read, shown
-from training.text.encodings import decoded
+from training.text.files import decoded
 
 PREDICT = "explain"
 """the signature that answers `predict`"""

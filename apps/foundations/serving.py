@@ -17,7 +17,7 @@ from training import UserError
 from training.data import sources
 from training.serving import export
 from training.serving.requests import Asked, read, shown
-from training.text.encodings import decoded
+from training.text.files import decoded
 
 PREDICT = "serving_default"
 KINDS = (".csv",)

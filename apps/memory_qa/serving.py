@@ -8,7 +8,7 @@ from apps.memory_qa import knowledge_serving, story_serving
 from apps.memory_qa.systems import is_knowledge_base
 from training.config import UserError
 from training.serving.requests import Asked, read, shown
-from training.text.encodings import decoded
+from training.text.files import decoded
 
 PREDICT = "explain"
 """the signature that `predict` asks, since it shows which sentences were read"""

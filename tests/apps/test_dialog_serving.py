@@ -123,7 +123,7 @@ def test_requests_are_files(tmp_path):
     (tmp_path / "latin.txt").write_text("user: größer", encoding="latin-1")
     (tmp_path / "long.txt").write_text("user: a\n" * 200_000)
     for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "Is a directory"),
-                        (tmp_path / "binary.txt", "binary.txt is no text in UTF-8"), (tmp_path / "latin.txt", "latin.txt is no text in UTF-8"),
+                        (tmp_path / "binary.txt", "binary.txt is not UTF-16 text"), (tmp_path / "latin.txt", "latin.txt is not UTF-8 text"),
                         (tmp_path / "long.txt", "long.txt has more than 1,000,000 bytes")):
         with pytest.raises(UserError, match=words):
             serving.request(str(path))

@@ -78,8 +78,8 @@ def test_tables_are_read_with_and_without_a_header(tmp_path):
 
 @pytest.mark.parametrize("content, sentence", [
     (b"", "table.csv has no row of numbers"), (b"a,b\n", "table.csv has no row of numbers"),
-    (b"\xff\xfe1,2", "table.csv is no text in UTF-8"), ("größe\n1\n".encode("cp1252"), "table.csv is no text in UTF-8"),
-    (b"1,2\n\0", "table.csv is no text"), (b'"' + b"1" * 200_000, "table.csv is no table of comma-separated numbers"),
+    (b"\xff\xfe1,2", "table.csv is not UTF-16 text"), ("größe\n1\n".encode("cp1252"), "table.csv is not UTF-8 text"),
+    (b"1,2\n\0", "table.csv is not UTF-8 text"), (b'"' + b"1" * 200_000, "table.csv is no table of comma-separated numbers"),
 ])
 def test_bad_tables_are_refused_in_one_sentence(content, sentence, tmp_path):
     path = tmp_path / "table.csv"

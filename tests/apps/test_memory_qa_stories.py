@@ -277,7 +277,7 @@ def test_requests_are_files_or_questions(tmp_path):
     assert serving.request("Where is \udcff?").inputs["question"] == [b"Where is ??"]  # typed, and no UTF-8
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01\x02")
-    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "No such file")):
+    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "is not UTF-16 text"), ("none.txt", "No such file")):
         with pytest.raises(UserError, match=words):
             serving.request(str(tmp_path / name))
 
