@@ -63,6 +63,10 @@ class Serving(Protocol):
 
     PREDICT: str
     """the signature that the verb `predict` asks"""
+    KINDS: tuple[str, ...]
+    """endings of the files that `predict` takes from a folder, in lower case"""
+    BATCH: int
+    """rows that `predict` asks for at once, which bounds its memory"""
 
     def signatures(self, model, config, info):
         """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
@@ -70,11 +74,19 @@ class Serving(Protocol):
     def warmup(self, config):
         """Returns {signature: {input name: value}}, a request for each."""
 
-    def request(self, inputs):
-        """Returns {input name: value} of the signature PREDICT for what `predict` was given."""
+    def request(self, name):
+        """Returns what one input of `predict` asks, as `training.serving.requests.Asked`; name: of a file, or what was typed.
 
-    def present(self, inputs, answer, folder):
-        """Prints the answers and writes them into a folder."""
+        Raises:
+            UserError: the input is refused.
+        """
+
+    def present(self, asked, answer, path):
+        """Returns the answer to one input as (JSON document, lines to print).
+
+        The document has an "error", which is empty where all is well; one with several answers has "rows", each with its own.
+        What does not go into the document is written to `path` with an ending, one of `training.serving.requests.ENDINGS`.
+        """
 
 
 class Monitors(Protocol):

@@ -48,7 +48,7 @@ class Predict:
     """Predicts for files with the newest export, or with a server that holds it."""
 
     inputs: tyro.conf.Positional[tuple[str, ...]]
-    """files to predict for"""
+    """files, folders, or patterns in quotes such as 'photos/*.jpg'; - is standard input"""
     server: str | None = None
     """HOST:PORT of a TensorFlow Serving gRPC port; None: use an export on this machine"""
     export: str | None = None

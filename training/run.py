@@ -22,7 +22,7 @@ from training.app import App
 from training.config import UserError
 from training.data.spec import Spec, load_spec, save_spec
 from training.engine import callbacks, files, loop, signals, strategies, tensorboard
-from training.serving import client, export
+from training.serving import answers, export
 
 _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
                "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
@@ -190,25 +190,12 @@ def evaluate(app, request):
 
 
 def predict(app, request):
-    """Predicts for files with the newest export, or with the server that holds it.
+    """Predicts for files with the newest export, or with the server that holds it, see `training.serving.answers`.
 
     Raises:
         UserError: some have no answer; the others' are written.
     """
-    inputs = app.serving.request(request.inputs)
-    signature = app.serving.PREDICT
-    if request.server:
-        answer = client.answer(request.server, app.task, inputs, signature, timeout=request.timeout_seconds)
-    else:
-        version = pathlib.Path(request.export) if request.export else \
-            export.newest(pathlib.Path(request.saved_models) / app.task)
-        answer = export.answer(version, inputs, signature)
-    app.serving.present(request.inputs, answer, pathlib.Path(request.output))
-    errors = [error.decode() for error in answer["error"]]
-    refused = [error for error in errors if error]
-    if refused:  # the others are answered all the same
-        raise UserError(f"there is no answer for {len(refused)} of {len(errors)}: {refused[0]}")
-    return answer
+    answers.predict(app, request)
 
 
 def load(run):
@@ -253,17 +240,29 @@ def described(folder):
 
 def load_weights(model, folder):
     """Gives a model the best weights of a run, or its last ones where the system takes those."""
-    weights = runs.weights(folder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the optimizer's state is in the file too, and plays no part here
-        model.load_weights(weights)
+    _load_file(model, runs.weights(folder))  # the optimizer's state is in the file too, and plays no part here
+
+
+def _load_file(model, weights, **options):
+    """Gives a model the weights in a file, of which it may need only a part.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what does not fit
+            model.load_weights(weights, **options)
+    except Exception as error:  # HDF5 and Keras say so in many ways
+        if "unable to lock file" in str(error):  # nothing is wrong with the file
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise UserError(f"the weights in {weights} cannot be read: {first}") from error
 
 
 def _initialize(model, weights):
     before = [keras.ops.convert_to_numpy(v) for v in model.weights]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of each layer that does not fit
-        model.load_weights(weights, skip_mismatch=True)
+    _load_file(model, weights, skip_mismatch=True)
     taken = sum(not np.array_equal(old, keras.ops.convert_to_numpy(v)) for old, v in zip(before, model.weights))
     if not taken:
         raise UserError(f"nothing of {weights} fits this network: it is of another model or of other settings")

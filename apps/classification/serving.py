@@ -1,8 +1,8 @@
 """What a client sends to an exported classifier and gets back: the signatures `serving_default` and `embed` of
 `training.vision.classifiers`, the same for every system of this application."""
 from training.vision import classifiers, image_signatures
-from training.vision.image_signatures import present_classes as present  # noqa: F401  a part of this module's contract
-from training.vision.image_signatures import request  # noqa: F401
+from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
+from training.vision.image_signatures import present_classes as present  # noqa: F401
 
 PREDICT = "serving_default"
 

@@ -7,16 +7,13 @@
            error (batch,) string: empty, or why this image has no detections
     embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
 """
-import json
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 
 from apps.detection.systems import MAX_DETECTIONS
-from training.serving import requests
+from training.engine import files
 from training.vision import image_signatures, images
-from training.vision.image_signatures import request  # noqa: F401  a part of this module's contract
+from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
 
 PREDICT = "serving_default"
 _MIN_RENDERED_SCORE = 0.3
@@ -71,30 +68,22 @@ def warmup(config):
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}
 
 
-def present(inputs, answer, folder):
-    """Writes <name>.json and <name>.png for every file into `folder` and prints one line for each."""
+def present(asked, answer, path):
+    """Returns the detections in one image as (JSON document, lines to print), and renders the image to <path>.png."""
     from apps.detection import pictures
 
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    width = max(len(str(path)) for path in inputs)
-    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
-        found = _row(answer, row)
-        document = {"file": str(path), "error": found["error"], "detections": found["detections"]}
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        print(f"{str(path):{width}}  {_summary(found)}")
-        if not found["error"]:
-            shown = [detection for detection in found["detections"] if detection["score"] >= _MIN_RENDERED_SCORE]
-            drawn = pictures.draw(
-                images.decode(pathlib.Path(path).read_bytes()).numpy(),
-                np.array([detection["box_yxyx"] for detection in shown], np.float32).reshape(-1, 4),
-                [detection["class_name"] for detection in shown],
-                np.array([detection["score"] for detection in shown], np.float32),
-                [detection["class_id"] for detection in shown])
-            (folder / f"{name}.png").write_bytes(tf.io.encode_png(drawn).numpy())
-    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}, "
-          f"rendered where the score is {_MIN_RENDERED_SCORE} or more")
+    found = _row(answer)
+    if not found["error"]:
+        shown = [detection for detection in found["detections"] if detection["score"] >= _MIN_RENDERED_SCORE]
+        drawn = pictures.draw(
+            images.decode(asked.kept).numpy(),
+            np.array([detection["box_yxyx"] for detection in shown], np.float32).reshape(-1, 4),
+            [detection["class_name"] for detection in shown],
+            np.array([detection["score"] for detection in shown], np.float32),
+            [detection["class_id"] for detection in shown])
+        with files.whole(path.with_name(path.name + ".png")) as temporary:
+            temporary.write_bytes(tf.io.encode_png(drawn).numpy())
+    return found, [_summary(found)]
 
 
 def _coarsest(levels):
@@ -106,15 +95,15 @@ def _rows(value, shape):
     return tf.ensure_shape(value, (None, *shape))
 
 
-def _row(answer, row):
+def _row(answer):
     """Returns {"error": str, "detections": [...]} of one image, best first as the detector gives them."""
     detections = [{
-        "box_yxyx": [round(float(side), 2) for side in answer["boxes_yxyx"][row, index]],
-        "class_name": answer["class_names"][row, index].decode(),
-        "class_id": int(answer["class_ids"][row, index]),
-        "score": round(float(answer["scores"][row, index]), 6),
-    } for index in range(int(answer["count"][row]))]
-    return {"error": answer["error"][row].decode(), "detections": detections}
+        "box_yxyx": [round(float(side), 2) for side in answer["boxes_yxyx"][0, index]],
+        "class_name": answer["class_names"][0, index].decode(),
+        "class_id": int(answer["class_ids"][0, index]),
+        "score": round(float(answer["scores"][0, index]), 6),
+    } for index in range(int(answer["count"][0]))]
+    return {"error": answer["error"][0].decode(), "detections": detections}
 
 
 def _summary(found):

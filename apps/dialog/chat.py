@@ -74,7 +74,7 @@ def responder(model, config, info):
     def respond(lines):
         answer = {name: value.numpy() for name, value in graph(tf.constant(["\n".join(lines)])).items()}
         return {"response": answer["response"][0].decode(), "score": float(answer["score"][0]),
-                "error": answer["error"][0].decode(), "read": serving.read(answer, 0)}
+                "error": answer["error"][0].decode(), "read": serving.most_read(answer, 0)}
 
     return respond
 
@@ -85,8 +85,9 @@ def _typed_lines():
     while True:
         try:
             line = input(prompt)
+            line.encode("utf-8")  # in Python's UTF-8 mode other bytes come as half characters
         except EOFError:
             return
-        except UnicodeDecodeError:
-            raise UserError("the input is not UTF-8 text") from None
+        except UnicodeError:
+            raise UserError("what was typed is no text in UTF-8") from None
         yield line

@@ -13,18 +13,19 @@
 A dialogue longer than the memory loses its oldest lines, an utterance of more than 64 words its last words, and words that
 training never showed are left out.
 """
-import json
-import pathlib
-
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
-from training import UserError
-from training.engine import files
-from training.serving import export, requests
+from training.serving import export
+from training.serving.requests import Asked, read, shown
+from training.text.files import decoded
 
 PREDICT = "explain"
 """the signature that answers `predict`"""
+KINDS = (".txt",)
+"""endings of the files that hold a dialogue"""
+BATCH = 16
+"""dialogues that are answered at once"""
 
 MOST_WORDS = 64
 """words of an utterance that are read"""
@@ -81,47 +82,26 @@ def warmup(config):
     return {name: {"history": history} for name in ("serving_default", "explain")}
 
 
-def request(inputs):
-    """Returns the inputs of the signatures for text files, each of which holds a dialogue.
+def request(name):
+    """Returns what a text file with a dialogue in it asks.
 
     Raises:
-        UserError: no file, or one that cannot be read as text or is too long.
+        UserError: it cannot be read, is too long or no text.
     """
-    if not inputs:
-        raise UserError("name at least one text file with a dialogue in it")
-    contents = []
-    for path in map(pathlib.Path, inputs):
-        try:
-            with open(path, "rb") as file:
-                content = file.read(MOST_BYTES + 1)
-            content.decode("utf-8")
-        except IsADirectoryError:
-            raise UserError(f"{path} is a folder: name the dialogues in it") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path} is not UTF-8 text") from None
-        contents.append(content)
-    return {"history": contents}
+    return Asked({"history": [decoded(read(name, MOST_BYTES), shown(name)).encode()]})
 
 
-def present(inputs, answer, folder):
-    """Writes <name>.json for every file into `folder`, and prints response, score and the lines that were read most."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
-        error = answer["error"][row].decode()
-        document = {"file": str(path), "error": error, "response": answer["response"][row].decode(),
-                    "score": round(float(answer["score"][row]), 6), "read": read(answer, row)}
-        files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        print(f"{path}: no response: {error}" if error else f"{path}: {document['response']}  ({document['score']:.2f})")
-        for hop, lines in enumerate(document["read"], start=1):
-            for line in lines:
-                print(f"  hop {hop}  {line['attention']:4.0%}  {line['line']}")
-    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}")
+def present(asked, answer, path):
+    """Returns the response to one dialogue as (JSON document, lines to print), with the lines that were read most."""
+    error = answer["error"][0].decode()
+    document = {"error": error, "response": answer["response"][0].decode(), "score": round(float(answer["score"][0]), 6),
+                "read": most_read(answer, 0)}
+    said = f"no response: {error}" if error else f"{document['response']}  ({document['score']:.2f})"
+    return document, [said, *(f"hop {hop}  {line['attention']:4.0%}  {line['line']}"
+                              for hop, lines in enumerate(document["read"], start=1) for line in lines)]
 
 
-def read(answer, row, most=3):
+def most_read(answer, row, most=3):
     """Returns for each hop the lines that it read most, [{"line", "attention"}, …], the most read first.
 
     answer: of the signature `explain`

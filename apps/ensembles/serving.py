@@ -15,8 +15,8 @@ import tensorflow as tf
 from apps.ensembles import members
 from training.serving import export
 from training.vision import image_signatures
-from training.vision.image_signatures import present_classes as present  # noqa: F401  a part of this module's contract
-from training.vision.image_signatures import request  # noqa: F401
+from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
+from training.vision.image_signatures import present_classes as present  # noqa: F401
 
 PREDICT = "serving_default"
 

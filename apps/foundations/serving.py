@@ -6,20 +6,24 @@
            probabilities (batch, classes) float32: none where a number is predicted
            error (batch,) string: empty, or why this row has no answer; then the rest is 0, "" and 0
 """
+import collections
 import csv
-import json
 import math
-import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from training import UserError
 from training.data import sources
-from training.engine import files
-from training.serving import export, requests
+from training.serving import export
+from training.serving.requests import Asked, read, shown
+from training.text.files import decoded
 
 PREDICT = "serving_default"
+KINDS = (".csv",)
+"""endings of the files that hold a table"""
+BATCH = 1000
+"""rows that are answered at once"""
 MOST_BYTES = 50_000_000
 """of a file that is read"""
 
@@ -36,11 +40,15 @@ def signatures(model, config, info):
         error = tf.where(is_finite, "", "a value of this row is no finite number")
         wrong = tf.strings.join([f"a row has {columns} numbers here, and this one has ", tf.strings.as_string(width)])
         error = tf.where(width == columns, error, wrong)
-        failed = tf.strings.length(error) > 0
-        (outputs,) = model({"features": tf.cast(tf.where(failed[:, None], 0.0, given), tf.float64)}, training=False).values()
+        given = tf.where((error == "")[:, None], given, 0.0)
+        (outputs,) = model({"features": tf.cast(given, tf.float64)}, training=False).values()
+        answer = tf.nn.softmax(outputs) if info.class_names else tf.cast(outputs, tf.float32)
+        is_finite = tf.reduce_all(tf.math.is_finite(answer), axis=1)
+        error = tf.where((error == "") & ~is_finite, "a value of this row is too large for an answer", error)
+        failed = error != ""
         if info.class_names:
             chosen = tf.argmax(outputs, axis=1)
-            predictions, probabilities = tf.cast(chosen, tf.float64), tf.nn.softmax(outputs)
+            predictions, probabilities = tf.cast(chosen, tf.float64), answer
             class_names = tf.where(failed, "", tf.gather(names, chosen))
         else:
             predictions, probabilities, class_names = outputs[:, 0], outputs[:, :0], tf.fill(tf.shape(failed), "")
@@ -58,71 +66,57 @@ def warmup(config):
     return {"serving_default": {"features": np.arange(2 * columns, dtype=np.float32).reshape(2, columns)}}
 
 
-def request(inputs):
-    """Returns the inputs of the signature for files of comma-separated numbers, one row a line.
+def request(name):
+    """Returns what a file of comma-separated numbers asks, one row a line.
+
+    A row that is refused is sent as one of NaN, so that the others are answered: one with a cell that is no number, or with
+    another number of cells than most rows have.
 
     Raises:
-        UserError: no file, one that cannot be read, or rows that are no numbers or not of one length.
+        UserError: it cannot be read, is too long or no text, or holds no row.
     """
-    if not inputs:
-        raise UserError("name at least one file of comma-separated numbers")
-    rows, first = [], None
-    for path in inputs:
-        for line, row in _rows(path):
-            first = first or (f"line {line} of {path}", len(row))
-            if len(row) != first[1]:
-                raise UserError(f"line {line} of {path} has {len(row)} numbers, and {first[0]} has {first[1]}")
-            rows.append(row)
-    return {"features": np.array(rows, np.float32)}
-
-
-def present(inputs, answer, folder):
-    """Writes <name>.json for every file into `folder` and prints one line for each row."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    place = 0
-    for path, file_name in zip(inputs, requests.file_names(inputs)):
-        document = []
-        for line, _ in _rows(path):
-            name, error = (answer[key][place].decode() for key in ("class_names", "error"))
-            probabilities = [round(float(value), 6) for value in answer["probabilities"][place]] if not error else []
-            found = {"line": line, "error": error, "prediction": None if error else name or float(answer["predictions"][place]),
-                     "probabilities": probabilities}
-            document.append(found)
-            predicted = f"{name}  {max(probabilities):.1%}" if probabilities else f"{answer['predictions'][place]:.6g}"
-            print(f"{path} line {line}: " + (f"no answer: {error}" if error else predicted))
-            place += 1
-        files.write_text(folder / f"{file_name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    print(f"{place} answer{'s' if place != 1 else ''} in {folder}")
-
-
-def _rows(path):
-    """Returns [(number of the line, its numbers)] of a file, without a header and empty lines."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise UserError(f"{path} has more than {MOST_BYTES:,} bytes: split it")
-        lines = content.decode("utf-8-sig").splitlines()
-        parsed = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if any(map(str.strip, row))]
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: name the files in it") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"{path} is no text of comma-separated numbers") from None
-    if parsed and not any(_number(cell) is not None for cell in parsed[0][1]):
-        parsed = parsed[1:]  # a header
-    if not parsed:
-        raise UserError(f"{path} has no row of numbers")
-    rows = []
-    for line, row in parsed:
-        numbers = [_number(cell) for cell in row]
+    lines = _lines(name)
+    width = collections.Counter(len(cells) for _, cells in lines).most_common(1)[0][0]
+    rows, kept = np.full((len(lines), width), np.nan, np.float32), []
+    for place, (line, cells) in enumerate(lines):
+        numbers = [_number(cell) for cell in cells]
+        error = ""
         if None in numbers:
-            cell = row[numbers.index(None)].strip()[:40]
-            raise UserError(f"line {line} of {path} has {cell!r}, which is no finite number")
-        rows.append((line, numbers))
-    return rows
+            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is no finite number"
+        elif len(cells) != width:
+            error = f"line {line} of {shown(name)} has {len(cells)} numbers, and most lines have {width}"
+        else:
+            rows[place] = numbers
+        kept.append((line, error))
+    return Asked({"features": rows}, kept)
+
+
+def present(asked, answer, path):
+    """Returns the answers to the rows of one file as (JSON document, lines to print)."""
+    rows, said = [], []
+    for place, (line, error) in enumerate(asked.kept):
+        name, refused = (answer[key][place].decode() for key in ("class_names", "error"))
+        error = error or refused
+        probabilities = [round(float(value), 6) for value in answer["probabilities"][place]] if not error else []
+        rows.append({"line": line, "error": error, "prediction": None if error else name or float(answer["predictions"][place]),
+                     "probabilities": probabilities})
+        predicted = f"{name}  {max(probabilities):.1%}" if probabilities else f"{answer['predictions'][place]:.6g}"
+        said.append(f"line {line}: " + (f"no answer: {error}" if error else predicted))
+    return {"error": "", "rows": rows}, [f"{len(rows)} row{'s' if len(rows) > 1 else ''}", *said]
+
+
+def _lines(name):
+    """Returns [(number of the line, its cells)] of a file, without a header and empty lines."""
+    try:
+        lines = decoded(read(name, MOST_BYTES), shown(name)).splitlines()
+        found = [(number, cells) for number, cells in enumerate(csv.reader(lines), 1) if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise UserError(f"{shown(name)} is no table of comma-separated numbers: {error}") from None
+    if found and not any(_number(cell) is not None for cell in found[0][1]):
+        found = found[1:]  # a header
+    if not found:
+        raise UserError(f"{shown(name)} has no row of numbers")
+    return found
 
 
 def _number(cell):

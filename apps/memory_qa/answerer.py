@@ -23,6 +23,8 @@ class Answerer(keras.Model):
 
     chosen = 0
     """the member that answers, a number or an integer variable; 0: the first or only one"""
+    places = None
+    """memories that it has room for, the longest training story's if that is less than `memory_size`; None: any number"""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

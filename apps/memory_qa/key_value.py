@@ -73,7 +73,7 @@ class KeyValue(Answerer):
 
     def __init__(self, vocabulary_size, memories, *, embedding_size=100, hops=2, memory="sentence", has_facts=False, seed=0):
         super().__init__(name="key_value")
-        self.memory, self.has_facts, self.embedding_size = memory, has_facts, embedding_size
+        self.places, self.memory, self.has_facts, self.embedding_size = memories, memory, has_facts, embedding_size
         self.embed = layers.SentenceEmbedding(vocabulary_size, embedding_size, 1, "bag", name="embed")
         self.embed.build((None, 1))
         if not has_facts:

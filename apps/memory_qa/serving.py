@@ -1,7 +1,5 @@
 """What a client sends and gets: a story and a question in, the answer out, with what was read."""
-import json
-import pathlib
-import sys
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -9,12 +7,17 @@ import tensorflow as tf
 from apps.memory_qa import knowledge_serving, story_serving
 from apps.memory_qa.systems import is_knowledge_base
 from training.config import UserError
-from training.engine import files
+from training.serving.requests import Asked, read, shown
+from training.text.files import decoded
 
 PREDICT = "explain"
 """the signature that `predict` asks, since it shows which sentences were read"""
-
-_MOST_BYTES = 1_000_000
+KINDS = (".txt",)
+"""endings of the files that hold a story and a question"""
+BATCH = 16
+"""questions that are answered at once"""
+MOST_BYTES = 1_000_000
+"""length of the longest story, and of the longest question, that is answered"""
 _SHOWN = 0.1
 """a sentence is shown as read if it gets at least this much of the attention"""
 
@@ -29,7 +32,14 @@ def signatures(model, config, info):
     which count for little) and error, a sentence where there is no answer to give, otherwise empty. `explain` adds
     sentences (batch, memories), what was in the memory, and attention (batch, hops, memories).
     """
-    explain = (knowledge_serving if is_knowledge_base(config.dataset) else story_serving).explain(model, config, info)
+    answer = (knowledge_serving if is_knowledge_base(config.dataset) else story_serving).explain(model, config, info)
+
+    def explain(story, question):
+        is_long = tf.maximum(tf.strings.length(story), tf.strings.length(question)) > MOST_BYTES
+        # bytes that are no UTF-8 become a sign of their own, since regular expressions stop at them
+        texts = (tf.strings.unicode_transcode(tf.where(is_long, "", text), "UTF-8", "UTF-8") for text in (story, question))
+        found = answer(*texts)
+        return found | {"error": tf.where(is_long, f"the text has more than {MOST_BYTES:,} bytes", found["error"])}
 
     def serve(story, question):
         answer = explain(story, question)
@@ -45,66 +55,38 @@ def warmup(config):
     return {"serving_default": one, "explain": one}
 
 
-def request(inputs):
-    """Returns the request for files, each a story whose last line is the question; "-" is standard input.
+def request(name):
+    """Returns what a file asks, a story whose last line is the question; "-" is standard input.
 
     A text that ends in "?" and is no file's name is taken as the story and question itself.
 
     Raises:
-        UserError: a file cannot be read, is too large, is no text, or holds nothing.
+        UserError: the file cannot be read, is too large, is no text, or holds nothing.
     """
-    stories, questions = zip(*(_parts(name, _read(name)) for name in inputs))
-    return {"story": list(stories), "question": list(questions)}
-
-
-def present(inputs, answer, folder):
-    """Prints each answer and the sentences that were read for it, and writes them as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    documents = []
-    for row, name in enumerate(inputs):
-        error, found = answer["error"][row].decode(), answer["answer"][row].decode()
-        document = {"input": name, "answer": found, "score": round(float(answer["score"][row]), 6), "error": error,
-                    "unknown_words": answer["unknown_words"][row].decode().split(), "read": []}
-        print(f"{name[:60]}: " + (f"no answer: {error}" if error else f"{found} ({document['score']:.2f})"))
-        if document["unknown_words"]:
-            print(f"  never seen in training: {', '.join(document['unknown_words'])}")
-        for hop, weights in enumerate(answer["attention"][row] if not error else []):
-            for place in np.argsort(-weights, kind="stable"):
-                if weights[place] >= _SHOWN:
-                    sentence = answer["sentences"][row, place].decode()
-                    weight = float(weights[place])
-                    document["read"].append({"hop": hop + 1, "sentence": sentence, "attention": round(weight, 4)})
-                    print(f"  hop {hop + 1}  {weight:4.2f}  {sentence}")
-        documents.append(document)
-    path = folder / "answers.json"
-    files.write_text(path, json.dumps(documents, indent=2, ensure_ascii=False) + "\n")
-    print(f"{len(documents)} answer{'s' if len(documents) > 1 else ''} in {path}")
-
-
-def _read(name):
-    """Returns the text of a file or of standard input, or the name itself where it is a text that ends in "?"."""
-    if name == "-":
-        return sys.stdin.read(_MOST_BYTES)
-    path = pathlib.Path(name)
-    try:
-        if path.is_file():
-            if path.stat().st_size > _MOST_BYTES:
-                raise UserError(f"{name} has more than {_MOST_BYTES:,} bytes: a story is a text of some lines")
-            return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{name} is no text in UTF-8") from None
-    except OSError as error:
-        if name.rstrip().endswith("?"):
-            return name  # too long for a file's name
-        raise UserError(f"cannot read {name}: {error.strerror}") from None
-    if name.rstrip().endswith("?"):
-        return name
-    raise UserError(f"there is no file {name}; give a file whose last line is the question, or the text itself, ending in ?")
-
-
-def _parts(name, content):
-    """Returns story and question."""
+    if name.rstrip().endswith("?") and not os.path.exists(name):
+        content, where = name, "the question"
+    else:
+        where = shown(name)
+        content = decoded(read(name, MOST_BYTES), where)
     lines = [line.strip() for line in content.replace(". ", ".\n").replace("! ", "!\n").splitlines() if line.strip()]
     if not lines:
-        raise UserError(f"{name} holds no question: its last line is taken as one")
-    return "\n".join(lines[:-1]).encode(), lines[-1].encode()
+        raise UserError(f"{where} holds no question: its last line is taken as one")
+    story, question = (text.encode("utf-8", "replace") for text in ("\n".join(lines[:-1]), lines[-1]))
+    return Asked({"story": [story], "question": [question]})
+
+
+def present(asked, answer, path):
+    """Returns the answer to one question as (JSON document, lines to print), with the sentences that were read for it."""
+    error, found = answer["error"][0].decode(), answer["answer"][0].decode()
+    document = {"error": error, "answer": found, "score": round(float(answer["score"][0]), 6),
+                "unknown_words": answer["unknown_words"][0].decode().split(), "read": []}
+    said = [f"no answer: {error}" if error else f"{found} ({document['score']:.2f})"]
+    if document["unknown_words"]:
+        said.append(f"never seen in training: {', '.join(document['unknown_words'])}")
+    for hop, weights in enumerate(answer["attention"][0] if not error else [], start=1):
+        for place in np.argsort(-weights, kind="stable"):
+            if weights[place] >= _SHOWN:
+                sentence = answer["sentences"][0, place].decode()
+                document["read"].append({"hop": hop, "sentence": sentence, "attention": round(float(weights[place]), 4)})
+                said.append(f"hop {hop}  {weights[place]:4.2f}  {sentence}")
+    return document, said

@@ -15,7 +15,7 @@ def explain(model, config, info):
     """
     vocabulary = Vocabulary(info.words)
     model.vocabulary_table = vocabulary.table  # as a part of the model it comes into the export
-    memories = config.memory_size
+    memories = min(config.memory_size, model.places or config.memory_size)
     words = tf.constant(info.words)
 
     def answer(story, question):

@@ -1,6 +1,5 @@
 """What a client gets for images of every kind, and how often a class is the right one."""
 import io
-import json
 
 import numpy as np
 import PIL.Image
@@ -56,18 +55,14 @@ def test_a_set_of_few_classes_has_fewer_best_ones():
     assert tf.function(function)(tf.constant([png(16, 16)]))["class_names"].shape == (1, 2)
 
 
-def test_answers_are_written_and_said(tmp_path, capsys):
+def test_an_answer_is_a_document_and_lines(tmp_path):
     model, info = model_of()
     function, _ = serving.signatures(model, resolved(), info)["serving_default"]
-    paths = [tmp_path / "one.png", tmp_path / "two.png"]
-    paths[0].write_bytes(png(20, 20))
-    paths[1].write_bytes(b"nothing")
-    answer = {name: value.numpy() for name, value in tf.function(function)(tf.constant(serving.request(paths)["image_bytes"])).items()}
-    serving.present(paths, answer, tmp_path / "out")
-    first, second = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("one", "two"))
+    answer = {name: value.numpy() for name, value in tf.function(function)(tf.constant([png(20, 20), b"nothing"])).items()}
+    (first, said), (second, refused) = (
+        serving.present(None, {name: value[row:row + 1] for name, value in answer.items()}, None) for row in range(2))
     assert len(first["classes"]) == 5 and first["error"] == "" and second["classes"] == [] and "no JPEG" in second["error"]
-    said = capsys.readouterr().out
-    assert first["classes"][0]["class_name"] in said and "no answer: this is no JPEG" in said
+    assert first["classes"][0]["class_name"] in said[0] and refused == [f"no answer: {second['error']}"]
 
 
 def test_metrics_are_those_of_the_definitions():

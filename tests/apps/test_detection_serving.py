@@ -1,4 +1,5 @@
 """The detection signature: raw files in, boxes in their own pixels out, and a bad file stops nobody else's."""
+import functools
 import io
 import json
 import os
@@ -11,9 +12,12 @@ import tensorflow as tf
 from PIL import Image
 
 from apps.detection import serving
+from benchmarks import damage
 from tests.apps import small_detector
 from training import UserError
-from training.serving import export
+from training.app import App
+from training.cli import Predict
+from training.serving import answers, export
 from training.vision import images
 
 
@@ -130,6 +134,18 @@ def test_orientation_equals_a_turned_image(version):
         assert np.abs(answer["boxes_yxyx"][0] - answer["boxes_yxyx"][2]).max() > 5
 
 
+def test_damaged_images_are_answered_or_refused_and_change_no_neighbor(version):
+    for signature in ("serving_default", "embed"):
+        report = damage.check_export(functools.partial(export.answer, version, signature=signature),
+                                     damage.hostile_images(100, seed=3), {"image_bytes": mixed_batch()[0]})
+        assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 10
+
+
+def test_what_is_sent_follows_from_the_seed():
+    one, again, other = (list(damage.hostile_images(5, seed)) for seed in (1, 1, 2))
+    assert one == again != other
+
+
 def test_too_many_pixels_is_an_error_of_its_row(version):
     bomb = encode(Image.new("1", (9000, 8000)), "PNG")
     assert len(bomb) < 20000
@@ -202,31 +218,43 @@ def test_answers_where_nothing_of_ours_is(version, model, tmp_path):
 
 
 def test_request(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"bytes\0\0")
-    assert serving.request([tmp_path / "a.jpg", str(tmp_path / "a.jpg")]) == {"image_bytes": [b"bytes\0\0"] * 2}
-    for paths, words in [([], "at least one"), ([tmp_path], "is a folder"),
-                         ([tmp_path / "none.jpg"], "none.jpg cannot be read: No such file")]:
+    content = encode(photo(8, 8), "PNG") + b"\0\0"
+    (tmp_path / "a.png").write_bytes(content)
+    assert serving.request(str(tmp_path / "a.png")).inputs == {"image_bytes": [content]}
+    (tmp_path / "text.jpg").write_bytes(b"no image")
+    for path, words in [(tmp_path, "cannot be read: Is a directory"), (tmp_path / "none.jpg", "none.jpg cannot be read: No such file"),
+                        (tmp_path / "text.jpg", "text.jpg is no image")]:
         with pytest.raises(UserError, match=words):
-            serving.request(paths)
+            serving.request(str(path))
 
 
-def test_present(version, tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PNG"])
+def test_kinds_that_the_graph_cannot_decode_are_answered_as_a_png(version, tmp_path, kind):
+    (tmp_path / "photo").write_bytes(encode(photo(48, 64), kind, **({"lossless": True} if kind == "WEBP" else {})))
+    found = export.answer(version, serving.request(str(tmp_path / "photo")).inputs)
+    np.testing.assert_array_equal(found["boxes_yxyx"], export.answer(version, {"image_bytes": [encode(photo(48, 64), "PNG")]})["boxes_yxyx"])
+    assert found["error"].tolist() == [b""]
+
+
+def test_predict(version, tmp_path, monkeypatch, capsys):
     """JSON and a picture for every file, also for two of one name; a bad file gets its sentence and no picture."""
-    paths = [tmp_path / "photo.png", tmp_path / "other" / "photo.jpg", tmp_path / "bad.jpg"]
-    paths[1].parent.mkdir()
-    paths[0].write_bytes(encode(photo(64, 96), "PNG"))
-    paths[1].write_bytes(jpeg(photo(40, 30, 1)))
-    paths[2].write_bytes(b"no image")
-    answer = export.answer(version, serving.request(paths))
-    serving.present(paths, answer, tmp_path / "answers")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "photo.png").write_bytes(encode(photo(64, 96), "PNG"))
+    (tmp_path / "other" / "photo.jpg").write_bytes(jpeg(photo(40, 30, 1)))
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    (tmp_path / "cut.jpg").write_bytes(jpeg(photo(80, 50, 3))[:900])
+    given = ("photo.png", "other/photo.jpg", "bad.jpg", "cut.jpg")
+    with pytest.raises(UserError, match="there is no answer for 2 of 4: bad.jpg is no image"):
+        answers.predict(App("detection"), Predict(inputs=given, export=str(version), output="answers"))
     assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == [
-        "bad.json", "photo-2.json", "photo-2.png", "photo.json", "photo.png"]
+        "bad.json", "cut.json", "photo-2.json", "photo-2.png", "photo.json", "photo.png"]
     found = json.loads((tmp_path / "answers" / "photo.json").read_text(encoding="utf-8"))
-    assert found["file"] == str(paths[0]) and found["error"] == "" and len(found["detections"]) == 2
+    assert found["file"] == "photo.png" and found["error"] == "" and len(found["detections"]) == 2
     np.testing.assert_allclose(found["detections"][1]["box_yxyx"], [0, 0, 64, 96])
     assert found["detections"][0]["class_name"] in small_detector.INFO.class_names
-    assert json.loads((tmp_path / "answers" / "bad.json").read_text())["error"].startswith("this is no JPEG")
+    assert json.loads((tmp_path / "answers" / "cut.json").read_text())["error"].startswith("the JPEG decoder refuses this file")
     drawn = Image.open(tmp_path / "answers" / "photo.png")
     assert drawn.width / drawn.height == pytest.approx(1.5, abs=0.01)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 and "no answer: this is no JPEG" in lines[2] and "3 answers in" in lines[3]
+    assert len(lines) == 5 and "no answer: bad.jpg is no image" in lines[2] and "no answer: the JPEG" in lines[3] and "4 answers in" in lines[4]

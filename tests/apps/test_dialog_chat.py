@@ -126,3 +126,14 @@ def test_a_pipe_talks_too(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n\nbye"))
     assert list(chat._typed_lines()) == ["hello", "", "bye"]
     assert {field.name for field in dataclasses.fields(Chat)} == {"run", "attention", "runs", "debug"}
+
+
+def test_what_is_no_utf8_is_said(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n\udcff\udcfe\n"))  # as in Python's UTF-8 mode
+    typed = chat._typed_lines()
+    assert next(typed) == "hello"
+    with pytest.raises(UserError, match="what was typed is no text in UTF-8"):
+        next(typed)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8"))
+    with pytest.raises(UserError, match="what was typed is no text in UTF-8"):
+        next(chat._typed_lines())

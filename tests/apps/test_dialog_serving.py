@@ -1,11 +1,12 @@
 """Dialogues as strings: the answers, the errors, and that a bad dialogue does not change the answers to others."""
-import json
+import functools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from apps.dialog import serving
+from benchmarks import damage
 from tests.apps import small_dialogs
 from training import UserError
 from training.serving import export
@@ -85,6 +86,12 @@ def test_odd_utterances_are_answered(version, history):
     assert found["error"][0] == b"" and found["response"][0]
 
 
+def test_hostile_dialogues_are_answered_or_refused_and_change_no_neighbor(version):
+    report = damage.check_export(functools.partial(export.answer, version, signature="explain"),
+                                 damage.hostile_dialogues(80, seed=1), {"history": GOOD.encode()})
+    assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 10
+
+
 def test_a_long_dialogue_loses_its_oldest_lines(version):
     lines = ["user: hello", "bot: what food", "user: greek", "bot: what place", "user: oslo", "bot: hello"]
     long, short = (answer(version, "\n".join([*kept, "user: please"]), signature="explain") for kept in (lines, lines[2:]))
@@ -101,28 +108,29 @@ def test_attention_belongs_to_the_lines():
     shares = attention[0, :, :2].sum(axis=1)  # the rest belongs to the empty places
     assert (shares > 0.2).all() and (shares < 1).all()
     assert not attention[0, :, 2:].any() and not attention[1:].any()  # nothing before: nothing is read
-    read = serving.read({name: value.numpy() for name, value in found.items()}, 0)
+    read = serving.most_read({name: value.numpy() for name, value in found.items()}, 0)
     assert len(read) == 3 and {line["line"] for line in read[0]} == {"user: hello", "bot: what food"}
     assert read[0][0]["attention"] >= read[0][1]["attention"]
 
 
 def test_requests_are_files(tmp_path):
     (tmp_path / "one.txt").write_text(GOOD)
-    assert serving.request([str(tmp_path / "one.txt")]) == {"history": [GOOD.encode()]}
+    assert serving.request(str(tmp_path / "one.txt")).inputs == {"history": [GOOD.encode()]}
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "marked.txt").write_text(GOOD, encoding=encoding)
+        assert serving.request(str(tmp_path / "marked.txt")).inputs == {"history": [GOOD.encode()]}
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "is a folder"),
-                        (tmp_path / "binary.txt", "is not UTF-8 text")):
+    (tmp_path / "latin.txt").write_text("user: größer", encoding="latin-1")
+    (tmp_path / "long.txt").write_text("user: a\n" * 200_000)
+    for path, words in ((tmp_path / "missing.txt", "missing.txt cannot be read"), (tmp_path, "Is a directory"),
+                        (tmp_path / "binary.txt", "binary.txt is not UTF-16 text"), (tmp_path / "latin.txt", "latin.txt is not UTF-8 text"),
+                        (tmp_path / "long.txt", "long.txt has more than 1,000,000 bytes")):
         with pytest.raises(UserError, match=words):
-            serving.request([str(path)])
-    with pytest.raises(UserError, match="at least one"):
-        serving.request([])
+            serving.request(str(path))
 
 
-def test_answers_are_written_and_printed(version, tmp_path, capsys):
-    paths = [str(tmp_path / name / "talk.txt") for name in ("a", "b")]
-    serving.present(paths, answer(version, GOOD, "hello", signature="explain"), tmp_path / "out")
-    one, two = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("talk", "talk-2"))
-    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == ""
-    assert two["response"] == "" and "must begin" in two["error"]
-    said = capsys.readouterr().out
-    assert one["response"] in said and "no response: every line" in said
+def test_an_answer_is_a_document_and_lines(version):
+    found = answer(version, GOOD, "hello", signature="explain")
+    (one, said), (two, refused) = (serving.present(None, {name: value[row:row + 1] for name, value in found.items()}, None) for row in range(2))
+    assert one["response"] in small_dialogs.INFO.candidates and one["error"] == "" and one["response"] in said[0]
+    assert two["response"] == "" and "must begin" in two["error"] and refused == [f"no response: {two['error']}"]

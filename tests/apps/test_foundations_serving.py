@@ -1,5 +1,5 @@
 """What a client gets for rows of every kind, and what `predict` reads."""
-import json
+import re
 
 import numpy as np
 import pytest
@@ -67,43 +67,67 @@ def test_every_system_can_replace_another_as_the_next_version(tmp_path):
 
 def test_tables_are_read_with_and_without_a_header(tmp_path):
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    one.write_text("\ufeffalcohol,ash\n\n 1.5 ,-2\n3e2,4\n", encoding="utf-8")
     two.write_text("5,6")
-    found = serving.request([one, two])["features"]
-    assert found.dtype == np.float32 and found.tolist() == [[1.5, -2], [300, 4], [5, 6]]
+    assert serving.request(str(two)).inputs["features"].tolist() == [[5, 6]]
+    for encoding in ("utf-8-sig", "utf-16"):
+        one.write_text("alcohol,ash\n\n 1.5 ,-2\n3e2,4\n", encoding=encoding)
+        found = serving.request(str(one))
+        assert found.inputs["features"].dtype == np.float32 and found.inputs["features"].tolist() == [[1.5, -2], [300, 4]]
+        assert found.kept == [(3, ""), (4, "")]
 
 
 @pytest.mark.parametrize("content, sentence", [
     (b"", "table.csv has no row of numbers"), (b"a,b\n", "table.csv has no row of numbers"),
-    (b"1,2\n3\n", "line 2 of .*table.csv has 1 numbers, and line 1 of .*table.csv has 2"),
-    (b"1,2\n3,x\n", "line 2 of .*table.csv has 'x', which is no finite number"), (b"1,\n", "has '', which is no finite number"),
-    (b"1,nan\n", "has 'nan', which is no finite number"), (b"1,1e39\n", "has '1e39', which is no finite number"),
-    (b"\xff\xfe1,2", "table.csv is no text of comma-separated numbers"),
+    (b"\xff\xfe1,2", "table.csv is not UTF-16 text"), ("größe\n1\n".encode("cp1252"), "table.csv is not UTF-8 text"),
+    (b"1,2\n\0", "table.csv is not UTF-8 text"), (b'"' + b"1" * 200_000, "table.csv is no table of comma-separated numbers"),
 ])
 def test_bad_tables_are_refused_in_one_sentence(content, sentence, tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     with pytest.raises(training.UserError, match=sentence) as error:
-        serving.request([path])
+        serving.request(str(path))
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("row, sentence", [
+    ("3", "line 2 of .*table.csv has 1 numbers, and most lines have 2"), ("3,4,5", "has 3 numbers"), ("3,", "has '', which is no finite number"),
+    ("3,x", "line 2 of .*table.csv has 'x', which is no finite number"), ("nan,3", "has 'nan'"), ("-inf,3", "has '-inf'"),
+    ("1e39,3", "has '1e39', which is no finite number"), ("x,y", "has 'x'"),
+])
+def test_a_bad_row_is_refused_alone(row, sentence, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"1,2\n{row}\n5,6\n")
+    asked = serving.request(str(path))
+    assert asked.inputs["features"][[0, 2]].tolist() == [[1, 2], [5, 6]] and np.isnan(asked.inputs["features"][1]).all()
+    assert [bool(error) for _, error in asked.kept] == [False, True, False]
+    assert re.search(sentence, asked.kept[1][1])
+
+
 def test_what_is_no_file_is_refused(tmp_path):
-    for paths, sentence in (([], "at least one file"), ([tmp_path], "is a folder"), ([tmp_path / "no.csv"], "no.csv cannot be read")):
+    for path, sentence in ((tmp_path, "Is a directory"), (tmp_path / "no.csv", "no.csv cannot be read")):
         with pytest.raises(training.UserError, match=sentence):
-            serving.request(paths)
+            serving.request(str(path))
 
 
-def test_answers_are_written_and_said(tmp_path, capsys):
+def test_an_answer_is_a_document_and_lines(tmp_path):
     answer, *_ = served("naive_bayes")
-    paths = [tmp_path / "a" / "table.csv", tmp_path / "b" / "table.csv"]
-    for path, rows in zip(paths, (2, 1)):
-        path.parent.mkdir()
-        path.write_text("\n".join(",".join(["2"] * 13) for _ in range(rows)))
-    serving.present(paths, answer(serving.request(paths)["features"]), tmp_path / "out")
-    first, second = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("table", "table-2"))
-    assert [row["line"] for row in first] == [1, 2] and len(second) == 1 and first[0]["prediction"].startswith("class_")
-    said = capsys.readouterr().out
-    assert f"{paths[0]} line 2: {first[1]['prediction']}" in said and "3 answers in" in said
-    serving.present(paths, answer(np.ones((3, 4))), tmp_path / "wrong")
-    assert "no answer: a row has 13 numbers here, and this one has 4" in capsys.readouterr().out
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([",".join(["2"] * 13), ",".join(["2"] * 12 + ["x"]), ",".join(["3"] * 13)]))
+    asked = serving.request(str(path))
+    document, said = serving.present(asked, answer(asked.inputs["features"]), None)
+    first, second, third = document["rows"]
+    assert [row["line"] for row in document["rows"]] == [1, 2, 3] and first["prediction"].startswith("class_")
+    assert "'x', which is no finite number" in second["error"] and second["prediction"] is None and not third["error"]
+    assert said[0] == "3 rows" and said[1].startswith(f"line 1: {first['prediction']}") and said[2].startswith("line 2: no answer: ")
+    path.write_text("1,1,1,1\n1,1,1,1")
+    asked = serving.request(str(path))
+    assert "no answer: a row has 13 numbers here, and this one has 4" in serving.present(asked, answer(asked.inputs["features"]), None)[1][2]
+
+
+def test_a_number_that_is_too_large_for_an_answer_is_refused():
+    answer, built, splits = served("linear")
+    rows = np.ones((3, built.affine.kernel.shape[0]), np.float32)
+    rows[1] = 3e38 * np.sign(built.affine.kernel.numpy()[:, 0])
+    found = answer(rows)
+    assert found["error"].tolist() == [b"", b"a value of this row is too large for an answer", b""]
+    assert np.isfinite(found["predictions"]).all() and found["predictions"][1] == 0

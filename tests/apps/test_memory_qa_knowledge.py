@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import training
 from apps.memory_qa import data, key_value, knowledge_reader, serving
+from benchmarks import damage
 from training.app import App
 from training.serving import export
 
@@ -208,3 +209,8 @@ def test_the_export_answers_from_the_facts_in_it(made, tmp_path):
     assert answer["attention"].shape == (6, 1, 5)
     assert answer["sentences"][0, answer["attention"][0, 0].argmax()] == b"Film 33 directed_by Person 0"
     assert not answer["attention"][2].any() and set(answer["sentences"][2]) == {b""}
+    good = {"story": b"", "question": b"who directed [Film 33]"}
+    hostile = [*damage.hostile_questions(60, seed=0), *({"story": b"", "question": question} for question in (
+        b"[Film 33]" * 100, b"film 33 " * 5, b"[\xff\xfe Film 33]", b"who directed [Film 33\0]", b"]Film 33[", b"[" * 5000, b"Film 33 " * 200_000))]
+    report = damage.check_export(functools.partial(export.answer, version, signature="explain"), hostile, good)
+    assert not report.failures and report.counts["refused"] > 20 and sum(report.counts.values()) == 67

@@ -10,6 +10,7 @@ from apps.memory_qa import data, evaluation, memn2n, serving, stories, table
 from apps.memory_qa.answerer import Answerer
 from apps.memory_qa.data import Info
 from apps.memory_qa.systems import Table
+from benchmarks import damage
 from training import UserError, cli
 from training.app import App
 from training.data.spec import Spec
@@ -230,16 +231,65 @@ def test_a_network_of_other_sizes_can_be_the_next_version():
     assert first == second and first["attention"][0] == [None, None, None] and first["sentences"][0] == [None, None]
 
 
+@pytest.fixture(scope="module", params=[("memn2n", {}), ("key_value", dict(memory="window")), ("lstm", {})], ids=lambda given: given[0])
+def short(request):
+    """A system whose training stories have three sentences or fewer, as a function from stories and questions to answers."""
+    model, changes = request.param
+    config = APP.config(model, embedding_size=6, memory_size=10, **changes)
+    spec = Spec({"story": tf.TensorSpec([None, 3, 4], tf.int32)}, {}, Info(words=WORDS, tasks=NAMES))
+    explain = tf.function(serving.signatures(APP.build_model(config, spec, steps=10), config, spec.info)["explain"][0],
+                          input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+    return model, lambda rows: {
+        name: value.numpy() for name, value in explain(*(tf.constant(rows[name]) for name in ("story", "question"))).items()}
+
+
+def test_a_story_longer_than_any_of_training_keeps_its_latest_sentences(short):
+    model, answer = short
+    sentences = [f"a {word}." for word in "bcdefgh" * 3]
+    texts = ["a b. c d.", " ".join(sentences), " ".join(sentences[-3 if model != "lstm" else -10:])]
+    together, alone = answer({"story": texts, "question": ["where a?"] * 3}), answer({"story": texts[:1], "question": ["where a?"]})
+    assert together["error"].tolist() == [b""] * 3 and together["answer"][1] == together["answer"][2]
+    np.testing.assert_allclose(together["score"], [alone["score"][0], together["score"][2], together["score"][2]], rtol=1e-5)
+    assert together["sentences"][1].tolist()[-1] == sentences[-1].encode()
+
+
+STRANGE = [b"", b"\0", b"a\0b. c\xff\xfe d", b"\xed\xa0\x80 a. \xc3", b"\n\r\n\t . ! ?", b"a" * 100_000, b"a b. " * 5_000, b"a " * 3_000,
+           "\ufeffa \U0001f600. \u2028 b \u200b".encode(), b"[a] [[b] %s {0} \\1 \\n", b"a " * 600_000]
+
+
+def test_strange_and_hostile_texts_are_answered_or_refused_and_change_no_neighbor(short):
+    _, answer = short
+    rows = [{"story": b"a b.", "question": text} for text in STRANGE] + [{"story": text, "question": b"a?"} for text in STRANGE]
+    report = damage.check_export(answer, [*rows, *damage.hostile_questions(50, seed=2)], {"story": b"a b. c d.", "question": b"where a?"})
+    assert not report.failures and min(report.counts["answered"], report.counts["refused"]) > 5
+    found = answer({name: [row[name] for row in rows[len(STRANGE):]] for name in rows[0]})
+    assert found["error"].tolist()[-1] == b"the text has more than 1,000,000 bytes"
+    assert all((error == b"") == (answer != b"") for error, answer in zip(found["error"], found["answer"]))
+    assert "c\ufffd\ufffd d".encode() in found["sentences"][2].tolist()  # no sentence is lost
+
+
 def test_requests_are_files_or_questions(tmp_path):
     file = tmp_path / "story.txt"
-    file.write_text("Mary went home.\n\nWhere is Mary?\n")
-    request = serving.request([str(file), "Bill left. Where is Bill?"])
-    assert request == {"story": [b"Mary went home.", b"Bill left."], "question": [b"Where is Mary?", b"Where is Bill?"]}
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text("Mary went home.\n\nWhere is Mary?\n", encoding=encoding)
+        assert serving.request(str(file)).inputs == {"story": [b"Mary went home."], "question": [b"Where is Mary?"]}
+    assert serving.request("Bill left. Where is Bill?").inputs == {"story": [b"Bill left."], "question": [b"Where is Bill?"]}
+    assert serving.request("Where is \udcff?").inputs["question"] == [b"Where is ??"]  # typed, and no UTF-8
     (tmp_path / "empty.txt").write_text(" \n")
-    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01")
-    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "no text"), ("none.txt", "no file")):
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01\x02")
+    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "is not UTF-16 text"), ("none.txt", "No such file")):
         with pytest.raises(UserError, match=words):
-            serving.request([str(tmp_path / name)])
+            serving.request(str(tmp_path / name))
+
+
+def test_an_answer_is_a_document_and_lines():
+    answer = {"answer": np.array([b"home"], object), "error": np.array([b""], object), "score": np.array([0.5]),
+              "unknown_words": np.array([b"bill"], object), "attention": np.array([[[0.7, 0.3, 0.0]]]),
+              "sentences": np.array([[b"Bill left.", b"Bill went home.", b""]], object)}
+    document, said = serving.present(None, answer, None)
+    assert document["answer"] == "home" and document["unknown_words"] == ["bill"] and document["error"] == ""
+    assert document["read"][0] == {"hop": 1, "sentence": "Bill left.", "attention": 0.7} and len(document["read"]) == 2
+    assert said == ["home (0.50)", "never seen in training: bill", "hop 1  0.70  Bill left.", "hop 1  0.30  Bill went home."]
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)

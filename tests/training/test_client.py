@@ -21,7 +21,9 @@ from apps.detection import serving
 from tests.apps import small_detector
 from tests.training.serving_stand_in import StandIn
 from training import UserError
-from training.serving import client, export
+from training.app import App
+from training.cli import Predict
+from training.serving import answers, client, export
 
 # no proxy of this machine between us and the loopback interface
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -113,6 +115,20 @@ def test_messages_larger_than_grpcs_four_megabytes(server):
     assert answer["count"].tolist() == [2, 2]
     with pytest.raises(UserError, match="more than the 64 MB of one message"):
         client.answer(server.address, "detection", {"image_bytes": [bytes(65 * 2**20)]})
+
+
+def test_predict_sends_some_files_at_a_time(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(image_bytes(number))
+    monkeypatch.setattr(answers, "_BATCH_BYTES", 3 * (tmp_path / "0.png").stat().st_size)
+    sizes = []
+    real = client.answer
+    monkeypatch.setattr(client, "answer", lambda server, model, inputs, **given: sizes.append(len(inputs["image_bytes"])) or real(
+        server, model, inputs, **given))
+    answers.predict(App("detection"), Predict(inputs=("*.png",), server=server.address, output="out"))
+    assert sum(sizes) == 6 and max(sizes) <= 3 and len(list(tmp_path.glob("out/*.json"))) == 6
+    assert "6 answers in out" in capsys.readouterr().out
 
 
 def test_rest_rows_and_columns(server):

@@ -1,6 +1,7 @@
 """What is exported must answer as the model does, appear whole and break no client; see test_detection_serving too."""
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from training import UserError
-from training.serving import export
+from training.serving import export, quiet
 
 
 class Scale(keras.Model):
@@ -266,3 +268,43 @@ def test_unreadable_server_settings(tmp_path):
     with pytest.raises(UserError, match="mend or remove it"):
         export.configure(tmp_path / "detection")
     assert (tmp_path / "models.config").read_text() == "models: [detection]"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are not allowed")
+@pytest.mark.parametrize("name", ["project [final]", "back\\slash", "what?", "a*b", "blank größer"])
+def test_an_export_is_loaded_from_any_folder(exported, tmp_path, monkeypatch, name):
+    """TensorFlow takes the path of the variables for a pattern."""
+    folder = tmp_path / name / "scale"
+    shutil.copytree(exported, folder / "1")
+    shutil.copytree(exported, tmp_path / "project f" / "scale" / "1")  # what the pattern would find
+    monkeypatch.chdir(tmp_path)
+    for version in (export.newest(folder), pathlib.Path(name, "scale", "1")):
+        export._load.cache_clear()
+        assert export.answer(version, {"numbers": [[1, 2]], "words": [b"a"]})["scaled"].tolist() == [[3, 6]]
+        assert os.getcwd() == str(tmp_path)
+
+
+def test_a_damaged_export_is_refused_in_one_sentence(exported, tmp_path):
+    for number, (name, keep) in enumerate([("saved_model.pb", 100), ("saved_model.pb", 0), ("variables/variables.index", 10),
+                                           ("variables/variables.data-00000-of-00001", 1)]):
+        version = shutil.copytree(exported, tmp_path / str(number))
+        content = (version / name).read_bytes()
+        (version / name).write_bytes(content[:keep])
+        with pytest.raises(UserError, match="cannot be loaded") as error:
+            export.answer(version, {"numbers": [[1, 2]], "words": [b"a"]})
+        assert "\n" not in str(error.value)
+
+
+def test_calls_are_without_the_optimizer_that_warns_and_leave_others_as_they_are():
+    context = quiet.eager.context()
+    before = context.function_call_options
+
+    def memory_optimization():
+        config = tf.compat.v1.ConfigProto.FromString(context.function_call_options.config_proto_serialized)
+        return config.graph_options.rewrite_options.memory_optimization
+
+    usual = memory_optimization()
+    with pytest.raises(KeyError), quiet.calls():
+        assert memory_optimization() == rewriter_config_pb2.RewriterConfig.NO_MEM_OPT != usual
+        raise KeyError
+    assert context.function_call_options is before

@@ -103,11 +103,11 @@ def test_weights_of_another_model_are_refused_and_some_that_fit_are_counted(fold
 
 def test_files_without_an_answer_end_with_code_2_and_the_others_are_answered(folder, capsys):
     train("--name", "small")
-    (folder / "text.jpg").write_text("no image")
+    (folder / "cut.png").write_bytes(tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()[:40])
     (folder / "good.png").write_bytes(tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy())
     capsys.readouterr()
-    said = refused(capsys, "predict", "text.jpg", "good.png")
-    assert "no answer for 1 of 2: this is no JPEG" in said
+    said = refused(capsys, "predict", "cut.png", "good.png")
+    assert "no answer for 1 of 2: the PNG decoder refuses this file" in said
     assert json.loads((folder / "predictions" / "good.json").read_text())["classes"]
 
 
@@ -135,3 +135,14 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
 def test_what_is_asked_is_checked_before_tensorflow_is_there():
     with pytest.raises(UserError, match="multi_worker needs --name"):
         runs.new("classification", App("classification").config(strategy="multi_worker"))
+
+
+def test_damaged_weights_are_refused_with_their_file(folder, capsys):
+    train("--name", "small")
+    weights = folder / "runs" / "classification" / "small" / "best.weights.h5"
+    content = weights.read_bytes()
+    for damaged in (content[:100], content.replace(b"HEAP", b"HEAD"), b"no weights"):
+        weights.write_bytes(damaged)
+        capsys.readouterr()
+        for arguments in (["evaluate", "small"], [*TINY, "--initialize", "small", "--name", "next"]):
+            assert f"the weights in {weights.relative_to(folder)} cannot be read: " in refused(capsys, *arguments)

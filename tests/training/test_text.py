@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from training import UserError
+from training.text.files import decoded
 from training.text.vocabulary import Vocabulary, tokens
 
 WORDS = ["", "<unknown>", "<silence>", "went", "where", "élan"]
@@ -139,3 +141,20 @@ def test_the_table_survives_an_export(tmp_path):
     moved = (tmp_path / "exported").rename(tmp_path / "elsewhere")  # nothing is read from where it was made
     answer = tf.saved_model.load(moved).serve(tf.constant(["Where, where?", "élan"]))["ids"]
     assert np.asarray(answer).tolist() == [[4, 4], [5, 0]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_of_any_unicode_encoding_is_read(encoding):
+    assert decoded("größer\n東京".encode(encoding), "a.txt") == "größer\n東京"
+
+
+@pytest.mark.parametrize("mark, encoding", [(b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"), (b"\0\0\xfe\xff", "utf-32-be")])
+def test_the_byte_order_mark_counts(mark, encoding):
+    assert decoded(mark + "élan".encode(encoding), "a.txt") == "élan"
+
+
+@pytest.mark.parametrize("content", ["größer".encode("latin-1"), "Привет".encode("cp1251"), b"\xef\xbb\xbf\xff", b"\xff\xfea", b"a\0b",
+                                     "where".encode("utf-16-le"), b"\xed\xa0\x80"])
+def test_what_is_no_unicode_is_refused_with_the_files_name(content):
+    with pytest.raises(UserError, match="^a.txt is not UTF-.*; save it as UTF-8$"):
+        decoded(content, "a.txt")

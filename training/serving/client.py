@@ -8,6 +8,8 @@ from training.serving import requests
 from training.serving.export import tensor_proto
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_INPUT_BYTES = MAX_MESSAGE_BYTES - 2**20
+"""of one row, so that a message has room for it"""
 
 
 def answer(server, model_name, inputs, signature="serving_default", timeout=60.0):

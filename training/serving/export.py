@@ -25,12 +25,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from training.config import UserError
 from training.engine import files
+from training.serving import quiet
 
 SERVER_VERSION = "2.20.0"
 """the newest release of TensorFlow Serving, and the one of `deploy`"""
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 _PARTIAL = ".partial-"
+_PATTERN_SIGNS = set("*?[]\\")
 _STALE_SECONDS = 24 * 3600
 
 # One file for all models: a request waits 2 ms for company, a large one is split, a full queue refuses.
@@ -126,7 +128,8 @@ def answer(version, inputs, signature="serving_default"):
     if set(inputs) != set(specs):
         raise UserError(f"the signature {signature} takes {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
     tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
-    return {name: value.numpy() for name, value in function(**tensors).items()}
+    with quiet.calls():
+        return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
 def any_size(tensor):
@@ -361,6 +364,10 @@ def _load(version):
     if not os.path.exists(os.path.join(version, "saved_model.pb")):
         raise UserError(f"{version} is no exported version: it has no saved_model.pb")
     try:
-        return tf.saved_model.load(version)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"the export in {version} cannot be loaded: {str(error).splitlines()[0]}") from None
+        if not _PATTERN_SIGNS & set(version):
+            return tf.saved_model.load(version)
+        with contextlib.chdir(version):  # TensorFlow takes the path of the variables for a pattern, but no path above it
+            return tf.saved_model.load(".")
+    except Exception as error:  # of a damaged one TensorFlow says so in many ways
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the export in {version} cannot be loaded: {first[:300]}") from None

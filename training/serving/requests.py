@@ -1,21 +1,41 @@
-"""What `predict` is asked, and where the answers for files go."""
+"""What `predict` is asked, and where the answers go; importing this module imports no TensorFlow."""
+import glob
+import os
 import pathlib
 import re
+import sys
+import unicodedata
+from typing import Any, NamedTuple
 
 from training.config import UserError
 
+STANDARD_INPUT = "-"
+"""the name of an input that is read from standard input"""
+ENDINGS = (".json", ".png")
+"""of the files that an answer may be written to"""
+_LONGEST_NAME = 180
+"""bytes of an answer's file name without its ending: file systems allow 255, and temporary names are longer"""
+
+
+class Asked(NamedTuple):
+    """What one input of `predict` asks."""
+
+    inputs: dict[str, Any]
+    """{input name of the signature: its rows}, a list or an array"""
+    kept: Any = None
+    """what presenting the answer needs besides"""
+
 
 def check(inputs, server):
-    """Refuses what cannot be asked; imports no TensorFlow.
+    """Refuses what cannot be asked.
 
     Raises:
         UserError: no input, a file that is not there, or a server that is no HOST:PORT.
     """
     if not inputs:
         raise UserError("predict needs the names of one or more files")
-    for name in inputs:
-        if name != "-" and not name.rstrip().endswith("?") and not pathlib.Path(name).exists():  # standard input; a question
-            raise UserError(f"{name} cannot be read: there is no such file")
+    for given in inputs:
+        _paths(given)
     if server:
         check_address(server)
 
@@ -26,13 +46,122 @@ def check_address(server):
         raise UserError(f"{server!r} is no HOST:PORT, such as localhost:8500")
 
 
-def file_names(paths):
-    """Returns a name for each file's answer; files of one name in several folders are numbered."""
-    names = []
-    for path in paths:
-        stem = pathlib.Path(path).stem
-        name, number = stem, 2
-        while name in names:
-            name, number = f"{stem}-{number}", number + 1
-        names.append(name)
-    return names
+def names(inputs, kinds, output):
+    """Returns the names of all files that `predict` is given, in order, and how many files in folders are left out.
+
+    inputs: files, folders and patterns such as "photos/*.jpg"; "-" is standard input, and what ends in "?" may be a question.
+            A folder gives its files of these kinds and those in its folders, but none that is hidden. A file or folder whose
+            name holds [ or * is taken by its name.
+    kinds:  endings of file names in lower case
+    output: the folder that takes the answers, in which no folder's files are looked for
+
+    Raises:
+        UserError: there is no such file, a folder cannot be read, or there is no file at all.
+    """
+    found, left_out = [], 0
+    for given in inputs:
+        for path in _paths(given):
+            if os.path.isdir(path):
+                inside = _inside(path, output)
+                wanted = [name for name in inside if name.lower().endswith(kinds)]
+                found += wanted
+                left_out += len(inside) - len(wanted)
+            else:
+                found.append(path)
+    if not found:
+        raise UserError(f"{shown(inputs[0])} holds no file that ends in {', '.join(kinds)}")
+    return found, left_out
+
+
+def outputs(inputs, folder):
+    """Returns the path of each input's answer in a folder, without its ending.
+
+    It is called as the input; inputs of one name are numbered, and so are those in whose place another input lies.
+    """
+    where = os.path.realpath(folder)
+    taken = {_key(os.path.basename(name)) for name in inputs if os.path.realpath(os.path.dirname(name) or ".") == where}
+    paths, numbers = [], {}
+    for name in inputs:
+        stem = _stem(name)
+        key = _key(stem)
+        while True:
+            numbers[key] = number = numbers.get(key, 0) + 1
+            chosen = stem if number == 1 else f"{stem}-{number}"
+            files = {_key(chosen + ending) for ending in ENDINGS}
+            if not files & taken:
+                break
+        taken |= files
+        paths.append(pathlib.Path(folder, chosen))
+    return paths
+
+
+def read(name, most):
+    """Returns the bytes of a file, or of standard input.
+
+    Raises:
+        UserError: it cannot be read, or has more than `most` bytes.
+    """
+    try:
+        if name == STANDARD_INPUT:
+            content = sys.stdin.buffer.read(most + 1)
+        else:
+            with open(name, "rb") as file:
+                content = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"{shown(name)} cannot be read: {error.strerror}") from None
+    if len(content) > most:
+        raise UserError(f"{shown(name)} has more than {most:,} bytes")
+    return content
+
+
+def shown(name):
+    """Returns the name of an input as it can be printed anywhere: with ? for control characters and bytes that are no UTF-8."""
+    return "".join("?" if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in str(name))
+
+
+def _paths(given):
+    """Returns the files and folders that one argument names, a question's text, or "-"."""
+    path = given if os.path.exists(given) else os.path.expanduser(given)
+    if given == STANDARD_INPUT or os.path.exists(path):
+        return [path]
+    # the folders that are there: a bracket in their names is no pattern
+    real = next(parent for parent in [*pathlib.Path(path).parents, pathlib.Path()] if os.path.exists(parent))
+    pattern = str(pathlib.Path(path).relative_to(real))
+    matching = sorted(glob.glob(pattern, root_dir=real, recursive=True)) if glob.has_magic(pattern) else []
+    if matching:
+        return [str(real / name) for name in matching]
+    if given.rstrip().endswith("?"):
+        return [given]
+    raise UserError(f"{shown(given)} cannot be read: there is no such file")
+
+
+def _inside(folder, output):
+    """Returns the names of all files below a folder that are not hidden, but for those in the folder `output`."""
+    def refuse(error):
+        raise UserError(f"the folder {shown(error.filename)} cannot be read: {error.strerror}")
+
+    output, found = os.path.realpath(output), []
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        if os.path.realpath(place) == output:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [str(pathlib.Path(place, name)) for name in sorted(files) if not name.startswith(".")]
+    return found
+
+
+def _stem(name):
+    """Returns what an input's answer is called."""
+    if name == STANDARD_INPUT:
+        return "standard-input"
+    if name.rstrip().endswith("?") and not os.path.exists(name):
+        return "question"
+    stem = pathlib.Path(name).stem
+    while len(os.fsencode(stem)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem
+
+
+def _key(name):
+    """Returns the same for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,37 +1,29 @@
 """What the applications that predict from image files share: the bytes of the files as a batch, and classes."""
 import functools
-import json
-import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from training.config import UserError
-from training.engine import files
-from training.serving import export, requests
-from training.vision import images
+from training.serving import export
+from training.serving.requests import Asked, read, shown
+from training.vision import files, images
 
+KINDS = files.ENDINGS
+"""endings of the files that are answered"""
+BATCH = 4
+"""images that are answered at once: a large photograph takes up to a gigabyte while it is decoded and fitted"""
 BEST = 5
 """classes that a prediction names, the most probable ones"""
 
 
-def request(inputs):
-    """Returns the inputs of a signature over `image_bytes` for files.
+def request(name):
+    """Returns what one image file asks of a signature over `image_bytes`; kinds that the graph cannot decode are converted.
 
     Raises:
-        UserError: no file, or one that cannot be read.
+        UserError: it cannot be read.
     """
-    if not inputs:
-        raise UserError("name at least one image file")
-    contents = []
-    for path in map(pathlib.Path, inputs):
-        try:
-            contents.append(path.read_bytes())
-        except IsADirectoryError:
-            raise UserError(f"{path} is a folder: name the images in it") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    return {"image_bytes": contents}
+    content = files.encoded(read(name, files.MAX_BYTES), shown(name))
+    return Asked({"image_bytes": [content]}, content)
 
 
 def warmup(size):
@@ -103,18 +95,11 @@ def classes(probabilities, failed, errors, class_names):
         "probabilities": export.any_size(probabilities), "error": errors}
 
 
-def present_classes(inputs, answer, folder):
-    """Writes <name>.json with the classes of every file into `folder` and prints one line for each."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    width = max(len(str(path)) for path in inputs)
-    for row, (path, name) in enumerate(zip(inputs, requests.file_names(inputs))):
-        error = answer["error"][row].decode()
-        found = [] if error else [
-            {"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
-            for class_name, class_id, score in zip(*(answer[key][row] for key in ("class_names", "class_ids", "scores")))]
-        document = {"file": str(path), "error": error, "classes": found}
-        files.write_text(folder / f"{name}.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        said = f"no answer: {error}" if error else ", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])
-        print(f"{str(path):{width}}  {said}")
-    print(f"{len(inputs)} answer{'s' if len(inputs) > 1 else ''} in {folder}")
+def present_classes(asked, answer, path):
+    """Returns the classes of one image as (JSON document, lines to print)."""
+    error = answer["error"][0].decode()
+    if error:
+        return {"error": error, "classes": []}, [f"no answer: {error}"]
+    found = [{"class_name": class_name.decode(), "class_id": int(class_id), "score": round(float(score), 6)}
+             for class_name, class_id, score in zip(*(answer[key][0] for key in ("class_names", "class_ids", "scores")))]
+    return {"error": "", "classes": found}, [", ".join(f"{each['class_name']} {each['score']:.1%}" for each in found[:3])]
