@@ -239,19 +239,20 @@ def finish(processes, seconds=240):
             process.kill()
 
 
-@pytest.mark.parametrize("slurm, by, codes, kept", [
-    (False, signal.SIGTERM, [143, 143], 8), (True, signal.SIGKILL, [2, -signal.SIGKILL], 4)], ids=["TF_CONFIG-SIGTERM", "Slurm-SIGKILL"])
-def test_two_processes_are_as_good_as_one(tmp_path, slurm, by, codes, kept):
-    """Even when one of them gets a signal on the way, which stops both, and both are started again."""
+@pytest.mark.parametrize("by, codes, kept", [
+    pytest.param(signal.SIGTERM, [143, 143], 8, id="SIGTERM"),
+    pytest.param(signal.SIGKILL, [2, -signal.SIGKILL], 4, id="SIGKILL", marks=pytest.mark.every_system)])
+def test_two_processes_are_as_good_as_one(tmp_path, by, codes, kept):
+    """Even when one of them gets a signal on the way, which stops both, and Slurm starts both again."""
     settings = dict(norm="frozen", dropout=0)
-    arguments = dict(slurm=slurm, settings=settings, epochs=9, limit_steps=20, validation=33, steps_per_call=4, checkpoint_every=kept)
+    arguments = dict(settings=settings, epochs=9, limit_steps=20, validation=33, steps_per_call=4, checkpoint_every=kept)
     processes = start_workers(tmp_path, terminate=7, by=by, **arguments)
     outputs = finish(processes)
     assert [process.returncode for process in processes] == codes, outputs
     if by == signal.SIGKILL:
         assert outputs[0].endswith("error: another worker was lost: start all of them again with --resume\n")
     assert not list(tmp_path.glob("final*"))
-    processes = start_workers(tmp_path, **arguments)
+    processes = start_workers(tmp_path, slurm=True, **arguments)
     outputs = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert f"going on after step {kept} of 20" in outputs[0]
