@@ -19,7 +19,7 @@ class Numbers(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
             "image": tfds.features.Image(shape=(8, 8, 1)), "label": tfds.features.ClassLabel(num_classes=COUNT)}))
 
     def _split_generators(self, manager):
