@@ -118,7 +118,7 @@ class Training(Settings):
     dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """precision; auto takes bfloat16 where the hardware multiplies matrices in it and the system gains speed by it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
-    """train on one device, on all GPUs of this machine, on the workers named in TF_CONFIG, or on a TPU"""
+    """train on one device, on all GPUs of this machine, on the workers that TF_CONFIG or Slurm names, or on a TPU"""
     xla: bool = False
     """compile the train step with XLA; works on one device"""
     steps_per_call: Annotated[int | None, Count] = None

@@ -45,11 +45,15 @@ def train(app, config):
                 raise UserError(f"{folder} holds a run already: choose another --name, or continue it with --resume")
             files.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
         try:
-            return _train(app, config, strategy, folder, chief)
+            results = _train(app, config, strategy, folder, chief)
         except Exception:
             if is_new and not (folder / "spec.json").exists():  # nothing has begun that could be resumed
                 shutil.rmtree(folder)
             raise
+        # a first worker that is lost while it tests or exports finds the others when it is started again: they have not left
+        with contextlib.suppress(UserError) if chief else contextlib.nullcontext():
+            loop.meet(strategy)
+        return results
 
 
 def trial(app, config, splits, watching=(), prepare=None):

@@ -44,7 +44,8 @@ def datasets(config):
     def for_training(example, seed):
         return _train_element(_decode(prepared, example), seed, config, recipe, room)
 
-    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits)
+    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits,
+                                 share=lambda share: _examples(prepared, parts["train"], share))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
     return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
 
@@ -132,9 +133,9 @@ def _class_names(prepared):
     return features["objects"].feature["label"].names
 
 
-def _examples(prepared, split):
+def _examples(prepared, split, share=None):
     """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
-    examples = sources.read(prepared, split, decoders={"image": tfds.decode.SkipDecoding()})
+    examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
     return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
 
 

@@ -70,3 +70,11 @@ def test_another_thread_leaves_the_signals_alone():
     thread.start()
     thread.join()
     assert found == [(0, signal.getsignal(signal.SIGTERM))]
+
+
+def test_what_only_waits_in_tensorflow_ends_at_once():
+    with signals.leaving("stopped"):
+        before = signal.getsignal(signal.SIGTERM)
+        with signals.ending():
+            assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is before

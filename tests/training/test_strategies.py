@@ -2,7 +2,7 @@
 import json
 import os
 import pathlib
-import socket
+import signal
 import subprocess
 import sys
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import cluster_stand_in
 from tests.training import small_models
 from training import UserError
 from training.app import App
@@ -141,6 +142,71 @@ def test_bad_cluster_is_refused_in_one_sentence(monkeypatch, text, sentence):
         strategies.make("multi_worker")
 
 
+def slurm(monkeypatch, **variables):
+    """Sets the variables of a Slurm step, and nothing else that names workers."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+
+
+@pytest.mark.parametrize("hosts, tasks, rank, addresses", [
+    ("n[9-11]", "1(x3)", 1, ["n9:8888", "n10:8888", "n11:8888"]),  # in Slurm's order, which is not that of the letters
+    ("b,a", "2,1", 2, ["b:8888", "b:8889", "a:8888"]),
+    ("gpu[01-02],login", "1(x3)", 0, ["gpu01:8888", "gpu02:8888", "login:8888"]),
+])
+def test_slurm_says_who_trains_together(monkeypatch, hosts, tasks, rank, addresses):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    slurm(monkeypatch, PROCID=str(rank), STEP_NUM_TASKS=str(len(addresses)), STEP_NODELIST=hosts, STEP_TASKS_PER_NODE=tasks)
+    resolver = strategies._slurm_step()
+    assert resolver.cluster_spec().as_dict() == {"worker": addresses}
+    assert (resolver.task_type, resolver.task_id) == ("worker", rank)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible  # Slurm has chosen the GPUs
+    monkeypatch.setenv("SLURM_JOB_ID", "12007")  # another job may have a node's first port
+    assert strategies._slurm_step().cluster_spec().task_address("worker", 0) == addresses[0].replace("8888", "8958")
+
+
+STEP = dict(PROCID="1", STEP_NUM_TASKS="2", STEP_NODELIST="n[1-2]", STEP_TASKS_PER_NODE="1(x2)")
+
+
+@pytest.mark.parametrize("variables, sentence", [
+    (dict(JOB_ID="7", PROCID="0"), "SLURM_STEP_NUM_TASKS is not set: start every worker with srun"),
+    (STEP | dict(STEP_NUM_TASKS="3"), "cannot be read .*Requested 3 tasks but only 2.*SLURM_STEP_NUM_TASKS=3"),
+    (STEP | dict(STEP_NODELIST="n[1-2"), "cannot be read .*SLURM_STEP_NODELIST=n.1-2"),
+    (STEP | dict(STEP_TASKS_PER_NODE="many"), "cannot be read .*many"),
+    (STEP | dict(STEP_NUM_TASKS="two"), "cannot be read .*two"),
+    (STEP | dict(PROCID="2"), "this is task 2, and SLURM_STEP_NUM_TASKS says there are 2"),
+    (STEP | dict(PROCID="-1"), "this is task -1"),
+    (STEP | dict(STEP_NODELIST="n1,n1"), "cannot be read"),
+])
+def test_slurm_variables_that_say_nothing_or_contradict(monkeypatch, variables, sentence):
+    slurm(monkeypatch, **variables)
+    with pytest.raises(UserError, match=sentence):
+        strategies.make("multi_worker")
+
+
+def test_slurm_and_tf_config_that_contradict(monkeypatch):
+    def config(index, workers=2):
+        return json.dumps({"cluster": {"worker": [f"n{number}:1" for number in range(workers)]},
+                           "task": {"type": "worker", "index": index}})
+
+    slurm(monkeypatch, **STEP)
+    assert strategies._cluster(config(1)) == ("worker", 1, 2)
+    for text in (config(0), config(1, workers=3)):  # such as one that the batch script sets for all tasks alike
+        with pytest.raises(UserError, match="and Slurm says it is task 1 of 2: unset TF_CONFIG"):
+            strategies._cluster(text)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # a shell in a job says nothing of the cluster
+    assert strategies._cluster(config(0)) == ("worker", 0, 2)
+
+
+def test_tasks_in_another_order_than_the_nodes_are_refused(monkeypatch):
+    slurm(monkeypatch, **STEP)
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    with pytest.raises(UserError, match="runs task 1 on n1, .* says n2: .*--distribution=block"):
+        strategies.make("multi_worker")
+
+
 def test_automatic_precision_depends_on_the_hardware_and_on_the_system(monkeypatch, capsys, request):
     request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
 
@@ -159,21 +225,18 @@ def test_automatic_precision_depends_on_the_hardware_and_on_the_system(monkeypat
     assert "gains nothing" in capsys.readouterr().out
 
 
-def start_workers(folder, **arguments):
-    """Starts two workers on free ports of this machine."""
-    sockets = [socket.socket() for _ in range(2)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+def start_workers(folder, slurm=False, **arguments):
+    """Starts two workers on free ports of this machine, told of each other by TF_CONFIG or as by Slurm's srun."""
+    told = cluster_stand_in.slurm(folder) if slurm else {}
+    port = cluster_stand_in.free_ports()
+    addresses = [f"127.0.0.1:{port + index}" for index in range(2)]
     processes = []
     for index in range(2):
         settings = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        own = {"SLURM_PROCID": str(index)} if slurm else {"TF_CONFIG": json.dumps(settings)}
         processes.append(subprocess.Popen(
             [sys.executable, SCRIPT, folder, json.dumps({"strategy": "multi_worker", "batch_size": BATCH} | arguments)],
-            env=os.environ | {"TF_CONFIG": json.dumps(settings), "CUDA_VISIBLE_DEVICES": ""},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            env=os.environ | told | own | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     return processes
 
 
@@ -186,18 +249,23 @@ def finish(processes, seconds=240):
             process.kill()
 
 
-def test_two_processes_are_as_good_as_one(tmp_path):
-    """Even when one of them gets SIGTERM on the way, which stops both, and both are started again."""
+@pytest.mark.parametrize("by, codes, kept", [
+    pytest.param(signal.SIGTERM, [143, 143], 8, id="SIGTERM"),
+    pytest.param(signal.SIGKILL, [2, -signal.SIGKILL], 4, id="SIGKILL", marks=pytest.mark.every_system)])
+def test_two_processes_are_as_good_as_one(tmp_path, by, codes, kept):
+    """Even when one of them gets a signal on the way, which stops both, and Slurm starts both again."""
     settings = dict(norm="frozen", dropout=0)
-    arguments = dict(settings=settings, epochs=9, limit_steps=20, validation=33, steps_per_call=4)
-    processes = start_workers(tmp_path, terminate=7, **arguments)
+    arguments = dict(settings=settings, epochs=9, limit_steps=20, validation=33, steps_per_call=4, checkpoint_every=kept)
+    processes = start_workers(tmp_path, terminate=7, by=by, **arguments)
     outputs = finish(processes)
-    assert [process.returncode for process in processes] == [143, 143], outputs
+    assert [process.returncode for process in processes] == codes, outputs
+    if by == signal.SIGKILL:
+        assert outputs[0].endswith("error: another worker was lost: start all of them again with --resume\n")
     assert not list(tmp_path.glob("final*"))
-    processes = start_workers(tmp_path, **arguments)
+    processes = start_workers(tmp_path, slurm=True, **arguments)
     outputs = finish(processes)
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "going on after step 8 of 20" in outputs[0]
+    assert f"going on after step {kept} of 20" in outputs[0]
     assert "epoch 1/1" in outputs[0] and "epoch 1/1" not in outputs[1]  # only the first one speaks
     validation = small_models.examples(33, seed=5).batch(BATCH)
     one, history = trained(preprocess=small_models.jitter, validation=validation, **settings)

@@ -24,13 +24,13 @@ from training.engine import callbacks, loop, strategies, tensorboard  # noqa: E4
 
 def main(folder, strategy="default", model="classifier", settings=None, epochs=4, examples=1000, validation=37,
          batch_size=32, checkpoint_every=10, steps_per_call=None, early_stopping=None, plateau=False, limit_steps=None,
-         as_function=False, pause=0.0, terminate=None):
+         as_function=False, pause=0.0, terminate=None, by=signal.SIGTERM):
     """
     model:          "classifier", with `settings`, or "adversaries"
     validation:     examples, 0 for none; as_function: measured by a function on the host
     early_stopping: epochs of patience
     pause:          seconds of sleep before each call, for whoever wants to kill in time
-    terminate:      step at which the second worker gets SIGTERM, as from a cluster that wants a machine back
+    terminate:      step at which the second worker gets the signal `by`, as from a cluster that wants a machine back
     """
     folder.mkdir(exist_ok=True, parents=True)
     if strategy == "mirrored":
@@ -61,7 +61,7 @@ def main(folder, strategy="default", model="classifier", settings=None, epochs=4
         watchers.append(keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: time.sleep(pause)))
     if terminate and not chief:
         watchers.append(keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: batch + 1 >= terminate and os.kill(os.getpid(), signal.SIGTERM)))
+            on_train_batch_end=lambda batch, logs: batch + 1 >= terminate and os.kill(os.getpid(), by)))
     if as_function:
         def validate():
             scores = model.predict_on_batch({"x": next(iter(held_out))[0]["x"]})

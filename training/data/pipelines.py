@@ -1,11 +1,24 @@
 """Batches whose order is a function of (seed, epoch)."""
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from training.config import UserError
 
 
-def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False):
+class Share(NamedTuple):
+    """One of several equal parts of a split's examples, for a worker that reads no other."""
+
+    index: int
+    """of this part"""
+    count: int
+    """of all parts"""
+    order: int
+    """a number that stands for the epoch: each has other parts"""
+
+
+def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False, share=None):
     """Returns `batches(epoch, skip, context)`: one epoch from step `skip` on, as batches for one replica.
 
     examples: dataset of known cardinality, always in the same order; cheap to pass over, because resuming skips in it
@@ -14,6 +27,9 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False)
     batch_size: examples per step over all replicas; the remainder of an epoch is dropped
     buffer: examples to draw from when shuffling; the order is uniform when all fit in
     cache: keep `examples` in memory
+    share: Share -> dataset of these of the examples, for sets that are too large to be passed over by every worker: each of
+        several workers shuffles its own share. Which examples meet in a batch then depends on the number of workers. Without
+        it, and with one worker, a step has the same examples on any number of workers.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
@@ -24,16 +40,25 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False)
     steps = full_batches(count, batch_size)
     if cache:
         # all of them go through the buffer, or the dropped remainder would leave the cache unfinished for ever
-        examples, buffer = examples.cache(), count
+        examples, buffer, share = examples.cache(), count, None
     preprocess = tf.function(preprocess)  # traced once, not for every epoch
 
     def batches(epoch, skip, context):
         order = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        data = examples.shuffle(min(buffer, count), seed=order, reshuffle_each_iteration=False).enumerate()
-        data = data.take(steps * batch_size)  # before sharding: each worker must see as many batches as the others
-        data = data.skip(skip * batch_size).shard(context.num_input_pipelines, context.input_pipeline_id)
-        data = data.map(lambda index, example: preprocess(example, tf.stack([tf.cast(order, tf.int64), index])),
-                        num_parallel_calls=tf.data.AUTOTUNE)
+        workers, worker = context.num_input_pipelines, context.input_pipeline_id
+        shares = workers if share else 1
+        data = share(Share(worker, workers, order)) if shares > 1 else examples
+        data = data.shuffle(min(buffer, count), seed=order, reshuffle_each_iteration=False).enumerate()
+        data = data.take(steps * batch_size // shares)  # before sharding: each worker must see as many batches as the others
+        data = data.skip(skip * batch_size // shares)
+        if shares == 1:
+            data = data.shard(workers, worker)
+
+        def prepared(index, example):
+            place = index * shares + worker % shares  # in the epoch: no other example of any worker has it
+            return preprocess(example, tf.stack([tf.cast(order, tf.int64), place]))
+
+        data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
         return data.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     return batches

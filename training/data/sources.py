@@ -1,7 +1,9 @@
 """Data sets by name: prepared once, read in the order in which they are stored."""
 import contextlib
+import dataclasses
 import difflib
 import errno
+import functools
 import importlib
 import io
 import logging
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -62,8 +65,10 @@ def parts(prepared):
     return {"train": "train[:90%]", "validation": "train[90%:]", "test": evaluated}
 
 
-def read(prepared, split, **options):
+def read(prepared, split, share=None, **options):
     """Returns the examples of a split, or of a slice of one, in the order in which they are stored.
+
+    share: `pipelines.Share` of them to read, in an order of its own; None: all
 
     Raises:
         UserError: there is none.
@@ -72,9 +77,27 @@ def read(prepared, split, **options):
     if not count:
         raise UserError(f"{split} of {prepared.name} holds no example: the data set is too small")
     settings = tfds.ReadConfig(try_autocache=False, add_tfds_id=False)
+    if share:
+        count //= share.count
+        settings.experimental_interleave_sort_fn = functools.partial(_dealt, share, count)
     with _quiet():
         data = prepared.as_dataset(split=split, shuffle_files=False, read_config=settings, **options)
     return data.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _dealt(share, count, instructions):
+    """Returns which examples of which files belong to a share: the files in a random order, cut after every `count` examples.
+
+    Only the files in which a cut falls are opened by two readers.
+    """
+    found, place = [], -share.index * count  # of the next example, counted from the first of the share
+    for number in np.random.default_rng(share.order).permutation(len(instructions)):
+        file = instructions[number]
+        first, last = max(-place, 0), min(count - place, file.take)
+        if first < last:
+            found.append(dataclasses.replace(file, skip=file.skip + first, take=last - first))
+        place += file.take
+    return found
 
 
 def _data_dir(config):

@@ -139,6 +139,18 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     return model.history
 
 
+def meet(strategy):
+    """Waits until all workers have come here.
+
+    strategy: a `tf.distribute.Strategy`
+
+    Raises:
+        UserError: another worker was lost.
+    """
+    with _lost_worker(strategy), signals.ending():
+        _agreement(strategy)(0)
+
+
 def _length(data, what):
     """Returns the number of batches in a Dataset."""
     length = int(data.cardinality())
@@ -334,7 +346,7 @@ def _lost_worker(strategy):
             tf.errors.CancelledError):
         if strategies.workers(strategy) == 1:
             raise
-        raise UserError("another worker of TF_CONFIG was lost: start all of them again with --resume") from None
+        raise UserError("another worker was lost: start all of them again with --resume") from None
 
 
 @contextlib.contextmanager

@@ -38,6 +38,13 @@ def leaving(message):
         yield
 
 
+@contextlib.contextmanager
+def ending():
+    """Lets SIGTERM and Ctrl-C end the process at once, for where it only waits within TensorFlow, which looks at no signal."""
+    with _handled(signal.SIG_DFL, signal.SIGTERM, signal.SIGINT):
+        yield
+
+
 def leave(number, message):
     """Ends the process as a signal asks for: prints `message` and exits with code 128 + number.
 

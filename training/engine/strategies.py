@@ -9,6 +9,11 @@ import tensorflow as tf
 
 from training import doctor
 from training.config import UserError
+from training.engine import signals
+
+_EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
+_SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
+"""what srun tells each task, as far as SlurmClusterResolver reads it"""
 
 
 @functools.lru_cache(maxsize=None)  # TensorFlow aborts when a process makes a second strategy with collectives
@@ -137,26 +142,32 @@ def _mirrored():
 
 
 def _multi_worker():
-    kind, index, count = _cluster(os.environ.get("TF_CONFIG"))
-    print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the others", flush=True)
+    text = os.environ.get("TF_CONFIG")
+    # a resolver of None makes TensorFlow read TF_CONFIG itself
+    resolver = None if text else _slurm_step()
+    if text:
+        kind, index, count = _cluster(text)
+        print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the others", flush=True)
+    else:
+        addresses = resolver.cluster_spec().job_tasks("worker")
+        print(f"worker {resolver.task_id} of {len(addresses)} processes in Slurm's step, at {addresses[resolver.task_id]}: "
+              "waiting for the others", flush=True)
     # AUTO is NCCL between GPUs and gRPC rings between CPUs
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        with signals.ending():
+            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=options)
     except RuntimeError as error:
         raise UserError("--strategy multi_worker must be set up before TensorFlow is used in the process "
                         f"({_first_line(error)})") from None
     except tf.errors.OpError as error:
-        raise UserError(f"--strategy multi_worker cannot start this worker's server; is its port in TF_CONFIG free? "
+        raise UserError("--strategy multi_worker cannot start this worker's server; is its port free, and do the others run? "
                         f"({_first_line(error)})") from None
 
 
 def _cluster(text):
     """Returns (type of this task, its index, processes in all)."""
-    example = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
-    if not text:
-        raise UserError(f"--strategy multi_worker needs the environment variable TF_CONFIG, such as {example}")
     try:
         settings = json.loads(text)
         cluster = settings["cluster"]
@@ -165,14 +176,55 @@ def _cluster(text):
         known = kind in cluster and 0 <= index < len(cluster[kind])
         written = all(address.rpartition(":")[0] and address.rpartition(":")[2].isdigit() for address in addresses)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"TF_CONFIG cannot be read; it should look like {example}") from None
+        raise UserError(f"TF_CONFIG cannot be read; it should look like {_EXAMPLE}") from None
     if set(cluster) - {"chief", "worker"} or not addresses:
         raise UserError(f"TF_CONFIG may name only a chief and workers, got {sorted(cluster)}")
     if not known:
         raise UserError(f"TF_CONFIG says this process is {kind} {index}, which its cluster does not list")
     if not written or len(set(addresses)) != len(addresses):
         raise UserError(f"TF_CONFIG needs a different HOST:PORT for every worker, got {', '.join(map(str, addresses))}")
+    place = index + (len(cluster.get("chief", ())) if kind == "worker" else 0)
+    rank, tasks = (os.environ.get(f"SLURM_{name}", "") for name in ("PROCID", "STEP_NUM_TASKS"))
+    if tasks not in ("", "1") and (rank, tasks) != (str(place), str(len(addresses))):  # such as one TF_CONFIG for all tasks
+        raise UserError(f"TF_CONFIG says this is process {place} of {len(addresses)}, and Slurm says it is task {rank} of {tasks}"
+                        ": unset TF_CONFIG, and Slurm's variables are read")
     return kind, index, len(addresses)
+
+
+def _slurm_step():
+    """Returns a resolver of the tasks of the Slurm step that this process belongs to."""
+    missing = [name for name in _SLURM if not os.environ.get(name)]
+    if missing and "SLURM_JOB_ID" in os.environ:
+        raise UserError(f"--strategy multi_worker runs in a Slurm job, but {missing[0]} is not set: start every worker with srun")
+    if missing:
+        raise UserError(f"--strategy multi_worker needs the environment variable TF_CONFIG, such as {_EXAMPLE}, "
+                        "or a Slurm job that starts every worker with srun")
+    try:
+        # It fails without GPUs, and would choose among them although Slurm has done so: one GPU for each task satisfies it
+        found = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=_port(int(os.environ.get("SLURM_JOB_ID", 0))), gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
+            gpus_per_task=1, auto_set_gpu=False)
+        # It sorts the hosts as text, n10 before n9, whereas Slurm numbers the tasks in the order of its list
+        hosts = list(found._task_configuration)
+        addresses = sorted(found.cluster_spec().job_tasks("worker"), key=lambda address: hosts.index(address.rpartition(":")[0]))
+        rank = int(os.environ["SLURM_PROCID"])
+    except (RuntimeError, ValueError) as error:
+        given = ", ".join(f"{name}={os.environ[name]}" for name in _SLURM)
+        raise UserError(f"Slurm's variables cannot be read ({_first_line(error)}), got {given}: set TF_CONFIG instead") from None
+    if not 0 <= rank < len(addresses):
+        raise UserError(f"SLURM_PROCID says this is task {rank}, and SLURM_STEP_NUM_TASKS says there are {len(addresses)}")
+    node, host = os.environ.get("SLURMD_NODENAME"), addresses[rank].rpartition(":")[0]
+    if node and node != host:
+        raise UserError(f"Slurm runs task {rank} on {node}, and the order of SLURM_STEP_NODELIST says {host}: "
+                        "start the workers with srun --distribution=block")
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": addresses}), task_type="worker", task_id=rank, rpc_layer="grpc",
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))})
+
+
+def _port(job):
+    """Returns the port of a node's first task: the resolver's own, or another for each job, since jobs may share a node."""
+    return 8888 + job % 2000 * 10
 
 
 def _tpu():

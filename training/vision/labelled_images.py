@@ -51,9 +51,12 @@ class LabelledImages:
         self.class_names = self.features["label"].names
         self.channels = 1 if self.features["image"].shape[-1] == 1 else 3
 
-    def examples(self, part):
-        """Returns a dataset of {"image": bytes, "label"}, one for each example of `part`: "train", "validation" or "test"."""
-        return sources.read(self.prepared, self.parts[part], decoders={"image": tfds.decode.SkipDecoding()})
+    def examples(self, part, share=None):
+        """Returns a dataset of {"image": bytes, "label"}, one for each example of `part`: "train", "validation" or "test".
+
+        share: `training.data.pipelines.Share` of them; None: all
+        """
+        return sources.read(self.prepared, self.parts[part], share, decoders={"image": tfds.decode.SkipDecoding()})
 
     def fitted(self, example):
         """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left is the image, the rest is black."""
@@ -78,7 +81,8 @@ class LabelledImages:
             return pipelines.in_memory(arrays, batch_size, seed), arrays[0]["image"]
         examples = self.examples("train")
         few = examples.take(_SAMPLE).map(self.fitted)
-        batches = pipelines.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER)
+        batches = pipelines.shuffled(examples, lambda example, seed: self.fitted(example), batch_size, seed, buffer=_BUFFER,
+                                     share=lambda share: self.examples("train", share))
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
     def augmented(self, batches, seed, erase=0.0):
