@@ -11,6 +11,9 @@ __all__ = ["Config", "Experiment", "UserError", "Verb", "load"]
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512 VNNI and later; AVX2 gains from it as well
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# file systems without locks would refuse every file of weights; a run's folder has a lock of its own, see training.engine.files
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
 
 def load(run):
     """Returns (model with the run's best weights, its Config) for a run's folder."""

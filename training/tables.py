@@ -5,24 +5,25 @@ import pathlib
 import re
 import statistics
 import tomllib
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from training import runs
 from training.config import UserError
+from training.paths import Expanding, IsPath, Path
 
 _BLOCK = re.compile(r"(<!-- table: ([^\n]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Tables:
+class Tables(Expanding):
     """Writes the tables in the documents anew from the records and results/tables.toml."""
 
     check: bool = False
     """only say whether the documents agree with the records; exit code 2 where they do not"""
-    documents: tuple[str, ...] = ("RESULTS.md", "README.md")
+    documents: Annotated[tuple[str, ...], IsPath()] = ("RESULTS.md", "README.md")
     """files with tables between <!-- table: NAME --> and <!-- end -->"""
-    results: str = "results"
+    results: Path = "results"
     """folder that holds the records"""
     debug: bool = False
     """show the traceback of an error"""

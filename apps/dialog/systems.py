@@ -5,6 +5,7 @@ import tyro
 
 import training
 from training.config import Count, NotNegative, Positive, Unless
+from training.paths import IsPath, Path
 
 
 class Config(training.Config):
@@ -108,9 +109,9 @@ class Chat(training.Verb):
     An empty line lets the bot go on, as <SILENCE> does in the data; Ctrl-D ends the talk.
     """
 
-    run: tyro.conf.Positional[str | None] = None
+    run: tyro.conf.Positional[Annotated[str | None, IsPath()]] = None
     """folder or name of a run; None: the newest finished one"""
     attention: bool = False
     """show after each response the lines that the last hop read most"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""

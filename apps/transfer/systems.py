@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 import training
 from training import datasets
 from training.config import Count, Data, NotNegative, Positive, When
+from training.paths import Path
 
 APPLICATIONS = ("mobilenet_v2", "resnet50_v2", "densenet121")
 """networks of keras.applications that can be the backbone"""
@@ -26,7 +27,7 @@ class Config(training.Config):
     batch_size = 64
     learning_rate = 0.1
     dtype = "float32"  # the small network gains nothing by bfloat16 on small images
-    backbone: str = "small"
+    backbone: Path = "small"
     """everything below the classifier: small, a residual network that learns the source's task first; mobilenet_v2, resnet50_v2
     or densenet121 with ImageNet's weights (fetched with --download); or the name or folder of a run on images. The system
     scratch takes only the architecture of a backbone"""

@@ -24,6 +24,8 @@ from tensorboard.plugins.hparams import api as hparams_plugin
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
+from training.engine.names import one_line
+
 _SAMPLE = 65_536
 """values of a weight that its histogram is made of, at most"""
 _HEALTHY_RATIO = 1e-3
@@ -257,7 +259,8 @@ def _metadata(rows):
     lines = [[row[column] for column in columns] for row in rows]
     if len(columns) > 1:
         lines.insert(0, columns)
-    return "".join("\t".join(re.sub(r"\s+", " ", str(cell)) for cell in line) + "\n" for line in lines)
+    # an empty line of one column would be left out, and all names below it move up
+    return "".join("\t".join(one_line(cell) or "(empty)" for cell in line) + "\n" for line in lines)
 
 
 def _sprite(thumbnails):
