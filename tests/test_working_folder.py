@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # as pip's editable installs do it: asked after Python's own finder, for which a folder without __init__.py is a package
 EDITABLE = f"""
-import importlib.util, os, runpy, sys
+import importlib.util, os
 class Editable:
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -17,15 +17,17 @@ class Editable:
         if name in ("apps", "layers", "training"):
             return importlib.util.spec_from_file_location(name, os.path.join(place, "__init__.py"), submodule_search_locations=[place])
 sys.meta_path.append(Editable)
-sys.path.insert(0, "")
 """
 SHOW = "import apps, training, importlib.util; print(training.__file__, importlib.util.find_spec('layers').origin, training.UserError)"
 
 
 def run(folder, code, **environment):
+    """Runs code that sees the working folder first and the installed packages last, but no editable install of this suite."""
+    site = [path for path in sys.path if path.endswith("site-packages")]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([sys.executable, "-S" if not environment else "-B", "-c", code], cwd=folder, capture_output=True, text=True,
-                          timeout=60, env=kept | environment)
+    code = f"import sys; sys.path.insert(0, ''); sys.path.extend({site})\n{code}"
+    return subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, timeout=60,
+                          env=kept | environment)
 
 
 @pytest.fixture(params=["folders", "files"])
@@ -41,9 +43,7 @@ def crowded(request, tmp_path):
 
 @pytest.mark.parametrize("install", ["editable", "by path"])
 def test_the_packages_of_the_suite_win(crowded, install):
-    site = [path for path in sys.path if path.endswith("site-packages")]
-    code = EDITABLE + f"sys.path.extend({site})\n" + SHOW if install == "editable" else "import sys; sys.path.insert(0, '')\n" + SHOW
-    ended = run(crowded, code, **{} if install == "editable" else {"PYTHONPATH": str(ROOT)})
+    ended = run(crowded, EDITABLE + SHOW) if install == "editable" else run(crowded, SHOW, PYTHONPATH=str(ROOT))
     assert ended.stdout.split()[:2] == [str(ROOT / "training/__init__.py"), str(ROOT / "layers/__init__.py")], ended.stderr
 
 
@@ -55,6 +55,5 @@ def test_the_program_runs_there(crowded):
 
 def test_a_package_that_was_imported_before_is_named(tmp_path):
     (tmp_path / "training.py").touch()
-    code = "import sys; sys.path.insert(0, ''); import training, apps"
-    ended = run(tmp_path, code, PYTHONPATH=str(ROOT))
+    ended = run(tmp_path, "import training, apps", PYTHONPATH=str(ROOT))
     assert ended.returncode == 1 and "ImportError: another training than the one in" in ended.stderr

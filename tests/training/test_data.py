@@ -1,5 +1,6 @@
 """Order, augmentation seeds, sharding and caching of batches, and data sets by name."""
 import dataclasses
+import json
 import socket
 import threading
 
