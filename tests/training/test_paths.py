@@ -37,7 +37,7 @@ def test_every_setting_that_names_a_folder_or_file_is_a_path():
     for kind in KINDS:
         hints = typing.get_type_hints(kind, include_extras=True)
         for name, words in forms.docs(kind).items():
-            if name in hints and ("folder" in words or "file" in words) and name not in {"name", *EXPANDED_LATER}:
+            if name in hints and ("folder" in words or "file" in words) and name not in {"name", "dataset", *EXPANDED_LATER}:
                 assert paths.IsPath() in getattr(hints[name], "__metadata__", ()), f"{kind.__name__}.{name}"
 
 
