@@ -3,6 +3,7 @@
 Importing this package does not import TensorFlow; its modules do.
 """
 import os
+import tempfile
 
 from training.config import Config, Experiment, UserError, Verb
 
@@ -13,6 +14,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # file systems without locks would refuse every file of weights; a run's folder has a lock of its own, see training.engine.files
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+if os.path.expanduser("~") == "~":  # a user without a home folder, for whom Keras would make one called ~ in the working folder
+    os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "matplotlib"))
 
 
 def load(run):

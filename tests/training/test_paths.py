@@ -1,11 +1,14 @@
 """Paths that users give: `~` in every one of them, and users without a home folder."""
 import dataclasses
+import importlib
 import os
 import pwd
+import tempfile
 import typing
 
 import pytest
 
+import training
 from apps.__main__ import catalogue
 from training import UserError, cli, config, doctor, forms, paths, records, runs, tables
 from training.app import App
@@ -70,3 +73,11 @@ def test_a_user_without_a_home_folder_is_told_what_to_name(no_home):
     with pytest.raises(UserError, match="no home folder, which ~/runs asks for"):
         App("classification").config("softmax", runs="~/runs")
     assert paths.expanded("plain/~") == "plain/~"
+
+
+def test_no_folder_called_tilde_is_made_for_a_user_without_a_home_folder(no_home, monkeypatch):
+    for name in ("KERAS_HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    importlib.reload(training)
+    assert os.environ["KERAS_HOME"] == os.path.join(tempfile.gettempdir(), ".keras") and "MPLCONFIGDIR" in os.environ
