@@ -1,5 +1,6 @@
 """Files that are whole or absent, and folders that one process at a time works in."""
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from training import UserError
+from training import UserError, runs
 from training.engine import callbacks, files
+from training.serving import export
 
 
 def names(folder):
@@ -133,6 +135,21 @@ def test_a_file_system_that_syncs_no_folder_costs_nothing(tmp_path, monkeypatch,
     monkeypatch.setattr(os, "fsync", synced)
     files.write_text(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files._report_no_locks.cache_clear()
+    with files.lock(tmp_path), files.lock(tmp_path, waiting="waiting"):
+        assert not runs.in_use(tmp_path)
+    export.configure(tmp_path / "detection")
+    assert (tmp_path / "models.config").is_file()
+    said = capsys.readouterr()
+    assert said.err.count("has no locks") == said.err.count("\n") == 1 and not said.out
 
 
 def test_hdf5_asks_for_no_locks():

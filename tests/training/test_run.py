@@ -1,6 +1,4 @@
 """The flow of a run: what it leaves when it is stopped or refused, and with what it goes on."""
-import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -14,8 +12,9 @@ import tensorflow as tf
 from apps.classification import evaluation, pictures
 from training import UserError, cli, runs, showing
 from training import config as settings
+from training import run as flow
 from training.app import App
-from training.engine import files, tensorboard
+from training.engine import tensorboard
 from training.serving import export
 
 TINY = ["--model", "softmax", "--image-size", "8", "--limit-steps", "3"]
@@ -125,15 +124,12 @@ def test_what_is_only_shown_costs_a_finished_training_nothing(folder, monkeypatc
     assert "the table failed" in shown.err and "kept in" in shown.out
 
 
-@pytest.mark.parametrize("stop, code", [(lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM), 143), (None, 130)])
-def test_who_stops_the_pictures_is_told_that_the_run_is_complete(folder, monkeypatch, capsys, stop, code):
-    with monkeypatch.context() as patched:
-        patched.setattr(pictures, "render", stop) if stop else stop_in(patched, pictures, "render", KeyboardInterrupt())
-        with pytest.raises(SystemExit) as ended:
-            train("--name", "stopped")
+@pytest.mark.parametrize("stop, code", [(lambda: os.kill(os.getpid(), signal.SIGTERM), 143), (lambda: signal.raise_signal(signal.SIGINT), 130)])
+def test_who_stops_the_pictures_is_told_that_the_run_is_complete(capsys, stop, code):
+    with pytest.raises(SystemExit) as ended, flow._leaving_complete():
+        stop()
     said = capsys.readouterr().err
     assert ended.value.code == code and "stopped; the results and the export are written" in said and "--resume" not in said
-    assert runs.find("stopped", "runs").state == "finished"
 
 
 def test_printed_commands_name_the_folder_of_the_exports(folder, capsys):
@@ -147,21 +143,11 @@ def test_printed_commands_name_the_folder_of_the_exports(folder, capsys):
 
 def test_runs_that_begin_in_the_same_second_get_numbers(folder, monkeypatch):
     monkeypatch.setattr(settings, "folder_name", lambda name, model: name or f"20260101-120000-{model}")
-    train("--seed", "0")
-    train("--seed", "1")
-    assert [results(f"20260101-120000-softmax{number}")["seed"] for number in ("", "-2")] == [0, 1]
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_costs_nothing_and_is_said_once(folder, monkeypatch, capsys, number):
-    def flock(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    files._report_no_locks.cache_clear()
-    train("--name", "unlocked")
-    assert capsys.readouterr().err.count("has no locks") == 1
-    assert (folder / "saved_models" / "models.config").is_file() and results("unlocked")["export"]
+    monkeypatch.setattr(flow, "_train", lambda app, config, strategy, folder, chief: folder)
+    app = App("classification")
+    found = [flow.train(app, app.config("softmax", seed=seed)) for seed in (0, 1, 2)]
+    assert [path.name for path in found] == [f"20260101-120000-softmax{number}" for number in ("", "-2", "-3")]
+    assert [settings.load(app.systems, path / "config.json").seed for path in found] == [0, 1, 2]
 
 
 def test_weights_of_another_model_are_refused_and_some_that_fit_are_counted(folder, capsys):
