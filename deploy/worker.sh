@@ -16,7 +16,8 @@ if [ -z "${TF_CONFIG:-}" ] && [ -n "${JOB_COMPLETION_INDEX:-}" ]; then
   export TF_CONFIG="{\"cluster\": {\"worker\": [${workers%,}]}, \"task\": {\"type\": \"worker\", \"index\": $JOB_COMPLETION_INDEX}}"
 fi
 
-if [ -e "$run/results.json" ]; then
+# results without an export are those of a run that was lost between its test and its export
+if [ -e "$run/results.json" ] && ! grep -q '"export": null' "$run/results.json"; then
   echo "$run is finished; name another run to train again"
 elif [ -e "$run/config.json" ]; then
   exec python -m "apps.$application" --resume --name "$name" --runs "$runs"

@@ -3,6 +3,7 @@
 Importing this package does not import TensorFlow; its modules do.
 """
 import os
+import tempfile
 
 from training.config import Config, Experiment, UserError, Verb
 
@@ -10,6 +11,13 @@ __all__ = ["Config", "Experiment", "UserError", "Verb", "load"]
 
 # TensorFlow turns oneDNN on by itself only on processors with AVX-512 VNNI and later; AVX2 gains from it as well
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# file systems without locks would refuse every file of weights; a run's folder has a lock of its own, see training.engine.files
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+if os.path.expanduser("~") == "~":  # a user without a home folder, for whom Keras would make one called ~ in the working folder
+    os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "matplotlib"))
 
 
 def load(run):

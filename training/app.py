@@ -54,8 +54,8 @@ class Evaluation(Protocol):
 class Pictures(Protocol):
     """The room `pictures`."""
 
-    def render(self, model, splits, config, info):
-        """Returns the Rendered pictures, activations, texts and embeddings of the test split."""
+    def render(self, model, splits, config, info, metrics):
+        """Returns the Rendered pictures, activations, texts and embeddings of the test split, whose metrics are known."""
 
 
 class Serving(Protocol):

@@ -12,6 +12,7 @@ from training import config as settings
 from training import forms, runs
 from training.app import App
 from training.config import Config, NotNegative, Positive
+from training.paths import Expanding, IsPath, Path
 from training.serving import requests
 
 VERBS = {
@@ -24,10 +25,10 @@ VERBS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Expanding):
     """Tests a finished run, on its own test split or on another data set's."""
 
-    run: tyro.conf.Positional[str | None] = None
+    run: tyro.conf.Positional[Annotated[str | None, IsPath()]] = None
     """folder or name of a run; None: the newest finished one"""
     dataset: str | None = None
     """another data set with the same classes; None: the run's own"""
@@ -37,25 +38,25 @@ class Evaluate:
     """folder of data sets that are fetched by hand; None: the run's own"""
     resamples: Annotated[int, NotNegative] = 100
     """bootstrap samples of the test split for the 95 % interval; 0: no interval"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Predict:
+class Predict(Expanding):
     """Predicts for files with the newest export, or with a server that holds it."""
 
-    inputs: tyro.conf.Positional[tuple[str, ...]]
+    inputs: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]]
     """files, folders, or patterns in quotes such as 'photos/*.jpg'; - is standard input"""
     server: str | None = None
     """HOST:PORT of a TensorFlow Serving gRPC port; None: use an export on this machine"""
-    export: str | None = None
+    export: Annotated[str | None, IsPath()] = None
     """folder of one exported version; None: the newest under --saved-models"""
-    saved_models: str = "saved_models"
+    saved_models: Path = "saved_models"
     """folder that holds the exports"""
-    output: str = "predictions"
+    output: Path = "predictions"
     """folder that takes the predictions"""
     timeout_seconds: Annotated[float, Positive] = 60.0
     """how long to wait for a server"""
@@ -103,7 +104,13 @@ def _run(app, verb, request):
 
 @contextlib.contextmanager
 def sentences(debug=False, stopped=""):
-    """Ends the program with one sentence and exit code 2 where an error comes out of the block; `debug` lets it through."""
+    """Ends the program with one sentence and exit code 2 where an error comes out of the block; `debug` lets it through.
+
+    A character that an output stream cannot show, as outside of UTF-8, is written as its number and ends nothing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
         sys.stdout.flush()
@@ -125,6 +132,8 @@ def _sentence(error):
         return str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
         return f"the disk is full ({getattr(error, 'filename', None) or 'while writing'}): make room, then go on with --resume"
+    if "unable to lock file" in str(error):  # HDF5's words
+        return "this file system has no locks, which HDF5 asks for: set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     lines = str(error).strip().splitlines() or [""]

@@ -11,12 +11,12 @@ import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal
 
+from training import paths
+from training.errors import UserError
+from training.paths import IsPath, Path
+
 LARGEST_FILE = 1_000_000
 """bytes of a file of settings that are read"""
-
-
-class UserError(Exception):
-    """A problem that the user can fix: the command prints this one sentence and exits with code 2."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ NotNegative = Range(0)
 Fraction = Range(0, below=1)
 
 
-class Settings:
+class Settings(paths.Expanding):
     """The base of all settings: a subclass is a frozen dataclass without saying so.
 
     An inherited setting gets another default by a plain assignment in the class body, such as `epochs = 20`, which keeps its
@@ -129,7 +129,7 @@ class Training(Settings):
     """epochs between two validations; the last epoch is always validated"""
     limit_steps: Annotated[int | None, Count] = None
     """stop after this many steps and test on as many batches, for a quick check; None: train to the end"""
-    initialize: str | None = None
+    initialize: Annotated[str | None, IsPath()] = None
     """name or folder of a run whose best weights to start from; None: start as the system does"""
 
 
@@ -138,9 +138,9 @@ class Run(Settings):
 
     name: str | None = None
     """name of the run's folder; None: date, time and model"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that takes the run"""
-    saved_models: str = "saved_models"
+    saved_models: Path = "saved_models"
     """folder that takes the export"""
     resume: bool = False
     """continue the newest unfinished run (or the one of --name)"""
@@ -241,7 +241,7 @@ class Experiment(Verb):
 
     seed: Annotated[int, Range(0, below=2**32)] = 0
     """seed of everything that is drawn at random"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that takes the report"""
     name: str | None = None
     """name of the report's folder; None: date, time and verb"""
@@ -319,6 +319,7 @@ def read(path):
     Raises:
         UserError: the file is not there or holds no JSON object.
     """
+    path = paths.expanded(path)
     try:
         with open(path, encoding="utf-8") as file:
             values = json.loads(file.read(LARGEST_FILE))

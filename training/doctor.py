@@ -7,13 +7,18 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import tyro
+
+from training import paths
+from training.errors import UserError
+from training.paths import Expanding, IsPath, Path
 
 DISTRIBUTION = "tensorflow-suite"
 PORTS = {6006: "TensorBoard", 8500: "TensorFlow Serving, gRPC", 8501: "TensorFlow Serving, REST"}
@@ -30,16 +35,16 @@ class Finding(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Doctor:
+class Doctor(Expanding):
     """Says what this machine has for the suite, and what is missing. Exit code 2 where something essential is."""
 
     data_dir: str | None = None
     """folder of prepared TFDS data sets (default: TFDS's own, ~/tensorflow_datasets)"""
-    manual_dir: str | None = None
+    manual_dir: Annotated[str | None, IsPath()] = None
     """folder of data sets that are fetched by hand"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that takes the runs"""
-    saved_models: str = "saved_models"
+    saved_models: Path = "saved_models"
     """folder that takes the exports"""
     timeout_seconds: float = 120.0
     """how long TensorFlow may take to answer"""
@@ -50,10 +55,9 @@ class Doctor:
 def main(arguments):
     """Prints all findings and returns the exit code."""
     request = tyro.cli(Doctor, prog="python -m apps doctor", args=arguments, description=Doctor.__doc__)
-    data_dir = request.data_dir or os.environ.get("TFDS_DATA_DIR") or pathlib.Path.home() / "tensorflow_datasets"
     worst = "ok"
     for group in (lambda: [python()], packages, lambda: devices(request.timeout_seconds), lambda: [matrix_units()],
-                  lambda: [folder("data sets", data_dir)],
+                  lambda: [data_sets(request.data_dir)],
                   lambda: [folder("manual data", request.manual_dir)] if request.manual_dir else [],
                   lambda: [folder("runs", request.runs), folder("exports", request.saved_models), room(request.runs)],
                   lambda: [tensorboard()], ports, lambda: [containers()]):
@@ -216,9 +220,18 @@ def matrix_units(path="/proc/cpuinfo"):
     return Finding("ok", "matrix units", "the processor has none: --dtype auto takes float32 on it")
 
 
+def data_sets(path=None):
+    """Returns the Finding about the folder of prepared data sets: `path`, or the one that TFDS takes."""
+    path = path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    try:
+        return folder("data sets", paths.expanded(path, paths.DATA_DIR_REMEDY))
+    except UserError as error:
+        return Finding("bad", "data sets", str(error))
+
+
 def folder(what, path):
     """Returns whether a folder can be written, what it holds and how large it is."""
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(path)
     nearest = next((parent for parent in (path, *path.absolute().parents) if parent.exists()), None)
     if nearest is None or not nearest.is_dir():
         return Finding("bad", what, f"{path} is in the way of a folder" if nearest else f"{path} cannot be made")
@@ -239,7 +252,7 @@ def room(path):
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(nearest).free
     return Finding("ok" if free > ROOM else "note", "free disk", f"{free / 1e9:.1f} GB" +
-                   ("" if free > ROOM else ": `python -m apps runs prune` makes room"))
+                   ("" if free > ROOM else f": `python -m apps runs prune --keep 1 --runs {shlex.quote(str(path))}` makes room"))
 
 
 def tensorboard():

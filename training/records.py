@@ -13,6 +13,7 @@ import tyro
 
 from training import doctor, runs
 from training.config import UserError
+from training.paths import Expanding, Path
 
 LARGEST = 20 * 1024
 """bytes of a record"""
@@ -31,13 +32,13 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class Record(Expanding):
     """Keeps the figures of a finished run, or of the report of an experiment, as results/<app>/<name>.json.
 
     The record names the present hardware and commit: record a run on the machine and from the source that trained it.
     """
 
-    run: tyro.conf.Positional[str]
+    run: tyro.conf.Positional[Path]
     """folder or name of a finished run or of a report"""
     name: str | None = None
     """name of the record (default: model or verb, data set, and the seed where it is not 0)"""
@@ -45,9 +46,9 @@ class Record:
     """name shared by records that differ only in their seeds; tables show the median and every value"""
     force: bool = False
     """replace a record of this name"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""
-    results: str = "results"
+    results: Path = "results"
     """folder that holds the records"""
     debug: bool = False
     """show the traceback of an error"""

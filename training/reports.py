@@ -3,9 +3,8 @@ import dataclasses
 import json
 import pathlib
 
-import tensorflow as tf
-
 from training import config as settings
+from training import showing
 from training.config import UserError
 from training.engine import files, tensorboard
 from training.engine.figures import rendered
@@ -63,23 +62,35 @@ def folder_of(app, verb, request):
     return folder
 
 
-def keep(folder, verb, request, numbers, figures, texts=None):
-    """Writes <verb>.json, pictures/<name>.png and what TensorBoard shows, and says where; returns the numbers.
+def keep(folder, verb, request, numbers, figures, texts=None, trials=None):
+    """Writes <verb>.json, then pictures/<name>.png and what TensorBoard shows, and says where; returns the numbers.
+
+    The folder of an experiment without a --name gets a number where another one took the name in the same second. A picture
+    that fails is said in one line, and costs nothing of the rest.
 
     numbers: fit for JSON
-    figures: {name: matplotlib figure}
+    figures: {name: function without arguments that returns a matplotlib figure}
     texts:   {name: Markdown}
+    trials:  {name: (settings, figures)} for TensorBoard's page that compares them
     """
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    pictures = {name: rendered(figure) for name, figure in figures.items()}
-    for name, picture in pictures.items():
-        tf.io.write_file(str(folder / "pictures" / f"{name}.png"), tf.io.encode_png(picture))
-    tensorboard.images(folder, pictures, step=0)
-    tensorboard.texts(folder, texts or {}, step=0)
+    if request.name is None and not (folder / _ROWS).exists():
+        folder = files.new_folder(folder)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
     # not results.json: it is no run that `evaluate` could test
     content = {"app": folder.parent.name, "verb": verb, "settings": _settings(request), **numbers}
-    (folder / f"{verb}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    files.write_text(folder / f"{verb}.json", json.dumps(content, indent=2) + "\n")
     (folder / _ROWS).unlink(missing_ok=True)
+    for name, figure in figures.items():
+        with showing.optional(f"the picture {name}", request.debug):
+            picture = rendered(figure())
+            showing.write_picture(folder / "pictures" / f"{name}.png", picture)
+            tensorboard.images(folder, {name: picture}, step=0)
+    with showing.optional("TensorBoard's texts", request.debug):
+        tensorboard.texts(folder, texts or {}, step=0)
+    for name, (chosen, found) in (trials or {}).items():
+        with showing.optional(f"TensorBoard's page of settings for {name}", request.debug):
+            tensorboard.hparams(folder / name, chosen, found)
     print(f"\nnumbers   {folder / f'{verb}.json'}\npictures  {folder / 'pictures'}")
     return numbers
 

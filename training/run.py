@@ -2,10 +2,10 @@
 import contextlib
 import dataclasses
 import importlib.metadata
+import io
 import json
 import pathlib
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -17,31 +17,31 @@ import numpy as np
 import tensorflow as tf
 
 from training import config as settings
-from training import runs
+from training import runs, showing
 from training.app import App
 from training.config import UserError
-from training.data.spec import Spec, load_spec, save_spec
+from training.data import sources
+from training.data.spec import Spec, difference, load_spec, renumbered, save_spec
 from training.engine import callbacks, files, loop, signals, strategies, tensorboard
 from training.serving import answers, export
 
-_NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "name", "resume", "force", "debug",
-               "checkpoint_every", "steps_per_call", "validate_every", "initialize"}
-"""settings that do not change what is learned"""
-
 
 def train(app, config):
-    """Trains a system, tests its best weights once, exports, renders pictures and writes the run's results; returns them."""
+    """Trains a system, tests its best weights once, writes the results, exports and renders pictures; returns the results."""
     folder, config = runs.unfinished(app.task, config) if config.resume else (runs.new(app.task, config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
     strategy = strategies.make(config.strategy)  # the run's own, where it is resumed
     chief = strategies.is_chief(strategy)
-    is_new = chief and not folder.exists()
-    if chief:
+    is_named_by_time = config.name is None and not config.resume
+    is_new = chief and (is_named_by_time or not folder.exists())
+    if chief and is_named_by_time:
+        folder = files.new_folder(folder)  # another run may have begun in the same second
+    elif chief:
         folder.mkdir(parents=True, exist_ok=True)
     with files.lock(folder) if chief else contextlib.nullcontext(), signals.leaving("stopped; go on with --resume"):
         if chief:
-            if (folder / "results.json").exists() or ((folder / "config.json").exists() and not config.resume):
+            if runs.read(folder).is_complete or (not config.resume and (folder / "config.json").exists()):
                 raise UserError(f"{folder} holds a run already: choose another --name, or continue it with --resume")
             files.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
         try:
@@ -64,7 +64,7 @@ def trial(app, config, splits, watching=(), prepare=None):
     prepare:  gets the model before it is trained
     """
     strategy = strategies.make(config.strategy)
-    model = _built(app, config, splits, strategy)
+    model = _built(app, config, splits, steps_of(config, splits), strategy)
     if prepare:
         prepare(model)
     loop.fit(model, splits.train, _validation(app, model, splits, config), epochs=config.epochs, strategy=strategy,
@@ -89,9 +89,8 @@ def steps_of(config, splits):
     return config.epochs * int(splits.train(0, 0, tf.distribute.InputContext()).cardinality())
 
 
-def _built(app, config, splits, strategy):
+def _built(app, config, splits, steps, strategy):
     """Returns the compiled model for the app's data."""
-    steps = steps_of(config, splits)
     keras.utils.set_random_seed(config.seed)  # after the data, whose preparation may draw from the same generators
     with strategy.scope():
         return app.build_model(config, splits.spec, steps)
@@ -117,13 +116,16 @@ def _train(app, config, strategy, folder, chief):
         runs.initial_weights(app.task, config)  # before the data is read
     policy = strategies.set_precision(config)
     splits = app.data.datasets(config)
-    model = _built(app, config, splits, strategy)
+    steps, examples = steps_of(config, splits), _examples(config)
+    if (folder / "spec.json").exists():
+        _check_same_data(folder, config, splits.spec, steps, examples)
+    model = _built(app, config, splits, steps, strategy)
     initialize(app, model, config, folder)  # again when it is resumed, before the checkpoint is read
     progress = callbacks.Progress()
     best = folder / "best.weights.h5"
     watching = []
     if chief:
-        save_spec(splits.spec, steps_of(config, splits), folder / "spec.json")
+        save_spec(splits.spec, steps, folder / "spec.json", examples)
         watching = [progress]
         if config.BEST_WEIGHTS and splits.validation is not None:
             watching.append(callbacks.BestWeights(best, *config.MONITOR))
@@ -145,26 +147,64 @@ def _train(app, config, strategy, folder, chief):
     info = splits.spec.info
     with _phase(seconds, "test"):
         metrics = app.evaluation.evaluate(model, splits.test, config, info)
-    app.evaluation.table(metrics)
-    with _phase(seconds, "pictures"):
-        _render(app, model, splits, config, folder)
+    facts = {
+        "app": app.task, "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
+        "best_epoch": next((c.best_epoch + 1 for c in watching if getattr(c, "best_epoch", None) is not None), None),
+        "seconds": {}, "examples_per_second": progress.examples_per_second(), "parameters": model.count_params(),
+        "dtype": policy, "replicas": strategy.num_replicas_in_sync, "export": None, "versions": _versions()}
+    earlier, _ = runs.json_object(folder / "results.json")  # there only the export was missing
+
+    def write(version):
+        times = {name: round(value, 2) for name, value in (seconds | {"total": time.perf_counter() - began}).items()}
+        results = facts | {"seconds": times, "export": version and str(version)}
+        results |= {name: earlier[name] for name in ("seconds", "examples_per_second") if name in earlier}
+        files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+        return results
+
+    write(None)  # whatever fails from here on, the test's figures are kept, and --resume makes the export
     with _phase(seconds, "export"):
         version = export.export(
             pathlib.Path(config.saved_models) / app.task, model, app.serving.signatures(model, config, info),
             labels={"labels.txt": info.class_names} if info.class_names else {},
             warmup=app.serving.warmup(config), force=config.force)
-    tensorboard.hparams(folder, {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_HPARAMS},
-                        _numbers(metrics))
-    results = {
-        "app": app.task, "model": config.model, "dataset": config.dataset, "seed": config.seed, "metrics": metrics,
-        "best_epoch": next((c.best_epoch + 1 for c in watching if getattr(c, "best_epoch", None) is not None), None),
-        "seconds": {name: round(value, 2) for name, value in seconds.items()} | {
-            "total": round(time.perf_counter() - began, 2)},
-        "examples_per_second": progress.examples_per_second(), "parameters": model.count_params(), "dtype": policy,
-        "replicas": strategy.num_replicas_in_sync, "export": str(version), "versions": _versions()}
-    files.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    _farewell(app, folder, version, results)
+    results = write(version)
+    with _leaving_complete():
+        with _phase(seconds, "pictures"):
+            showing.show(app, model, splits, config, folder, metrics)
+        with showing.optional("the last lines", config.debug):
+            results = write(version)
+            showing.farewell(app, config, folder, version, results)
     return results
+
+
+def _examples(config):
+    """Returns {split: [examples, bytes]} of the prepared data set."""
+    with contextlib.redirect_stdout(io.StringIO()):  # what there is to say of the data has been said when it was read
+        prepared = sources.builder(config.dataset, config)
+    return {name: [split.num_examples, split.num_bytes] for name, split in sorted(prepared.info.splits.items())}
+
+
+def _check_same_data(folder, config, spec, steps, examples):
+    """Refuses to go on with a run on data that is not what it began with."""
+    kept, fault = runs.json_object(folder / "spec.json")
+    if fault:
+        raise UserError(f"cannot read the description of the data in {folder}: {fault}")
+    words = difference(kept, spec, steps, examples)
+    if words:
+        raise UserError(f"{folder.name} was begun with {words} than {config.dataset} has now: "
+                        "put the data back as it was, or begin a new run")
+
+
+@contextlib.contextmanager
+def _leaving_complete():
+    """Tells whoever stops a run that is only shown still that nothing of it is missing."""
+    message = "stopped; the results and the export are written"
+    with signals.leaving(message):
+        try:
+            yield
+        except KeyboardInterrupt:
+            print(f"\n{message}", file=sys.stderr)
+            sys.exit(130)
 
 
 def evaluate(app, request):
@@ -177,20 +217,41 @@ def evaluate(app, request):
         changes["image_size"] = spec.inputs["image"].shape[1]
     config = dataclasses.replace(config, limit_steps=None, **changes)
     splits = app.data.datasets(config)
-    other = next((name for name in spec.info.SAME if getattr(splits.spec.info, name) != getattr(spec.info, name)), None)
-    if other:
-        raise UserError(f"{run.folder.name} was trained with other {other.replace('_', ' ')} than {config.dataset} has")
-    if splits.spec.inputs != spec.inputs:
-        raise UserError(f"{run.folder.name} was trained on inputs of other shapes than {config.dataset} has")
-    metrics = app.evaluation.evaluate(model, splits.test, config, spec.info, resamples=request.resamples)
-    app.evaluation.table(metrics)
-    for name, value in _numbers(metrics).items():
-        low_high = metrics.get("intervals", {}).get(name)
-        print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
+    test = _matched(run.folder.name, config.dataset, splits, spec)
+    metrics = app.evaluation.evaluate(model, test, config, spec.info, resamples=request.resamples)
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
     files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    with showing.optional("the table", request.debug):
+        app.evaluation.table(metrics)
+    for name, value in showing.numbers(metrics).items():
+        low_high = metrics.get("intervals", {}).get(name)
+        print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
     print(f"kept in {path}")
     return metrics
+
+
+def _matched(run, dataset, splits, spec):
+    """Returns the test split for a model that was trained on data that the Spec describes.
+
+    Raises:
+        UserError: the model does not fit it.
+    """
+    info, is_renumbered = splits.spec.info, False
+    for name in spec.info.SAME:
+        wanted, found, words = getattr(spec.info, name), getattr(info, name), name.replace("_", " ")
+        if wanted == found:
+            continue
+        if sorted(map(str, wanted)) != sorted(map(str, found)):
+            raise UserError(f"{run} was trained with other {words} than {dataset} has")
+        if name != "class_names" or len(set(wanted)) < len(wanted):
+            raise UserError(f"{run} was trained with the {words} of {dataset} in another order: put them in the order of "
+                            f"{', '.join(map(str, wanted[:5]))}{' …' * (len(wanted) > 5)}")
+        is_renumbered = True
+    if splits.spec.inputs != spec.inputs:
+        raise UserError(f"{run} was trained on inputs of other shapes than {dataset} has")
+    if is_renumbered:
+        print(f"{dataset} has the classes in another order, and they are matched by name")
+    return renumbered(splits.test, info, spec.info) if is_renumbered else splits.test
 
 
 def predict(app, request):
@@ -274,22 +335,6 @@ def _initialize(model, weights):
     print(f"starting from {weights}" + (f"; {left} of {len(before)} weights stay as they are" if left else ""))
 
 
-def _render(app, model, splits, config, folder):
-    """Writes what the room `pictures` renders into the run's folder and for TensorBoard."""
-    rendered = app.pictures.render(model, splits, config, splits.spec.info)
-    (folder / "pictures").mkdir(exist_ok=True)
-    for name, images in rendered.pictures.items():
-        for number, image in enumerate(np.asarray(images)):
-            path = folder / "pictures" / f"{name.replace('/', '_')}_{number}.png"
-            tf.io.write_file(str(path), tf.io.encode_png(image))
-    tensorboard.images(folder, rendered.pictures, step=config.epochs)
-    tensorboard.activations(folder, rendered.activations, step=config.epochs)
-    tensorboard.texts(folder, rendered.texts, step=config.epochs)
-    for name, (vectors, metadata, thumbnails) in rendered.embeddings.items():
-        tensorboard.projector(folder, name, vectors, metadata, thumbnails)
-    tensorboard.graph(folder, model, splits.spec.inputs)
-
-
 @contextlib.contextmanager
 def _phase(seconds, name):
     began = time.perf_counter()
@@ -297,29 +342,6 @@ def _phase(seconds, name):
     seconds[name] = time.perf_counter() - began
 
 
-def _numbers(metrics):
-    return {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float, np.number))}
-
-
 def _versions():
     packages = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def _farewell(app, folder, version, results):
-    saved_models = version.parent.parent.resolve()
-    tensorboard_command = pathlib.Path(sys.executable).with_name("tensorboard")
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in _numbers(results["metrics"]).items() if value >= 0)
-    print(f"""
-test      {shown}
-time      {results['seconds']['total']:.0f} s in all, {results['seconds']['train']:.0f} s of them training
-run       {folder}
-export    {version}
-pictures  {folder / 'pictures'}
-look      {shlex.quote(str(tensorboard_command))} --logdir {shlex.quote(str(folder.parent))}
-predict   {shlex.quote(sys.executable)} -m {app.package} predict FILE…
-serve     docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 -v {shlex.quote(str(saved_models))}:/models:ro \\
-            tensorflow/serving:{export.SERVER_VERSION} --model_config_file=/models/models.config \\
-            --enable_batching --batching_parameters_file=/models/batching.config \\
-            --monitoring_config_file=/models/monitoring.config
-          then: {shlex.quote(sys.executable)} -m {app.package} predict --server localhost:8500 FILE…""", flush=True)

@@ -7,6 +7,7 @@ import json
 import operator
 import pathlib
 import re
+import shlex
 import shutil
 from datetime import datetime
 from typing import Annotated
@@ -16,6 +17,7 @@ import tyro
 from training import config as settings
 from training.app import App
 from training.config import UserError
+from training.paths import Expanding, IsPath, Path
 
 LARGEST_FILE = 10_000_000
 """bytes of JSON that are read; a file above it is no settings or results of ours"""
@@ -24,31 +26,31 @@ _CHECKPOINT = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
 
 @dataclasses.dataclass(frozen=True)
-class List:
+class List(Expanding):
     """Lists runs, the newest first."""
 
     app: str | None = None
     """only runs of this application"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Compare:
+class Compare(Expanding):
     """Shows where the settings of runs differ, and their metrics side by side."""
 
-    run: tyro.conf.Positional[tuple[str, ...]]
+    run: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]]
     """folders or names of two or more runs"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Prune:
+class Prune(Expanding):
     """Removes old checkpoints and exports; only says which, unless --yes is given."""
 
     keep: int
@@ -57,9 +59,9 @@ class Prune:
     """only runs and exports of this application"""
     yes: bool = False
     """do remove"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""
-    saved_models: str = "saved_models"
+    saved_models: Path = "saved_models"
     """folder that holds the exports"""
     debug: bool = False
     """show the traceback of an error"""
@@ -76,13 +78,18 @@ class Run:
     fault: str
 
     @property
+    def is_complete(self):
+        """Whether the run has its results and its export, so that there is nothing to resume."""
+        return bool(self.results) and self.results.get("export", "") is not None
+
+    @property
     def state(self):
-        """Whether the run is finished, running or unfinished, or what is wrong with its files."""
+        """Whether the run is finished, running, without its export or unfinished, or what is wrong with its files."""
         if self.fault:
             return f"broken: {self.fault}"
-        if self.results:
+        if self.is_complete:
             return "finished"
-        return "running" if in_use(self.folder) else "unfinished"
+        return "running" if in_use(self.folder) else "not exported" if self.results else "unfinished"
 
 
 def main(arguments):
@@ -117,7 +124,7 @@ def show(request):
 def compare(request):
     """Prints the settings that differ between runs, and all their metrics."""
     if len(request.run) < 2:
-        raise UserError("compare needs two or more runs; `python -m apps runs` lists them")
+        raise UserError(f"compare needs two or more runs; {_listing(request.runs)}")
     chosen = [find(name, request.runs) for name in request.run]
     for run in chosen:
         if run.fault:
@@ -178,8 +185,7 @@ def find(name, runs, app=None):
         folders = ", ".join(str(run.folder) for run in named)
         raise UserError(f"several applications have a run {name}: give its folder, one of {folders}")
     near = difflib.get_close_matches(name, [run.folder.name for run in found], 1)
-    raise UserError(f"there is no run {name} in {runs}" + (f"; did you mean {near[0]}?" if near else
-                                                          "; `python -m apps runs` lists them"))
+    raise UserError(f"there is no run {name} in {runs}; " + (f"did you mean {near[0]}?" if near else _listing(runs)))
 
 
 def new(task, config):
@@ -194,7 +200,7 @@ def new(task, config):
 
 
 def unfinished(task, config):
-    """Returns (folder, its own settings) of the run to go on with: the one named, or the newest that is not finished.
+    """Returns (folder, its own settings) of the run to go on with: the one named, or the newest that is not complete.
 
     Raises:
         UserError: there is none.
@@ -202,11 +208,11 @@ def unfinished(task, config):
     if config.name:
         found = [find(config.name, config.runs, task)]
     else:
-        found = [run for run in every(config.runs, task) if run.config and not run.results]
+        found = [run for run in every(config.runs, task) if run.config and not run.is_complete]
     if not found:
         raise UserError(f"there is no unfinished run of {task} in {config.runs}")
     folder = found[0].folder
-    if (folder / "results.json").exists():
+    if found[0].is_complete:
         raise UserError(f"{folder} is finished: there is nothing to go on with")
     kept = settings.load(App(task).systems, folder / "config.json")
     saved_models = config.saved_models if config.saved_models != settings.Run().saved_models else kept.saved_models
@@ -259,6 +265,11 @@ def read(folder):
     except OSError:
         started = 0.0
     return Run(folder, config, results, started, fault or other)
+
+
+def _listing(runs):
+    """Returns the words that name the command which lists the runs in a folder."""
+    return f"`python -m apps runs{'' if runs == 'runs' else f' --runs {shlex.quote(str(runs))}'}` lists them"
 
 
 def in_use(folder):

@@ -12,7 +12,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from training import config as settings
-from training import run, runs
+from training import run, runs, showing
 from training.config import UserError
 from training.engine import files, strategies, tensorboard
 
@@ -61,6 +61,12 @@ def search(app, config, trials, given=()):
     folder = pathlib.Path(config.runs) / app.task / settings.folder_name(
         config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)
+    with files.lock(folder):
+        return _searched(app, config, splits, folder, space, trials)
+
+
+def _searched(app, config, splits, folder, space, trials):
+    """Tries settings in the folder of a search, and returns those of the best trial."""
     fixed = {name: value for name, value in dataclasses.asdict(config).items() if name not in {*space, "name", "resume", "debug"}}
     _check_settings(folder / "search.json", json.loads(json.dumps({"settings": fixed, "space": space, "trials": trials})))
     name, mode = config.MONITOR
@@ -103,7 +109,8 @@ def search(app, config, trials, given=()):
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
         with _quiet():
             study.tell(trial, value)
-        tensorboard.hparams(folder / f"trial-{number + 1:03}", drawn | {"epochs": chosen.epochs}, {f"val_{name}": value})
+        with showing.optional("TensorBoard's page of settings", config.debug):
+            tensorboard.hparams(folder / f"trial-{number + 1:03}", drawn | {"epochs": chosen.epochs}, {f"val_{name}": value})
         print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {math.nan if is_broken else value:.4f}   "
               + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
     return _report(app, config, study, mode, name, folder, coarse)

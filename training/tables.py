@@ -6,10 +6,11 @@ import pathlib
 import re
 import statistics
 import tomllib
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from training import runs, settings_tables
 from training.config import UserError
+from training.paths import Expanding, IsPath, Path
 
 DOCUMENTS = ("README.md", "RESULTS.md", "docs", "saved_models/README.md")
 """documents with tables; a folder stands for the Markdown files in it"""
@@ -22,17 +23,17 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Tables:
+class Tables(Expanding):
     """Writes the generated tables in the documents: figures from the records and results/tables.toml, and settings of systems."""
 
     check: bool = False
     """only report whether the documents are up to date; exit code 2 if they are not"""
-    documents: tuple[str, ...] = DOCUMENTS
+    documents: Annotated[tuple[str, ...], IsPath()] = DOCUMENTS
     """files with generated tables, or folders of them; a table stands between <!-- table: NAME -->, or systems, settings or
     signatures in place of table, and <!-- end -->"""
-    results: str = "results"
+    results: Path = "results"
     """folder that holds the records"""
-    exports: str | None = None
+    exports: Annotated[str | None, IsPath()] = None
     """folder of exports from which the tables of signatures are written; None: they stay as they are"""
     debug: bool = False
     """show the traceback of an error"""

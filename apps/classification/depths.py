@@ -51,7 +51,7 @@ def run(app, request):
     print(f"\n{text}")
     reports.keep(folder, "depths", request, {
         "seconds": round(time.perf_counter() - began, 1), "rows": [dict(zip(_KEYS, key)) | value for key, value in rows.items()]},
-        {"depths": _maps(rows, request)}, {"depths": text})
+        {"depths": lambda: _maps(rows, request)}, {"depths": text})
     return rows
 
 

@@ -9,7 +9,7 @@ from training.engine import graphs
 from training.vision import classifiers
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures, see `pictures`, what the layers answer to a test batch, and the features of test images."""
     inputs, _ = next(iter(splits.test))
     return Rendered(pictures(model, splits, config, info), by_depth(outputs(model, inputs["image"][:64])),

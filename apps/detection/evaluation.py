@@ -18,6 +18,7 @@ import time
 import numpy as np
 import rich.console
 import rich.table
+import rich.text
 import tensorflow as tf
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
@@ -25,6 +26,7 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from apps.detection.systems import MAX_DETECTIONS
 from training import bootstrap
 from training.engine import graphs
+from training.engine.names import one_line
 
 VALIDATION_METRICS = ("ap", "ap50", "ap75")
 """what is shown after each epoch"""
@@ -179,7 +181,8 @@ def table(metrics):
     classes.add_column("ap", justify="right")
     classes.add_column("ap50", justify="right")
     for name, value in metrics["per_class"].items():
-        classes.add_row(name, _figure(value), _figure(metrics.get("per_class_ap50", {}).get(name, NOTHING)))
+        shown = rich.text.Text(one_line(name))
+        classes.add_row(shown, _figure(value), _figure(metrics.get("per_class_ap50", {}).get(name, NOTHING)))
     classes.add_section()
     classes.add_row("all", _figure(metrics["ap"]), _figure(metrics["ap50"]))
     others = rich.table.Table(box=_box(console))

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from apps.detection import evaluation
 from training.app import Rendered
+from training.engine.names import one_line
 
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
            (255, 255, 255), (136, 34, 85), (153, 221, 102))
@@ -42,7 +43,7 @@ def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
     return _drawn(image, boxes_yxyx, colors, texts)
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures, activations and embeddings, see `pictures`, `activations` and `embeddings`."""
     return Rendered(
         pictures(model, splits, config, info), activations(model, splits), embeddings=embeddings(model, splits, config, info))
@@ -185,6 +186,7 @@ def _drawn(image, boxes_yxyx, colors, texts):
 
 def _label(pen, font, left, top, color, text, width, height):
     """Writes a label above its box, or inside where there is no room above, and never outside of the picture."""
+    text = one_line(text)
     x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
     wide, high = x1 - x0 + 5, sum(font.getmetrics()) + 1
     left = max(0, min(left, width - wide))
@@ -207,6 +209,7 @@ def _titled(image, title, legend=()):
     pen = ImageDraw.Draw(picture)
     x = 4
     for text, color in [(title, (255, 255, 255)), *legend]:
+        text = one_line(text)
         wide = pen.textlength(text, font=font)
         if x + wide > image.shape[1]:
             break

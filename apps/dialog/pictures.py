@@ -1,19 +1,19 @@
 """What a person looks at: the lines that each hop reads, the vectors of words and responses, and dialogues with answers."""
 import keras
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from apps.dialog import evaluation
 from apps.dialog.encoder import SPEAKER_WORDS
 from training.app import Rendered
+from training.engine import figures
+from training.engine.names import markdown
 
 _MOST_LINES = 28
 _MOST_POINTS = 3000
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures, activations, texts and embeddings, see the functions of these names."""
     return Rendered(pictures(model, splits, info), activations(model, splits), texts(model, splits, info),
                     embeddings(model, info))
@@ -64,7 +64,7 @@ def texts(model, splits, info, count=3):
             if attention.shape[1] and len(lines) > 1:
                 weights = attention[row, -1, :len(lines) - 1]
                 most = f"{weights.max():.0%} {lines[int(weights.argmax())]}"
-            rows.append("| " + " | ".join(_cell(part) for part in (
+            rows.append("| " + " | ".join(markdown(part) for part in (
                 lines[-1], chosen, "yes" if chosen == correct else f"no: {correct}", most)) + " |")
         if dialogs > count:
             break
@@ -127,7 +127,7 @@ def _heat_map(lines, query, weights, chosen, correct):
     for place, hop in zip(*np.nonzero(grid >= 0.05)):
         axes.text(hop, place, f"{grid[place, hop]:.0%}", ha="center", va="center", fontsize=7,
                   color="black" if grid[place, hop] > 0.6 else "white")
-    return _pixels(figure)
+    return figures.rendered(figure, dpi=figure.dpi, is_tight=False)
 
 
 def _bars(scores, info, correct, most=8):
@@ -138,20 +138,8 @@ def _bars(scores, info, correct, most=8):
     axes.barh(range(len(best)), scores[best], color=["tab:green" if place == correct else "tab:gray" for place in best])
     axes.set_yticks(range(len(best)), [_short(info.candidates[place], 60) for place in best], fontsize=8)
     axes.invert_yaxis()
-    return _pixels(figure)
-
-
-def _pixels(figure):
-    canvas = FigureCanvasAgg(figure)
-    with matplotlib.rc_context({"text.usetex": False, "text.parse_math": False}):
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figures.rendered(figure, dpi=figure.dpi, is_tight=False)
 
 
 def _short(text, most):
     return text if len(text) <= most else text[:most - 1] + "…"
-
-
-def _cell(text):
-    """Returns a text that neither ends a cell of a Markdown table nor reads as a tag."""
-    return text.strip().replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -5,6 +5,7 @@ import tyro
 
 import training
 from training.config import Count, NotNegative, Positive, Unless
+from training.paths import IsPath, Path
 
 
 class Config(training.Config):
@@ -108,9 +109,9 @@ class Chat(training.Verb):
     An empty line lets the bot continue, as <SILENCE> does in the data; Ctrl-D ends the chat.
     """
 
-    run: tyro.conf.Positional[str | None] = None
+    run: tyro.conf.Positional[Annotated[str | None, IsPath()]] = None
     """folder or name of a run; None: the newest finished run"""
     attention: bool = False
     """after each response, show the lines with the highest attention in the last hop"""
-    runs: str = "runs"
+    runs: Path = "runs"
     """folder that holds the runs"""

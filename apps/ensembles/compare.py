@@ -61,7 +61,7 @@ def run(app, request):
            f"{request.dataset} (least to most).\n{_differences(rows)}\n{NOTE}"
     print(f"\n{text}")
     reports.keep(folder, "compare", request, {"seconds": round(time.perf_counter() - began, 1), "rows": rows, "configs": configs},
-                 {"compare": pictures.comparison(rows)}, {"compare": text})
+                 {"compare": lambda: pictures.comparison(rows)}, {"compare": text})
     return rows
 
 

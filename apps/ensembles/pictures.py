@@ -10,7 +10,7 @@ from training.engine import figures
 from training.vision import classification_pictures
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures:
 
     members:      test error of the first 1, 2, … members, for each way to combine them, and of each member alone

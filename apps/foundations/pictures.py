@@ -10,7 +10,7 @@ from training.vision import classification_pictures
 COLORS = tuple(f"tab:{name}" for name in ("blue", "orange", "green", "red", "purple", "brown", "pink", "olive", "cyan", "gray"))
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures, see `pictures`."""
     return Rendered(pictures(model, splits, config, info))
 
@@ -67,15 +67,15 @@ def _gaussians(statistics, columns, names):
     variances = np.diagonal(np.asarray(statistics.scatter()), axis1=1, axis2=2) / np.maximum(counts, 1)[:, None]
     figure = matplotlib.figure.Figure((7, (0.12 * len(names) + 0.12) * len(columns) + 1.6))
     axes = figure.add_subplot()
-    for place, name in enumerate(names):
+    for place in range(len(names)):
         heights = np.arange(len(columns)) + (place - (len(names) - 1) / 2) * 0.7 / len(names)
         axes.errorbar(means[place], heights, xerr=np.sqrt(np.maximum(variances[place], 0)), fmt="o", markersize=4, linewidth=1.5,
-                      color=COLORS[place % len(COLORS)], label=name)
+                      color=COLORS[place % len(COLORS)], label=str(place))
     axes.set_yticks(range(len(columns)), columns, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("mean and standard deviation of the standardized column")
-    axes.legend(fontsize=8)
+    figures.legend(axes, names, fontsize=8)
     return figure
 
 
@@ -130,12 +130,12 @@ def _boundary(model, config, info, features, labels):
     axes = figure.add_subplot()
     colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
     axes.contourf(grid[0, :, 0], grid[:, 0, 1], predicted, np.arange(len(names) + 1) - 0.5, colors=colors, alpha=0.2)
-    for place, name in enumerate(names):
+    for place in range(len(names)):
         rows = labels == place
-        axes.scatter(*points[rows].T, s=20, color=colors[place], label=name)
-    axes.scatter(*points[~is_right].T, s=90, facecolors="none", edgecolors="black", label="predicted wrong")
+        axes.scatter(*points[rows].T, s=20, color=colors[place], label=str(place))
+    axes.scatter(*points[~is_right].T, s=90, facecolors="none", edgecolors="black", label="wrong")
     axes.set(xlabel="first principal component", ylabel="second principal component")
     axes.set_title(f"color: the class predicted on this plane, which holds {share:.0%} of the variance\n"
                    "points: test examples, projected onto it", fontsize=9)
-    axes.legend(fontsize=8)
+    figures.legend(axes, [*names, "predicted wrong"], fontsize=8)
     return figure

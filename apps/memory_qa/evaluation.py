@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from training import bootstrap
 from training.engine import graphs
+from training.engine.names import one_line
 
 VALIDATION_METRICS = ("error", "loss")
 """what is shown after each epoch"""
@@ -60,11 +61,12 @@ def right_answers(targets):
 
 def table(metrics):
     """Prints the errors by task."""
-    width = max(map(len, metrics["per_task"]))
+    shown = {name: one_line(name) for name in metrics["per_task"]}
+    width = max(map(len, shown.values()))
     medians = metrics.get("per_task_median", {})
     print(f"{'task':{width}}  wrong" + ("  median of restarts" if medians else ""))
     for name, error in metrics["per_task"].items():
-        print(f"{name:{width}}  {error:5.1%}" + (f"  {medians[name]:5.1%}" if medians else ""))
+        print(f"{shown[name]:{width}}  {error:5.1%}" + (f"  {medians[name]:5.1%}" if medians else ""))
 
 
 def _graph(model):

@@ -1,15 +1,14 @@
 """What a person looks at: which sentences were read at each hop, and where words and memories lie."""
-import io
 from typing import NamedTuple
 
 import keras
 import matplotlib.figure
 import numpy as np
-from PIL import Image
 
 from apps.memory_qa import evaluation
 from training.app import Rendered
 from training.engine import figures
+from training.engine.names import markdown
 
 _SHOWN = 8
 """questions that are shown, each of another task"""
@@ -29,12 +28,12 @@ class Example(NamedTuple):
     """(hops, sentences)"""
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered test errors by task, the attention to the sentences of some test stories, where the system has any,
     as pictures and as tables, and the embeddings."""
     shown = examples(model, splits, info)
     maps = [_heat_map(example) for example in shown if example.attention.size]
-    pictures = {"errors": _errors(evaluation.evaluate(model, splits.test, config, info)["per_task"])[None]}
+    pictures = {"errors": _errors(metrics["per_task"])[None]}
     return Rendered(
         pictures | ({"attention": np.stack(maps)} if maps else {}), activations(model, splits),
         {"attention": "\n\n".join(map(_as_table, shown))}, embeddings(model, splits, info))
@@ -91,10 +90,11 @@ def _as_table(example):
     """Returns an Example as Markdown: a row for each sentence, a column for each hop."""
     hops = len(example.attention)
     header = "| " + " | ".join([f"hop {hop + 1}" for hop in range(hops)] + ["sentence"]) + " |"
-    rows = ["| " + " | ".join([f"{p:.2f}" for p in weights] + [sentence]) + " |"
+    rows = ["| " + " | ".join([f"{p:.2f}" for p in weights] + [markdown(sentence)]) + " |"
             for weights, sentence in zip(example.attention.T, example.sentences)]
-    verdict = "right" if example.answer == example.truth else f"wrong, it is **{example.truth}**"
-    return "\n".join([f"**{example.question}**: {example.answer} ({verdict})", "", header, "|" + "---|" * (hops + 1), *rows])
+    verdict = "right" if example.answer == example.truth else f"wrong, it is **{markdown(example.truth)}**"
+    return "\n".join([f"**{markdown(example.question)}**: {markdown(example.answer)} ({verdict})", "", header,
+                      "|" + "---|" * (hops + 1), *rows])
 
 
 def _text(ids, info):
@@ -105,7 +105,8 @@ def _errors(per_task):
     """Returns a picture of the share of wrong answers by task, {task: share}."""
     figure = matplotlib.figure.Figure((7, 1 + 0.3 * len(per_task)))
     axes = figure.add_subplot()
-    axes.barh(list(per_task), [100 * error for error in per_task.values()])
+    axes.barh(range(len(per_task)), [100 * error for error in per_task.values()])
+    axes.set_yticks(range(len(per_task)), per_task)
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="wrong answers in %")
     axes.grid(axis="x", alpha=0.3)
@@ -127,6 +128,4 @@ def _heat_map(example, most=24):
     axes.set_yticks(range(len(sentences)), [sentence[:60] for sentence in sentences], fontsize=8)
     axes.set_title(f"{example.question} {example.answer}" + ("" if is_right else f" (it is {example.truth})"),
                    fontsize=10, color="black" if is_right else "firebrick")
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return np.asarray(Image.open(file).convert("RGB"))
+    return figures.rendered(figure, dpi=figure.dpi, is_tight=False)

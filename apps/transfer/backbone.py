@@ -10,7 +10,7 @@ from keras import ops
 from apps.transfer.systems import APPLICATIONS
 from layers import backbones
 from training import config as settings
-from training import run, runs
+from training import paths, run, runs
 from training.app import App
 from training.config import UserError
 from training.data.spec import plain_spec, spec_of_plain
@@ -145,7 +145,7 @@ def imagenet(config, shape):
         UserError: they are not here and `--download` is not given, or cannot be fetched.
     """
     module, name, file = _NETWORKS[config.backbone]
-    home = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "name a folder with KERAS_HOME"))
     path = home / "models" / file.format(side=shape[0] if shape[0] in _MOBILENET_SIDES else 224)
     if not path.is_file() and not config.download:
         raise UserError(f"the weights of {config.backbone} are not in {path}: let them be fetched with --download")

@@ -3,7 +3,7 @@ from training.app import Rendered
 from training.vision import classifiers
 
 
-def render(model, splits, config, info):
+def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures and embeddings of the target's test images, see `training.vision.classifiers`."""
     return Rendered(classifiers.pictures(model, splits.test, config, info),
                     embeddings=classifiers.embeddings(model, splits.test, config, info))

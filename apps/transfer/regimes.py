@@ -57,7 +57,7 @@ def run(app, request):
     numbers = {"seconds": seconds, "accuracy": accuracy, "source_accuracy": source_accuracy,
                "parameters": {"one network": parameters, "multi_task": together}}
     return reports.keep(
-        folder, "regimes", request, numbers, {"regimes": plotted(accuracy)}, {"regimes": text, "multi_task": tasks})
+        folder, "regimes", request, numbers, {"regimes": lambda: plotted(accuracy)}, {"regimes": text, "multi_task": tasks})
 
 
 def _key(seed, size=None, model="source"):

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 import training
 from training import datasets
 from training.config import Count, Data, NotNegative, Positive, When
+from training.paths import Path
 
 APPLICATIONS = ("mobilenet_v2", "resnet50_v2", "densenet121")
 """networks of keras.applications that can be the backbone"""
@@ -26,7 +27,7 @@ class Config(training.Config):
     epochs = 20
     batch_size = 64
     learning_rate = 0.1
-    backbone: str = "small"
+    backbone: Path = "small"
     """network below the classifier: small, a residual network pretrained on the source task; mobilenet_v2, resnet50_v2 or
     densenet121 with ImageNet weights (fetched with --download); or the name or folder of an earlier run on images. The system
     scratch uses only the architecture"""

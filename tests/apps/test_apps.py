@@ -3,9 +3,11 @@
 The cheap contract, one tiny run for each system, is in the ordinary suite. The long one, with resume, XLA, replicas and
 overfitting, runs there for each application's default system, and with `-m every_system` for all of them.
 """
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
 import json
 import pathlib
 import re
@@ -98,8 +100,11 @@ def finished(request, tmp_path_factory):
         if (epoch, step) == (0, 2):
             shutil.copytree(checkpoints.folder, folder / "killed")
 
-    with mock.patch.object(checkpoint.Checkpoints, "save", save):
-        return app, model, folder, run.train(App(app), resolved)
+    said = io.StringIO()
+    with mock.patch.object(checkpoint.Checkpoints, "save", save), contextlib.redirect_stderr(said):
+        results = run.train(App(app), resolved)
+    assert " failed: " not in said.getvalue()  # nothing of what is shown
+    return app, model, folder, results
 
 
 STRANGER = """

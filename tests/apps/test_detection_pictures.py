@@ -187,7 +187,7 @@ def test_pictures_of_a_model_that_has_neither_proposals_nor_anchors_nor_features
     class Plain(Model):
         propose = embed = matched_anchors = lambda self, *_: None
 
-    rendered = pictures.render(Plain(), splits(), CONFIG, INFO)
+    rendered = pictures.render(Plain(), splits(), CONFIG, INFO, {})
     assert list(rendered.pictures) == ["detections", "feature_maps"] and len(rendered.pictures["detections"]) == 3
     assert list(rendered.activations) == ["pyramid_level_1", "pyramid_level_2"]
     assert rendered.embeddings == {}

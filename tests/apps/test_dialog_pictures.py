@@ -27,7 +27,7 @@ def splits():
 @pytest.mark.parametrize("system", small_dialogs.APP.systems)
 def test_each_system_is_rendered(system, splits):
     model, config = small_dialogs.build(system)
-    rendered = pictures.render(model, splits, config, small_dialogs.INFO)
+    rendered = pictures.render(model, splits, config, small_dialogs.INFO, {})
     has_memory = system == "memn2n"
     assert list(rendered.pictures) == ["attention" if has_memory else "scores"]
     (images,) = rendered.pictures.values()

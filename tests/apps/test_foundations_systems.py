@@ -279,7 +279,7 @@ def test_metrics_are_those_of_their_definitions(data_dir, capsys):
     (dict(model="lda", columns=("alcohol",)), {"coefficients", "confusion"})])
 def test_pictures(changes, names, data_dir):
     config, splits, model, *_ = trained(data_dir, **({"epochs": 1} | changes))
-    made = pictures.render(model, splits, config, splits.spec.info).pictures
+    made = pictures.render(model, splits, config, splits.spec.info, {}).pictures
     assert set(made) == names
     assert all(image.dtype == np.uint8 and image.shape[0] == 1 and image.std() > 5 for image in made.values())
 

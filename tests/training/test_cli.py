@@ -1,6 +1,7 @@
 """The command line: what it passes on, and what it refuses in one sentence."""
 import dataclasses
 import errno
+import io
 import subprocess
 import sys
 import types
@@ -147,6 +148,7 @@ def test_resume_takes_no_other_settings(refused, ran, tmp_path):
     (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): make room"),
     (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): make room"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
+    (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"), "this file system has no locks, which HDF5"),
     (ValueError("first line\nsecond line"), "ValueError: first line (--debug shows where)"),
     (RuntimeError(), "RuntimeError:  (--debug shows where)"),
 ])
@@ -171,6 +173,17 @@ def test_stopping_by_hand_says_how_to_go_on(monkeypatch, capsys, ran):
         with pytest.raises(SystemExit) as ended:
             cli.main("apps.detection", arguments)
         assert ended.value.code == 130 and ("--resume" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_no_character_that_an_output_cannot_show_ends_the_program(monkeypatch, encoding):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding))
+    with cli.sentences():
+        print("FILE… größer \udcff")
+    assert shown.getvalue() == {
+        "latin-1": b"FILE\\u2026 gr\xf6\xdfer \\udcff\n", "ascii": b"FILE\\u2026 gr\\xf6\\xdfer \\udcff\n",
+        "utf-8": "FILE… größer \\udcff\n".encode()}[encoding]
 
 
 def test_exit_codes_of_the_program_are_kept(monkeypatch, ran):

@@ -1,5 +1,6 @@
 """Order, augmentation seeds, sharding and caching of batches, and data sets by name."""
 import dataclasses
+import json
 import socket
 import threading
 
@@ -10,7 +11,7 @@ import tensorflow_datasets as tfds
 
 import training
 from training.data import pipelines, sources
-from training.data.spec import Info, load_spec, save_spec, spec_of
+from training.data.spec import Info, Spec, difference, load_spec, renumbered, save_spec, spec_of
 from training.datasets import digit_scenes
 from training.engine import files
 
@@ -219,6 +220,44 @@ def test_a_spec_survives_its_file(tmp_path):
     assert spec.inputs == {"x": tf.TensorSpec([None], tf.int64)}
     save_spec(spec, 7, tmp_path / "spec.json")
     assert load_spec(tmp_path / "spec.json", Info) == (spec, 7)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda kept: kept, None),
+    (lambda kept: kept | {"info": {"class_names": ["a", "b"]}}, "other class names"),
+    (lambda kept: kept | {"info": {"class_names": ["ä", "a"]}}, "its class names in another order"),
+    (lambda kept: kept | {"info": [1]}, "other class names"),
+    (lambda kept: kept | {"inputs": {"x": {"shape": [None, 2], "dtype": "int64"}}}, "examples of another shape"),
+    (lambda kept: kept | {"steps": 8}, "another number of training steps, 8 and not 7,"),
+    (lambda kept: kept | {"examples": {"train": [3, 18]}}, "other examples"),
+    (lambda kept: {name: value for name, value in kept.items() if name != "examples"}, None),  # of an earlier version
+])
+def test_data_that_changed_is_noticed(tmp_path, change, words):
+    spec = spec_of(pipelines.shuffled(numbers(), with_draw, BATCH, seed=0)(0, 0, ALONE), Info(class_names=["a", "ä"]))
+    save_spec(spec, 7, tmp_path / "spec.json", {"train": [3, 17]})
+    kept = json.loads((tmp_path / "spec.json").read_text())
+    assert difference(change(kept), spec, 7, {"train": [3, 17]}) == words
+
+
+def test_the_last_digits_of_statistics_may_differ():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Measured(Info):
+        mean: list[float]
+
+    kept = {"info": {"class_names": [], "mean": [0.1 + 1e-9, 2.0]}, "inputs": {}, "targets": {}, "steps": 1}
+    assert difference(kept, Spec({}, {}, Measured(mean=[0.1, 2.0])), 1, {}) is None
+    assert difference(kept, Spec({}, {}, Measured(mean=[0.2, 2.0])), 1, {}) == "other mean"
+
+
+def test_class_ids_are_matched_by_name():
+    targets = {"label": np.array([0, 1, -1], np.int32), "class_ids": np.array([[2, -1], [0, 1], [1, 1]], np.int64),
+               "other": np.array([0, 1, 2], np.int32)}
+    batches = tf.data.Dataset.from_tensor_slices(({"x": np.zeros(3)}, targets)).batch(2)
+    found = renumbered(batches, Info(class_names=["a", "b", "c"]), Info(class_names=["c", "a", "b"]))
+    assert found.cardinality() == 2 and found.element_spec == batches.element_spec
+    _, joined = next(iter(found.unbatch().batch(3)))
+    assert {name: value.numpy().tolist() for name, value in joined.items()} == {
+        "label": [1, 2, -1], "class_ids": [[0, -1], [1, 2], [2, 2]], "other": [0, 1, 2]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"inputs": {"x": 3}, "targets": {}, "info": {}, "steps": 1}',

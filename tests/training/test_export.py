@@ -267,6 +267,9 @@ def test_unreadable_server_settings(tmp_path):
     (tmp_path / "models.config").write_text("models: [detection]")
     with pytest.raises(UserError, match="mend or remove it"):
         export.configure(tmp_path / "detection")
+    with pytest.raises(UserError, match="mend or remove it"):
+        export_scale(tmp_path / "scale")
+    assert not list((tmp_path / "scale").iterdir())  # no version that no results name
     assert (tmp_path / "models.config").read_text() == "models: [detection]"
 
 

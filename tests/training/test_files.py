@@ -1,5 +1,6 @@
 """Files that are whole or absent, and folders that one process at a time works in."""
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from training import UserError
+from training import UserError, runs
 from training.engine import callbacks, files
+from training.serving import export
 
 
 def names(folder):
@@ -110,6 +112,51 @@ def test_weights_are_whole_and_what_a_kill_left_does_not_pile_up(tmp_path, monke
     with pytest.raises(OSError, match="No space left"):
         callbacks.write_weights(model, path)
     assert path.read_bytes() == before and names(tmp_path) == ["best.weights.h5"]
+
+
+def test_many_that_want_one_new_folder_get_one_each(tmp_path):
+    code = "import sys; from training.engine import files; [print(files.new_folder(sys.argv[1]).name) for _ in range(50)]"
+    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "runs" / "a"], stdout=subprocess.PIPE, text=True)
+               for _ in range(3)]
+    found = [name for process in started for name in process.communicate(timeout=60)[0].split()]
+    assert len(found) == 150 and sorted(found) == names(tmp_path / "runs")
+    assert {"a", "a-2", "a-150"} <= set(found)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folder_costs_nothing(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def synced(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    files.write_text(tmp_path / "a.json", "new")
+    assert (tmp_path / "a.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    files._report_no_locks.cache_clear()
+    with files.lock(tmp_path), files.lock(tmp_path, waiting="waiting"):
+        assert not runs.in_use(tmp_path)
+    export.configure(tmp_path / "detection")
+    assert (tmp_path / "models.config").is_file()
+    said = capsys.readouterr()
+    assert said.err.count("has no locks") == said.err.count("\n") == 1 and not said.out
+
+
+def test_hdf5_asks_for_no_locks():
+    code = "import os, training; print(os.environ['HDF5_USE_FILE_LOCKING'])"
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert ended.stdout == "FALSE\n"
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.classification import evaluation
-from training import UserError, cli, runs
+from apps.classification import evaluation, pictures
+from training import UserError, cli, runs, showing
+from training import config as settings
+from training import run as flow
 from training.app import App
+from training.engine import tensorboard
 from training.serving import export
 
 TINY = ["--model", "softmax", "--image-size", "8", "--limit-steps", "3"]
@@ -68,9 +71,16 @@ def test_a_refused_export_is_made_on_the_way_back(folder, capsys):
     tf.saved_model.save(different, str(version.with_name("2")), signatures={"serving_default": different.serve})
     capsys.readouterr()
     assert "clients of" in refused(capsys, *TINY, "--name", "second")
+    kept = results("second")
+    assert kept["metrics"]["accuracy"] >= 0 and kept["export"] is None
+    assert runs.find("second", "runs").state == "not exported"
     assert "clients of" in refused(capsys, "--resume")  # as before
     resume("--saved-models", "elsewhere")
-    assert results("second")["export"].startswith("elsewhere")
+    found = results("second")
+    assert found["export"].startswith("elsewhere") and runs.find("second", "runs").state == "finished"
+    same = ("metrics", "seconds", "examples_per_second", "best_epoch")
+    assert {name: found[name] for name in same} == {name: kept[name] for name in same}
+    assert "no unfinished run" in refused(capsys, "--resume")
 
 
 def test_a_run_that_could_not_begin_leaves_no_folder(folder, monkeypatch, capsys):
@@ -82,13 +92,62 @@ def test_a_run_that_could_not_begin_leaves_no_folder(folder, monkeypatch, capsys
 def test_a_termination_outside_of_the_loop_says_how_to_go_on(folder, monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "table", lambda metrics: os.kill(os.getpid(), signal.SIGTERM))
+        patched.setattr(App("classification").serving, "warmup", lambda config: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit) as ended:
             train("--name", "stopped")
     assert ended.value.code == 143 and "go on with --resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
     resume()
     assert results("stopped")["metrics"]["accuracy"] >= 0
+
+
+def fail(*args, **kwargs):
+    raise ValueError("of a name\nand more")
+
+
+def test_what_is_only_shown_costs_a_finished_training_nothing(folder, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        for module, name in ((evaluation, "table"), (pictures, "render"), (tensorboard, "graph"), (tensorboard, "hparams")):
+            patched.setattr(module, name, fail)
+        train("--name", "plain")
+    shown = capsys.readouterr()
+    assert [line for line in shown.err.splitlines() if "failed" in line] == [
+        f"{what} failed: ValueError: of a name; everything else is written"
+        for what in ("the table", "the pictures", "TensorBoard's graph", "TensorBoard's page of settings")]
+    found = results("plain")
+    assert found["metrics"]["accuracy"] >= 0 and pathlib.Path(found["export"], "saved_model.pb").is_file()
+    assert "\npredict " in shown.out and "pictures" in found["seconds"]
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "table", fail)
+        cli.main("apps.classification", ["evaluate", "plain", "--resamples", "0"])
+    shown = capsys.readouterr()
+    assert "the table failed" in shown.err and "kept in" in shown.out
+
+
+@pytest.mark.parametrize("stop, code", [(lambda: os.kill(os.getpid(), signal.SIGTERM), 143), (lambda: signal.raise_signal(signal.SIGINT), 130)])
+def test_who_stops_the_pictures_is_told_that_the_run_is_complete(capsys, stop, code):
+    with pytest.raises(SystemExit) as ended, flow._leaving_complete():
+        stop()
+    said = capsys.readouterr().err
+    assert ended.value.code == code and "stopped; the results and the export are written" in said and "--resume" not in said
+
+
+def test_printed_commands_name_the_folder_of_the_exports(folder, capsys):
+    app, version = App("classification"), pathlib.Path("my exports", "classification", "1")
+    found = {"metrics": {"accuracy": 0.5}, "seconds": {"total": 2.0, "train": 1.0}}
+    for saved_models, said in (("my exports", "predict --saved-models 'my exports' FILE"), ("saved_models", "predict FILE")):
+        showing.farewell(app, app.config("softmax", saved_models=saved_models), pathlib.Path("runs/x"), version, found)
+        line, = [line for line in capsys.readouterr().out.splitlines() if line.startswith("predict ")]
+        assert said in line
+
+
+def test_runs_that_begin_in_the_same_second_get_numbers(folder, monkeypatch):
+    monkeypatch.setattr(settings, "folder_name", lambda name, model: name or f"20260101-120000-{model}")
+    monkeypatch.setattr(flow, "_train", lambda app, config, strategy, folder, chief: folder)
+    app = App("classification")
+    found = [flow.train(app, app.config("softmax", seed=seed)) for seed in (0, 1, 2)]
+    assert [path.name for path in found] == [f"20260101-120000-softmax{number}" for number in ("", "-2", "-3")]
+    assert [settings.load(app.systems, path / "config.json").seed for path in found] == [0, 1, 2]
 
 
 def test_weights_of_another_model_are_refused_and_some_that_fit_are_counted(folder, capsys):
@@ -111,18 +170,19 @@ def test_files_without_an_answer_end_with_code_2_and_the_others_are_answered(fol
     assert json.loads((folder / "predictions" / "good.json").read_text())["classes"]
 
 
-def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
-    def pictures(name, classes, largest):
-        random = np.random.default_rng(0)
-        for part, count in (("train", 8), ("val", 1), ("test", 2)):
-            for place, number in np.ndindex(len(classes), count):
-                path = folder / name / part / classes[place] / f"{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(tf.io.encode_png(random.integers(0, largest, (12, 12, 3), np.uint8)).numpy())
+def write_images(name, classes, largest=256):
+    random = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 1), ("test", 2)):
+        for place, number in np.ndindex(len(classes), count):
+            path = pathlib.Path(name, part, classes[place], f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_png(random.integers(0, largest, (12, 12, 3), np.uint8)).numpy())
 
-    pictures("own", ["cat", "dog"], 256)
-    pictures("darker", ["cat", "dog"], 100)
-    pictures("others", ["cat", "fox"], 256)
+
+def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
+    write_images("own", ["cat", "dog"])
+    write_images("darker", ["cat", "dog"], 100)
+    write_images("others", ["cat", "fox"])
     of_folder = ["--data-dir", "prepared", "--dataset", "image_folder", "--manual-dir"]
     train("--name", "small", "--epochs", "1", "--batch-size", "8", *of_folder, "own")
     cli.main("apps.classification", ["evaluate", "small", *of_folder, "darker"])
@@ -130,6 +190,39 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
     assert 0 <= kept["metrics"]["accuracy"] <= 1
     capsys.readouterr()
     assert "other class names" in refused(capsys, "evaluate", "small", *of_folder, "others")
+
+    def accuracy():
+        cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
+        return json.loads((folder / "runs/classification/small/evaluation-image_folder.json").read_text())["metrics"]["accuracy"]
+
+    before, path = accuracy(), folder / "runs/classification/small/spec.json"
+    spec = json.loads(path.read_text())
+    spec["info"]["class_names"].reverse()  # as if the run had learned them in this order
+    path.write_text(json.dumps(spec))
+    assert accuracy() == 1 - before and "matched by name" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_other_classes_or_examples(folder, monkeypatch, capsys):
+    write_images("own", ["bus", "car"])
+    of_folder = ["--data-dir", "prepared", "--dataset", "image_folder", "--manual-dir", "own", "--batch-size", "8"]
+    with monkeypatch.context() as patched:
+        stop_in(patched, evaluation, "evaluate", KeyboardInterrupt())
+        with pytest.raises(SystemExit):
+            train("--name", "r1", *of_folder)
+    capsys.readouterr()
+    before = (folder / "runs/classification/r1/spec.json").read_text()
+    for part in ("train", "val", "test"):
+        (folder / "own" / part / "bus").rename(folder / "own" / part / "zug")
+    assert "r1 was begun with other class names than image_folder has now" in refused(capsys, "--resume")
+    for part in ("train", "val", "test"):
+        (folder / "own" / part / "zug").rename(folder / "own" / part / "bus")
+    added = folder / "own" / "test" / "bus" / "9.png"
+    added.write_bytes((folder / "own" / "test" / "bus" / "1.png").read_bytes())
+    assert "r1 was begun with other examples than" in refused(capsys, "--resume")
+    assert (folder / "runs/classification/r1/spec.json").read_text() == before
+    added.unlink()
+    resume()
+    assert results("r1")["export"]
 
 
 def test_what_is_asked_is_checked_before_tensorflow_is_there():

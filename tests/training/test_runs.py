@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from training import UserError, runs
+from training import UserError, config, runs
+from training.app import App
 
 
 @pytest.fixture
@@ -58,6 +59,23 @@ def test_list_is_newest_first_and_complete(made, say):
 def test_a_run_without_results_is_unfinished(made, say):
     made("stopped", CONFIG)
     assert re.split(r"\s{2,}", say("list").splitlines()[1])[5:8] == ["-", "-", "unfinished"]
+
+
+def test_a_run_without_its_export_is_one_to_go_on_with(made, say, tmp_path):
+    folder = made("done", CONFIG, RESULTS | {"export": None}, app="detection")
+    assert "not exported" in say("list")
+    wanted = App("detection").config(runs=str(tmp_path / "runs"))
+    (folder / "config.json").write_text(config.dumps(wanted))
+    assert runs.unfinished("detection", wanted)[0] == folder
+    (folder / "results.json").write_text(json.dumps(RESULTS | {"export": "saved_models/detection/1"}))
+    assert "finished" in say("list")
+    with pytest.raises(UserError, match="no unfinished run"):
+        runs.unfinished("detection", wanted)
+
+
+def test_commands_that_are_named_are_complete(tmp_path):
+    with pytest.raises(UserError, match=f"`python -m apps runs --runs {tmp_path}` lists them"):
+        runs.find("nothing", str(tmp_path))
 
 
 def test_no_runs_yet(say):

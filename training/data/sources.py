@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from training import datasets
+from training import datasets, paths
 from training.config import UserError, set_name
 from training.datasets import folders
 from training.engine import files
@@ -102,13 +102,13 @@ def _dealt(share, count, instructions):
 
 def _data_dir(config):
     folder = config.data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
-    return os.path.abspath(os.path.expanduser(folder))
+    return os.path.abspath(paths.expanded(folder, paths.DATA_DIR_REMEDY))
 
 
 def _manual_dir(name, kind, config):
     if not config.manual_dir:
         raise UserError(f"{name} needs --manual-dir: {_instructions(kind)}")
-    folder = pathlib.Path(config.manual_dir).expanduser().absolute()
+    folder = pathlib.Path(paths.expanded(config.manual_dir)).absolute()
     if not folder.is_dir():
         raise UserError(f"--manual-dir {config.manual_dir} is no folder; {name} needs this: {_instructions(kind)}")
     return folder

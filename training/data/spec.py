@@ -1,12 +1,17 @@
 """What a model must know of its data, and the three pipelines that a data set gives."""
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any, Callable, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from training.config import UserError
+from training.engine import files
+
+_CLASS_IDS = ("label", "class_ids")
+"""targets that are places in an Info's `class_names`; a negative number is none"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,9 +71,50 @@ def spec_of_plain(content, info_class):
     return Spec(specs(content["inputs"]), specs(content["targets"]), info_class(**content["info"]))
 
 
-def save_spec(spec, steps, path):
-    """Writes a Spec, and the number of steps of the training, as JSON."""
-    pathlib.Path(path).write_text(json.dumps(plain_spec(spec) | {"steps": steps}, indent=2) + "\n", encoding="utf-8")
+def save_spec(spec, steps, path, examples=None):
+    """Writes a Spec, the number of steps of the training and what else is known of the examples, as JSON."""
+    content = plain_spec(spec) | {"steps": steps} | ({"examples": examples} if examples else {})
+    files.write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def difference(kept, spec, steps, examples):
+    """Returns in words what of the data is not as it was when its description was written, or None.
+
+    kept:     the JSON object that `save_spec` wrote
+    spec:     of the data as it is now
+    steps:    of the training on it
+    examples: {split: what is known of its examples}
+    """
+    now = json.loads(json.dumps(plain_spec(spec)))
+    info = kept.get("info") if isinstance(kept.get("info"), dict) else {}
+    changed = [name for name, value in now["info"].items() if not _alike(info.get(name), value)]
+    for name in sorted(changed, key=lambda name: name not in spec.info.SAME):  # those tell the user most
+        words, was = name.replace("_", " "), info.get(name)
+        if isinstance(was, list) and sorted(map(str, was)) == sorted(map(str, now["info"][name])):
+            return f"its {words} in another order"
+        return f"other {words}"
+    if any(kept.get(part) != now[part] for part in ("inputs", "targets")):
+        return "examples of another shape"
+    if kept.get("steps") != steps:
+        return f"another number of training steps, {kept.get('steps')} and not {steps},"
+    return None if "examples" not in kept or kept["examples"] == examples else "other examples"
+
+
+def renumbered(batches, info, wanted):
+    """Returns a dataset of batches with the class ids that `wanted` has for the same names.
+
+    batches: of (inputs, targets)
+    info:    Info of these batches
+    wanted:  Info with the same class names in another order
+    """
+    places = tf.constant([wanted.class_names.index(name) for name in info.class_names])
+
+    def renumber(inputs, targets):
+        return inputs, targets | {
+            name: tf.where(ids < 0, ids, tf.cast(tf.gather(places, tf.maximum(ids, 0)), ids.dtype))
+            for name, ids in targets.items() if name in _CLASS_IDS}
+
+    return batches.map(renumber, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def load_spec(path, info_class):
@@ -82,3 +128,14 @@ def load_spec(path, info_class):
         return spec_of_plain(content, info_class), int(content["steps"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read the description of the data from {path}: {error}") from None
+
+
+def _alike(first, second):
+    """Whether two values of a JSON file are equal; the last digits of computed numbers differ between machines."""
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_alike, first, second))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_alike(first[key], second[key]) for key in first)
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=1e-5)
+    return first == second

@@ -1,16 +1,50 @@
-"""Figures of matplotlib as pixels."""
+"""Figures of matplotlib as pixels; every text in them is shown as it is."""
 import io
+import warnings
 
+import matplotlib.text
 import numpy as np
 from PIL import Image
 
 
-def rendered(figure):
+def rendered(figure, *, dpi=110, is_tight=True):
     """Returns a figure as uint8 (height, width, 3).
 
-    figure: of matplotlib
+    A text with two dollar signs is no formula, since it may be a user's name.
+
+    figure:   of matplotlib
+    dpi:      pixels per inch
+    is_tight: whether to fit the axes and their texts into the figure; not for one with a layout of its own
     """
-    figure.tight_layout()
     file = io.BytesIO()
-    figure.savefig(file, dpi=110)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font lacks, and of names too long to fit
+        _without_formulas(figure)
+        if is_tight:
+            figure.tight_layout()
+        figure.savefig(file, dpi=dpi, format="png")
     return np.asarray(Image.open(file).convert("RGB"))
+
+
+def legend(axes, names, **settings):
+    """Adds a legend that shows these names as they are; matplotlib leaves out a label that begins with an underscore.
+
+    axes:     of matplotlib
+    names:    of its labeled artists, in their order
+    settings: of `Axes.legend`
+    """
+    handles, _ = axes.get_legend_handles_labels()
+    made = axes.legend(handles, [str(place) for place in range(len(handles))], **settings)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def _without_formulas(figure):
+    for text in figure.findobj(matplotlib.text.Text):
+        text.set_parse_math(False)
+        text.set_usetex(False)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":  # its ticks are matplotlib's own powers of ten
+                for text in axis.get_ticklabels(which="both"):
+                    text.set_parse_math(True)

@@ -3,8 +3,12 @@
 This module imports no TensorFlow and no numpy, so that commands which only look at files answer at once.
 """
 import contextlib
+import errno
+import functools
+import itertools
 import os
 import pathlib
+import sys
 
 from training.config import UserError
 
@@ -44,8 +48,26 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
+def new_folder(folder):
+    """Makes a folder that was not there and returns it; where the name is taken, the next free number is added to it.
+
+    Of several processes that ask for one name at the same moment each gets a folder of its own.
+
+    folder: that is wanted; `runs/a` becomes `runs/a-2`, `runs/a-3` and so on
+    """
+    folder = pathlib.Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+
+
 def sync_folder(folder):
-    """Brings the names in a folder to the disk, so that a new one outlives a power cut too; Windows cannot be told to.
+    """Brings the names in a folder to the disk, so that a new one outlives a power cut too.
+
+    Windows cannot be told to, and some network file systems neither.
 
     folder: whose names they are, not those of the folders in it
     """
@@ -53,6 +75,9 @@ def sync_folder(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
         finally:
             os.close(descriptor)
 
@@ -60,6 +85,8 @@ def sync_folder(folder):
 @contextlib.contextmanager
 def lock(folder, waiting=None):
     """Keeps `folder` for this process as long as the context lasts; the system lets go of it when the process dies.
+
+    On a file system without locks it is not kept, which is said once.
 
     folder:  that must exist
     waiting: what to say before waiting for another process that holds it; None: do not wait
@@ -75,18 +102,26 @@ def lock(folder, waiting=None):
     path = pathlib.Path(folder) / ".lock"
     with open(path, "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not waiting:
-                file.seek(0)
-                raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
-                                "wait for it or choose another --name") from None
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            pass
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waiting:
+                    file.seek(0)
+                    raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
+                                    "wait for it or choose another --name") from None
+                print(waiting, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            _report_no_locks(error.strerror)
         file.seek(0)
         file.truncate()
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+@functools.lru_cache(maxsize=None)
+def _report_no_locks(why):
+    """Says it once in each process."""
+    print(f"note: this file system has no locks ({why}): see to it that no two programs work in one folder", file=sys.stderr,
+          flush=True)

@@ -25,6 +25,8 @@ from tensorboard.plugins.hparams import api as hparams_plugin
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
+from training.engine.names import one_line
+
 _SAMPLE = 65_536
 """values of a weight that its histogram is made of, at most"""
 _HEALTHY_RATIO = 1e-3
@@ -259,9 +261,8 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
 def _cells(rows):
     """Returns the lines of the metadata; the projector takes a header only where there are several columns."""
     columns = list(rows[0])
-    lines = [[re.sub(r"\s+", " ", str(row[column])).strip() for column in columns] for row in rows]
-    for line in lines:
-        line[0] = line[0] or "(empty)"  # the projector would skip a line without any text
+    # the projector would skip a line without any text
+    lines = [[one_line(row[column]) or "(empty)" for column in columns] for row in rows]
     if len(columns) == 1:
         return lines
     if all(_is_number(line[0]) for line in lines):

@@ -77,6 +77,7 @@ def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
     if not force:
         check_tensorflow()
     folder.mkdir(parents=True, exist_ok=True)
+    _server_config(folder.parent / "models.config")  # before a version is there that no results would name
     _remove_stale(folder)
     partial = folder / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -157,18 +158,10 @@ def configure(folder):
 
     Other models, and a changed entry of this one, are left as they are.
     """
-    from tensorflow_serving.config import model_server_config_pb2
-
     folder = pathlib.Path(folder)
     path = folder.parent / "models.config"
-    with _locked(folder.parent):
-        config = model_server_config_pb2.ModelServerConfig()
-        if path.exists():
-            try:
-                text_format.Parse(path.read_text(), config)
-            except (text_format.ParseError, UnicodeDecodeError) as error:
-                raise UserError(f"{path} is no ModelServerConfig ({error}): mend or remove it; "
-                                f"the export itself is in {folder}") from None
+    with files.lock(folder.parent, waiting=f"waiting for another process, which writes {path}"):
+        config = _server_config(path)
         if folder.name not in [model.name for model in config.model_config_list.config]:
             config.model_config_list.config.add(
                 name=folder.name, base_path=f"/models/{folder.name}", model_platform="tensorflow")
@@ -176,6 +169,19 @@ def configure(folder):
         for name, text in (("batching.config", _BATCHING), ("monitoring.config", _MONITORING)):
             if not (folder.parent / name).exists():
                 files.write_text(folder.parent / name, text)
+
+
+def _server_config(path):
+    """Returns the server's list of models in a file, which is empty where there is no file."""
+    from tensorflow_serving.config import model_server_config_pb2
+
+    config = model_server_config_pb2.ModelServerConfig()
+    if path.exists():
+        try:
+            text_format.Parse(path.read_text(encoding="utf-8"), config)
+        except (text_format.ParseError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is no ModelServerConfig ({error}): mend or remove it") from None
+    return config
 
 
 def check_tensorflow():
@@ -337,19 +343,6 @@ def _flush(folder):
             with open(os.path.join(path, name), "rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
         files.sync_folder(path)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Lets one export at a time change the server's settings: two would lose one another's model."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read_saved_model(version):

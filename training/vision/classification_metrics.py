@@ -2,6 +2,7 @@
 import numpy as np
 
 from training import bootstrap
+from training.engine.names import one_line
 
 
 def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
@@ -41,8 +42,8 @@ def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
 
 def table(metrics):
     """Prints the share of right predictions by class."""
-    names = list(metrics["per_class"])
-    width = max(5, *map(len, names))
+    shares = [(one_line(name), share) for name, share in metrics["per_class"].items()]
+    width = max(5, *(len(name) for name, _ in shares))
     print(f"{'class':{width}}  right")
-    for name, share in metrics["per_class"].items():
+    for name, share in shares:
         print(f"{name:{width}}  {share:6.1%}")

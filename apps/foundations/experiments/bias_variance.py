@@ -49,7 +49,8 @@ def run(app, request):
         numbers[kind] = [{kind: capacity} | decomposition(curve, points, fresh, request.std)
                          for capacity, curve in curves.items()]
         _print(kind, numbers[kind])
-    figures = {"decomposition": _decompositions(numbers, request), "curves": _curves(fits, numbers, points, x, y)}
+    figures = {"decomposition": lambda: _decompositions(numbers, request),
+               "curves": lambda: _curves(fits, numbers, points, x, y)}
     return reports.keep(folder, "bias_variance", request, numbers, figures)
 
 

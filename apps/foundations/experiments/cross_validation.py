@@ -7,7 +7,6 @@ from apps.foundations import data, evaluation, linear, logistic, regression
 from apps.foundations.experiments import newton
 from training import UserError, reports
 from training.config import Data
-from training.engine import tensorboard
 
 _COARSE = (-4.0, 4.0)
 """powers of 10 of the coarse grid's ends"""
@@ -51,12 +50,11 @@ def run(app, request):
         evaluated[name] = {"c": c} | _evaluated(fitter, features, answers, table.parts["test"], c)
         print(f"{name:8} c {c:.3g}: " + "  ".join(f"{key} {value:.4f}" for key, value in evaluated[name].items() if key != "c")
               + " on test")
-    for row in table_rows:
-        tensorboard.hparams(folder / f"c_{row['c']:.3g}", {"model": request.model, "dataset": dataset, "c": row["c"]},
-                            {"loss": row["loss"], "standard_error": row["standard_error"]})
+    trials = {f"c_{row['c']:.3g}": ({"model": request.model, "dataset": dataset, "c": row["c"]},
+                                    {"loss": row["loss"], "standard_error": row["standard_error"]}) for row in table_rows}
     numbers = {"dataset": dataset, "grid": table_rows, "test": evaluated}
     return reports.keep(folder, "cross_validation", request, numbers,
-                        {"cross_validation": _figure(table_rows, chosen, simpler, request, dataset)})
+                        {"cross_validation": lambda: _figure(table_rows, chosen, simpler, request, dataset)}, trials=trials)
 
 
 class Fitter:

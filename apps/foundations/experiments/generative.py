@@ -44,7 +44,7 @@ def run(app, request):
         sizes, errors = curves(table, request)
         numbers[name] = _summary(sizes, errors)
         _print(name, numbers[name])
-    return reports.keep(folder, "generative", request, {"datasets": numbers}, {"curves": _figure(numbers)})
+    return reports.keep(folder, "generative", request, {"datasets": numbers}, {"curves": lambda: _figure(numbers)})
 
 
 def simulated(examples=2000, columns=30, seed=0):

@@ -1,4 +1,5 @@
 """Paths of optimizers over surfaces of two dimensions, and the rate of Newton's method (F6)."""
+import functools
 from typing import Callable, NamedTuple
 
 import keras
@@ -16,6 +17,8 @@ from training.engine import optimizers
 
 RATES = tuple(float(10 ** power) for power in np.arange(-4, 0.6, 0.5))
 """that every optimizer tries"""
+_CORRECTED_RATE = 0.05
+"""at which the bias correction is shown"""
 _REACHED = 1e-6
 """above the minimum: there the table's steps end"""
 _FLOOR = 1e-12  # of what is plotted, and of what the choice of a rate values
@@ -87,12 +90,13 @@ def run(app, request):
         newtons[name] = newton.minimize(newton.Derivatives(surface.function), surface.start, seed=request.seed)
         found[name]["Newton"] = None, np.array([step.place for step in newtons[name]])
         numbers[name] = _table(name, surface, found[name])
-        figures[f"paths_{name}"] = _paths(surface, found[name])
-    figures["losses"] = _losses(found)
-    figures["bias_correction"], numbers["bias_correction"] = _bias_correction()
+        figures[f"paths_{name}"] = functools.partial(_paths, surface, found[name])
+    figures["losses"] = lambda: _losses(found)
+    numbers["bias_correction"] = _bias_correction()
+    figures["bias_correction"] = lambda: _corrections(numbers["bias_correction"]["lengths"])
     newtons["logistic regression of breast_cancer"] = _logistic(request)
     numbers["newton"] = {name: _convergence(name, path) for name, path in newtons.items()}
-    figures["newton"] = _rates(newtons)
+    figures["newton"] = lambda: _rates(newtons)
     return reports.keep(folder, "optimizers", request, numbers, figures)
 
 
@@ -202,29 +206,34 @@ def _losses(found):
     return figure
 
 
-def _bias_correction(steps=60, rate=0.05):
-    """Returns (figure, numbers): Adam's steps with and without the correction, over the bowl at one rate."""
+def _bias_correction(steps=60):
+    """Returns the numbers of Adam's steps with and without the correction, over the bowl at one rate."""
     surface = SURFACES["bowl"]
     made = kinds(0.0, 0)
-    paths = {kind: walks(surface, made[kind], [rate], steps)[0] for kind in ("Adam", "Adam, uncorrected")}
+    paths = {kind: walks(surface, made[kind], [_CORRECTED_RATE], steps)[0] for kind in ("Adam", "Adam, uncorrected")}
     lengths = {kind: np.linalg.norm(np.diff(places, axis=0), axis=1) for kind, places in paths.items()}
-    numbers = np.arange(1, steps + 1)
+    first = lengths["Adam, uncorrected"][0] / lengths["Adam"][0]
+    print(f"\nAdam's first step without bias correction is {first:.3f} times as long as with it "
+          f"(0.1 / sqrt(0.001) = {0.1 / 0.001 ** 0.5:.3f})")
+    return {"first_step_ratio": float(first), "lengths": {kind: values.tolist() for kind, values in lengths.items()}}
+
+
+def _corrections(lengths):
+    """Returns a figure of the lengths of Adam's steps, {with or without the correction: (steps,)}, and of the correction."""
+    numbers = np.arange(1, len(lengths["Adam"]) + 1)
     factor = (1 - 0.9 ** numbers) / np.sqrt(1 - 0.999 ** numbers)
     figure = matplotlib.figure.Figure((9.5, 4))
     left, right = figure.subplots(1, 2)
     for kind, values in lengths.items():
         left.plot(numbers, values, "o-", markersize=3, label=kind)
-    left.set(xlabel="step", ylabel="its length", title=f"steps over the bowl at rate {rate}")
+    left.set(xlabel="step", ylabel="its length", title=f"steps over the bowl at rate {_CORRECTED_RATE}")
     left.legend()
     right.plot(numbers, factor, color="black")
     right.axhline(1, color="tab:gray", linewidth=0.8)
     right.set(xlabel="step t", ylabel="uncorrected / corrected", title="(1 - 0.9^t) / sqrt(1 - 0.999^t)")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    first = lengths["Adam, uncorrected"][0] / lengths["Adam"][0]
-    print(f"\nAdam's first step without bias correction is {first:.3f} times as long as with it "
-          f"(0.1 / sqrt(0.001) = {0.1 / 0.001 ** 0.5:.3f})")
-    return figure, {"first_step_ratio": float(first), "lengths": {kind: values.tolist() for kind, values in lengths.items()}}
+    return figure
 
 
 def _logistic(request):
