@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from apps.detection import evaluation
+from apps.detection.systems import SHOWN_SCORE
 from training.app import Rendered
 from training.engine.names import one_line
 
@@ -31,7 +32,7 @@ def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
     image:      uint8 (height, width, 3)
     boxes_yxyx: (n, 4) in pixels of the image
     labels:     n strings; an empty one draws the box alone
-    scores:     n numbers to write after the labels
+    scores:     n numbers to write after the labels; a box with a higher score is drawn over one with a lower score
     class_ids:  n whole numbers that choose the colors; by default each new label takes the next color
     """
     labels = [str(label) for label in labels]
@@ -40,7 +41,8 @@ def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
         class_ids = [names.index(label) for label in labels]
     texts = labels if scores is None else [f"{label} {score:.2f}".strip() for label, score in zip(labels, scores)]
     colors = [COLORS[int(k) % len(COLORS)] for k in class_ids]
-    return _drawn(image, boxes_yxyx, colors, texts)
+    order = range(len(texts)) if scores is None else np.argsort(scores, kind="stable")
+    return _drawn(image, np.reshape(boxes_yxyx, (-1, 4))[order], [colors[k] for k in order], [texts[k] for k in order])
 
 
 def render(model, splits, config, info, metrics):
@@ -52,7 +54,7 @@ def render(model, splits, config, info, metrics):
 def pictures(model, splits, config, info, count=8):
     """Returns {name: uint8 (n, height, width, 3)} for the first `count` test images of the first batch.
 
-    detections:      truth above, what was found (score 0.3 and better) below
+    detections:      true boxes above, detections with a score of at least `SHOWN_SCORE` below
     proposals:       the best 30 regions; blue where one covers an object by half, orange elsewhere
     anchors_matched: truth in white, the anchors that stand for an object in training in blue
     feature_maps:    of two images: per level of the pyramid the mean size of its features, and its four strongest ones
@@ -71,7 +73,7 @@ def pictures(model, splits, config, info, count=8):
 
     drawn = []
     for image, real, found, ratio in zip(shown, objects, detections, scale):
-        good = found["scores"] >= 0.3
+        good = found["scores"] >= SHOWN_SCORE
         found = {name: values[good] for name, values in found.items()}
         drawn.append(np.concatenate([_labelled(image, real, ratio, names, "truth"),
                                      _labelled(image, found, ratio, names, "found")]))

@@ -10,13 +10,12 @@
 import numpy as np
 import tensorflow as tf
 
-from apps.detection.systems import MAX_DETECTIONS
+from apps.detection.systems import MAX_DETECTIONS, SHOWN_SCORE
 from training.engine import files
 from training.vision import image_signatures, images
 from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
 
 PREDICT = "serving_default"
-_MIN_RENDERED_SCORE = 0.3
 
 
 def signatures(model, config, info):
@@ -74,7 +73,7 @@ def present(asked, answer, path):
 
     found = _row(answer)
     if not found["error"]:
-        shown = [detection for detection in found["detections"] if detection["score"] >= _MIN_RENDERED_SCORE]
+        shown = [detection for detection in found["detections"] if detection["score"] >= SHOWN_SCORE]
         drawn = pictures.draw(
             images.decode(asked.kept).numpy(),
             np.array([detection["box_yxyx"] for detection in shown], np.float32).reshape(-1, 4),
@@ -111,7 +110,7 @@ def _summary(found):
         return f"no answer: {found['error']}"
     counts = {}
     for detection in found["detections"]:
-        if detection["score"] >= _MIN_RENDERED_SCORE:
+        if detection["score"] >= SHOWN_SCORE:
             counts[detection["class_name"]] = counts.get(detection["class_name"], 0) + 1
     if not counts:
         best = max((detection["score"] for detection in found["detections"]), default=None)

@@ -6,6 +6,8 @@ from training.config import Count, NotNegative, Positive
 
 MAX_DETECTIONS = 100
 """maximum number of detections per image, as in COCO's protocol"""
+SHOWN_SCORE = 0.5
+"""lowest score of the detections that pictures show and `predict` counts; its JSON files contain all of them"""
 
 
 class Config(training.Config):
