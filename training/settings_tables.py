@@ -39,7 +39,7 @@ def table(name):
 
 def systems(task):
     """Returns a table of the systems of an application as Markdown, the default first."""
-    return _markdown(("system", "what it is"), [
+    return _markdown(("system", "description"), [
         (f"`{model}`" + (" (default)" if number == 0 else ""), settings.title(kind))
         for number, (model, kind) in enumerate(App(task).systems.items())])
 
@@ -151,7 +151,7 @@ def _kinds(hint):
         return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"list, each a {_kinds(typing.get_args(hint)[0])}"
-    return {str: "text", int: "whole number", float: "number", bool: "on or off", type(None): "none"}[hint]
+    return {str: "text", int: "integer", float: "number", bool: "on or off", type(None): "none"}[hint]
 
 
 def _meaning(kind, name, hints):

@@ -24,25 +24,25 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Tables(Expanding):
-    """Writes the generated tables in the documents: figures from the records and results/tables.toml, and settings of systems."""
+    """Writes the generated tables in the documents: results from the records and results/tables.toml, and settings of systems."""
 
     check: bool = False
-    """only report whether the documents are up to date; exit code 2 if they are not"""
+    """only check whether the documents are up to date; exit code 2 if they are not"""
     documents: Annotated[tuple[str, ...], IsPath()] = DOCUMENTS
     """files with generated tables, or folders of them; a table stands between <!-- table: NAME -->, or systems, settings or
     signatures in place of table, and <!-- end -->"""
     results: Path = "results"
-    """folder that holds the records"""
+    """parent folder of the records"""
     exports: Annotated[str | None, IsPath()] = None
-    """folder of exports from which the tables of signatures are written; None: they stay as they are"""
+    """folder of exports for the tables of signatures; None: these tables stay as they are"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 class Shelf(NamedTuple):
-    """All that tables are made from.
+    """Everything that tables are made from.
 
-    records:   {"<app>/<name>": what its file holds}
+    records:   {"<app>/<name>": contents of its file}
     published: {name: {"text", "source", "comparable", its figures}}, of published.toml
     tables:    {name: {"columns", "cells", "rows"}}, of tables.toml
     machines:  {letter: {"processors", "cores"}}, of tables.toml
@@ -94,7 +94,7 @@ def write(request):
             if not request.check:
                 document.write_text(new, encoding="utf-8")
     if differing and request.check:
-        raise UserError(f"tables in {' and '.join(differing)} are out of date: python -m apps runs tables writes them")
+        raise UserError(f"tables in {' and '.join(differing)} are out of date: run `python -m apps runs tables`")
     print(f"written: {', '.join(differing)}" if differing else "all tables are up to date")
 
 
@@ -253,7 +253,7 @@ def _shown(values, spec, is_alone):
         return values[0]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{value} is no finite number")
+            raise ValueError(f"{value} is not a finite number")
     texts = [format(value, spec) for value in values]
     median = format(statistics.median(values), spec)
     return median if is_alone or len(values) == 1 else f"{median} ({', '.join(text.removesuffix('%') for text in texts)})"

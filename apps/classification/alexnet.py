@@ -18,7 +18,7 @@ def build_model(config, spec, steps):
     smallest = _SMALLEST_FULL if config.full_size else _SMALLEST
     if config.image_size < smallest:
         beside = " with --full-size True" if config.full_size else ""
-        raise UserError(f"alexnet takes images of {smallest} pixels or more{beside}, not --image-size {config.image_size}")
+        raise UserError(f"alexnet needs images of at least {smallest} pixels{beside}, not --image-size {config.image_size}")
     return classifier.compiled(config, spec, steps, network)
 
 

@@ -184,7 +184,7 @@ def _maps(rows, request):
     """Returns a figure of the accuracies: a map for each normalization and depth, each with the "std" before training."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     figure = matplotlib.figure.Figure((2.6 * len(columns) + 1.5, 4.6))
-    figure.suptitle("validation accuracy; below it, how much the last layer's answers differed from image to image at first")
+    figure.suptitle("validation accuracy; below it, the initial variation of the last layer's outputs between images")
     for place, (kind, depth) in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
         shares = [[rows[kind, depth, activation, scheme]["accuracy"] for scheme in INITIALIZERS] for activation in ACTIVATIONS]

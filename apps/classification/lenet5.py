@@ -18,7 +18,7 @@ def build_model(config, spec, steps):
         UserError: images of another size than 28 or 32 pixels.
     """
     if config.image_size not in (SIDE - 4, SIDE):
-        raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
+        raise UserError(f"lenet5 needs images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
     return classifier.compiled(config, spec, steps, network)
 
 

@@ -22,7 +22,7 @@ def build_model(config, spec, steps):
         UserError: images of less than 16 pixels.
     """
     if config.image_size < _SMALLEST:
-        raise UserError(f"maxout takes images of {_SMALLEST} pixels or more, not --image-size {config.image_size}")
+        raise UserError(f"maxout needs images of at least {_SMALLEST} pixels, not --image-size {config.image_size}")
     return compiled(config, spec, steps, network)
 
 

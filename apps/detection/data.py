@@ -89,11 +89,11 @@ def _room(contents, config):
     """
     if not contents.learnable:
         raise UserError(
-            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: "
+            f"the training split of {config.dataset} contains no objects to learn (images: {contents.images:,}, boxes: "
             f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
             f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
     crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
-                           "the others are neither objects nor background in training")
+                           "the excess objects are ignored in training")
     return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
 
 
@@ -112,10 +112,10 @@ def _evaluation_batches(prepared, part, split, config):
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
-        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing (images: "
+        print(f"{config.dataset}, {part}: this split contains no objects, so its metrics are meaningless (images: "
               f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
-    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the {MAX_DETECTIONS} detections of an answer",
-                 "the others cannot be found")
+    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
+                 "the excess objects cannot be found")
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
         fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
@@ -129,7 +129,7 @@ def _evaluation_batches(prepared, part, split, config):
 def _class_names(prepared):
     features = prepared.info.features
     if "objects" not in features or not {"bbox", "label"} <= set(features["objects"].feature):
-        raise UserError(f"{prepared.name} is no detection set: its examples have no objects with boxes and labels")
+        raise UserError(f"{prepared.name} is not a detection data set: its examples have no objects with boxes and labels")
     return features["objects"].feature["label"].names
 
 

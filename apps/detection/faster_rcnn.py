@@ -76,7 +76,7 @@ class FasterRCNN(detector.Detector):
         self.backbone, strides = backbone.build(image_size, backbone_kind, pyramid_filters, extra_levels)
         levels = backbone.anchor_levels(strides, min_anchor_stride)
         if region_levels > len(strides):
-            raise UserError(f"--region-levels {region_levels} must be {len(strides)} or less: the pyramid has no more")
+            raise UserError(f"--region-levels {region_levels} must be at most {len(strides)}, the number of pyramid levels")
         self.first_level = strides.index(levels[0])
         self.anchor_layer = layers.Anchors(
             levels, backbone.anchor_sizes(levels, anchor_scale, anchor_octaves), anchor_ratios)

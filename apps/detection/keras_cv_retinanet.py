@@ -15,8 +15,8 @@ def build_model(config, spec, steps):
         UserError: there is more than one replica.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        raise UserError("keras_cv_retinanet trains on one device only, its loss fails under replicas: leave out --strategy, "
-                        "or take --model retinanet")
+        raise UserError("keras_cv_retinanet trains on one device only, because its loss fails with replicas: leave out "
+                        "--strategy, or use --model retinanet")
     model = KerasCVRetinaNet(config.image_size, len(spec.info.class_names), anchor_scale=config.anchor_scale)
     model.compile(optimizer=detector.optimizer(config, steps))
     return model

@@ -18,7 +18,8 @@ def run(app, request):
     folder = runs.finished(app.task, request).folder
     model, config = training.load(folder)
     info = flow.described(folder).spec.info
-    print(f"{config.model} of {folder}, trained on {config.dataset}. An empty line lets the bot go on; Ctrl-D ends.", flush=True)
+    print(f"{config.model} of {folder}, trained on {config.dataset}. "
+          "An empty line lets the bot continue; Ctrl-D ends the chat.", flush=True)
     talk = Talk(responder(model, config, info), Knowledge(info.knowledge, info.candidates))
     for line in _typed_lines():
         for shown in talk.say(line, request.attention):
@@ -89,5 +90,5 @@ def _typed_lines():
         except EOFError:
             return
         except UnicodeError:
-            raise UserError("what was typed is no text in UTF-8") from None
+            raise UserError("the input is not valid UTF-8 text") from None
         yield line

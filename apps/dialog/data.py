@@ -17,7 +17,7 @@ _OTHER_PARTS = {("dialog_babi", "task6"): "6"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(spec.Info):
-    """What a system must know of a dialogue set."""
+    """What a system needs to know about a dialogue set."""
 
     SAME: ClassVar = ("words", "candidates", "knowledge")
 
@@ -49,7 +49,7 @@ def datasets(config):
     """
     prepared = sources.builder(config.dataset, config)
     if not {"history", "response", "dialog_id", "turn"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no dialogues with responses")
+        raise UserError(f"{config.dataset} contains no dialogues with responses")
     splits = {name: _Turns(prepared, name, config.memory_size) for name in prepared.info.splits}
     candidates = _part(prepared, "candidates", config, lambda example: example["response"])
     knowledge = _part(prepared, "kb", config, lambda example: tf.strings.join(
@@ -111,7 +111,7 @@ class _Turns:
             dialog_ids.append(batch["dialog_id"].numpy())
         self.lengths, self.dialog_ids = np.concatenate(lengths), np.concatenate(dialog_ids)
         if not self.lengths.all():
-            raise UserError(f"the {split} split of {prepared.name} has a response without the user's utterance before it")
+            raise UserError(f"the {split} split of {prepared.name} contains a response that does not follow a user utterance")
         self.longest = int(self.lengths.max()) - 1
 
     def all_texts(self):

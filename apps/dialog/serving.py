@@ -36,8 +36,8 @@ _ERRORS = {
     "long": f"the history has more than {MOST_BYTES:,} bytes: send the latest lines only",
     "empty": "the history is empty: send lines such as 'user: hello', oldest first",
     "speaker": "every line of the history must begin with user:, bot: or kb:",
-    "last": "the last line must be the user's: end with one that begins with user:",
-    "silent": "the last utterance has no words: send 'user: <SILENCE>' where the user says nothing",
+    "last": "the last line must begin with user:, since a response answers the user",
+    "silent": "the last utterance has no words: send 'user: <SILENCE>' if the user says nothing",
 }
 
 

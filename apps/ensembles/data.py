@@ -12,7 +12,7 @@ from training.vision import labelled_images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(labelled_images.ImageInfo):
-    """What an ensemble must know of its images."""
+    """What an ensemble needs to know about its images."""
 
     train_examples: int
     """size of the training split"""
@@ -31,7 +31,7 @@ def datasets(config):
     """
     found = labelled_images.LabelledImages(config)
     if not found.fits("train"):
-        raise UserError(f"the training images of {config.dataset} do not fit in memory: take a smaller --image-size")
+        raise UserError(f"the training images of {config.dataset} do not fit in memory: choose a smaller --image-size")
     inputs, targets = found.arrays("train")
     count = len(targets["label"])
     batches = covering((inputs, targets | {"index": np.arange(count, dtype=np.int32)}), config.batch_size, config.seed)

@@ -180,7 +180,7 @@ class Ensemble(keras.Model):
         super().__init__(name=name)
         self.combine = combine or self.combinations[0]
         if self.combine not in self.combinations:
-            raise UserError(f"--combine {self.combine} is not for {name}; it has {', '.join(self.combinations)}")
+            raise UserError(f"--combine {self.combine} is not available for {name}: choose one of {', '.join(self.combinations)}")
         self.members, self.classes, self.channels = members, classes, image_shape[-1]
         self.stage_steps = max(1, steps // (members if self.is_staged else 1))
         self.evaluation_steps = evaluation_steps

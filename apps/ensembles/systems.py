@@ -46,8 +46,8 @@ class Config(training.Config):
             return
         if self.STAGED:
             raise UserError(f"--epochs {self.epochs} must be a multiple of --members {self.members} for {self.model}: each "
-                            f"member has its own epochs" + (f", {least} of them or more" if least > 1 else ""))
-        raise UserError(f"--epochs {self.epochs} must be {least} or more for {self.model}, whose last one trains nothing")
+                            f"member has its own epochs" + (f", at least {least}" if least > 1 else ""))
+        raise UserError(f"--epochs {self.epochs} must be at least {least} for {self.model}, whose last epoch only evaluates")
 
     def shortened(self, share):
         """Returns these settings with one part in `share` of the epochs: of each member's where each has its own."""

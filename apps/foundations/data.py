@@ -13,14 +13,14 @@ from training.data import pipelines, sources, spec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(spec.Info):
-    """What a model must know of its table."""
+    """What a model needs to know about its table."""
 
     SAME: ClassVar = ("class_names", "columns")
 
     columns: list[str]
-    """names"""
+    """names of the feature columns"""
     mean: list[float]
-    """of the training split, by column"""
+    """mean of the training split, by column"""
     std: list[float]
     """standard deviation of the training split, by column; 1 for a column that never changes"""
     examples: int
@@ -38,7 +38,7 @@ class Table(NamedTuple):
     """train, validation and test: (features float64 (n, columns), answers (n,): float64 targets or int32 labels)"""
     columns: list[str]
     class_names: list[str]
-    """empty where a number is to be predicted"""
+    """empty if the target is a number"""
 
 
 def datasets(config):
@@ -83,7 +83,7 @@ def read(dataset, config, columns=()):
     features, keys = prepared.info.features, prepared.info.supervised_keys or ()
     numbers = len(keys) == 2 and all(isinstance(key, str) for key in keys) and isinstance(features[keys[0]], tfds.features.Tensor)
     if not numbers or len(features[keys[0]].shape) != 1 or features[keys[1]].shape != ():
-        raise UserError(f"{dataset} is no table: its examples are not one row of numbers with one answer")
+        raise UserError(f"{dataset} is not a table: its examples are not rows of numbers with one target")
     names = list((prepared.info.metadata or {}).get("columns", ())) or [
         f"column {place + 1}" for place in range(features[keys[0]].shape[0])]
     unknown = [name for name in columns if name not in names]
@@ -97,7 +97,7 @@ def read(dataset, config, columns=()):
         rows = np.array([example[keys[0]] for example in examples], np.float64)[:, chosen]
         answers = np.array([example[keys[1]] for example in examples], np.int32 if is_class else np.float64)
         if not (np.isfinite(rows).all() and np.isfinite(answers).all()):
-            raise UserError(f"the {part} split of {dataset} has a value that is no number")
+            raise UserError(f"the {part} split of {dataset} contains a value that is not a finite number")
         parts[part] = rows, answers
     return Table(parts, [names[place] for place in chosen], features[keys[1]].names if is_class else [])
 
@@ -106,11 +106,11 @@ def check(table, model, dataset):
     """Raises a UserError where a system cannot predict the answers of a table."""
     classes = len(table.class_names)
     if model == "linear" and classes:
-        raise UserError(f"linear predicts a number, and {dataset} has classes: take --model softmax")
+        raise UserError(f"linear predicts a number, but {dataset} has classes: use --model softmax")
     if model != "linear" and not classes:
-        raise UserError(f"{model} predicts a class, and {dataset} has numbers to be predicted: take --model linear")
+        raise UserError(f"{model} predicts a class, but the target of {dataset} is a number: use --model linear")
     if model == "logistic" and classes != 2:
-        raise UserError(f"logistic tells two classes apart, and {dataset} has {classes}: take --model softmax")
+        raise UserError(f"logistic needs two classes, but {dataset} has {classes}: use --model softmax")
 
 
 def moments(features):

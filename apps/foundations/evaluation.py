@@ -48,7 +48,7 @@ def table(metrics):
     if "difference" in metrics:
         print(f"largest difference from {metrics['reference']}: {metrics['difference']:.1e}")
     else:
-        print(f"there is no difference to show: {metrics['reference']}")
+        print(f"there is no reference to compare with: {metrics['reference']}")
 
 
 def cross_entropy(logits, labels):

@@ -20,7 +20,7 @@ def difference(model, config, info):
         expected, name = _linear(x, answers, c)
         return _largest(np.vstack([weights, intercepts])[:, 0], expected), name
     if c is None and _is_separable(x, answers):
-        return None, "the classes can be separated without error, so that without a penalty there is no minimum: take --c"
+        return None, "the classes are separable, so the loss has no minimum without a penalty: set --c"
     expected_weights, expected_intercepts, name = _classifier(x, answers, c, config.model)
     return max(_largest(weights.T, expected_weights), _largest(intercepts - intercepts.mean() * (len(intercepts) > 1),
                                                                expected_intercepts)), name

@@ -37,14 +37,14 @@ def signatures(model, config, info):
         width = tf.shape(features)[1]
         given = tf.pad(features, [[0, 0], [0, tf.maximum(0, columns - width)]])[:, :columns]
         is_finite = tf.reduce_all(tf.math.is_finite(features), axis=1)
-        error = tf.where(is_finite, "", "a value of this row is no finite number")
+        error = tf.where(is_finite, "", "a value of this row is not a finite number")
         wrong = tf.strings.join([f"a row has {columns} numbers here, and this one has ", tf.strings.as_string(width)])
         error = tf.where(width == columns, error, wrong)
         given = tf.where((error == "")[:, None], given, 0.0)
         (outputs,) = model({"features": tf.cast(given, tf.float64)}, training=False).values()
         answer = tf.nn.softmax(outputs) if info.class_names else tf.cast(outputs, tf.float32)
         is_finite = tf.reduce_all(tf.math.is_finite(answer), axis=1)
-        error = tf.where((error == "") & ~is_finite, "a value of this row is too large for an answer", error)
+        error = tf.where((error == "") & ~is_finite, "a value of this row is too large", error)
         failed = error != ""
         if info.class_names:
             chosen = tf.argmax(outputs, axis=1)
@@ -82,7 +82,7 @@ def request(name):
         numbers = [_number(cell) for cell in cells]
         error = ""
         if None in numbers:
-            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is no finite number"
+            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is not a finite number"
         elif len(cells) != width:
             error = f"line {line} of {shown(name)} has {len(cells)} numbers, and most lines have {width}"
         else:
@@ -111,11 +111,11 @@ def _lines(name):
         lines = decoded(read(name, MOST_BYTES), shown(name)).splitlines()
         found = [(number, cells) for number, cells in enumerate(csv.reader(lines), 1) if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise UserError(f"{shown(name)} is no table of comma-separated numbers: {error}") from None
+        raise UserError(f"{shown(name)} is not a table of comma-separated numbers: {error}") from None
     if found and not any(_number(cell) is not None for cell in found[0][1]):
         found = found[1:]  # a header
     if not found:
-        raise UserError(f"{shown(name)} has no row of numbers")
+        raise UserError(f"{shown(name)} contains no rows of numbers")
     return found
 
 

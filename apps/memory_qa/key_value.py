@@ -21,7 +21,7 @@ def build_model(config, spec, steps):
     """
     has_facts = is_knowledge_base(config.dataset)
     if config.memory == "triple" and not has_facts:
-        raise UserError(f"--memory triple needs a knowledge base, and {config.dataset} has stories: take sentence or window")
+        raise UserError(f"--memory triple needs a knowledge base, but {config.dataset} has stories: use sentence or window")
     model = KeyValue(
         len(spec.info.words), spec.inputs["story"].shape[1], embedding_size=config.embedding_size, hops=config.hops,
         memory=config.memory, has_facts=has_facts, seed=config.seed)

@@ -33,7 +33,7 @@ def datasets(config):
     """
     prepared = sources.builder(config.dataset, config)
     if not {"question", "answers", "path"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no questions to a knowledge base")
+        raise UserError(f"{config.dataset} contains no questions about a knowledge base")
     questions = {split: _Questions(prepared, split) for split in prepared.info.splits}
     known = facts(config)
     words = knowledge_reader.vocabulary(known, questions["train"].texts, config.memory_size)

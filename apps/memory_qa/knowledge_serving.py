@@ -28,8 +28,8 @@ def explain(model, config, info):
         error = tf.where(words.row_lengths() == 0, "the question has no words", tf.where(
             words.row_lengths() > MOST_QUESTION_WORDS, f"the question has more than {MOST_QUESTION_WORDS} words", tf.where(
                 read["entities"][:, 0] == 0,
-                "the question is about nothing that the knowledge base knows: write the name as it does, in [brackets]",
-                tf.where(tf.reduce_any(is_read, axis=1), "", "too many facts share the name that the question is about"))))
+                "the question names no entity of the knowledge base: write the name as in the knowledge base, in [brackets]",
+                tf.where(tf.reduce_any(is_read, axis=1), "", "too many facts contain the entity in the question"))))
         found = tf.gather(reader.names, tf.gather(read["entities"], best, batch_dims=1))
         return {
             "answer": tf.where(error == "", found, ""),

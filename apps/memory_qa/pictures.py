@@ -92,7 +92,7 @@ def _as_table(example):
     header = "| " + " | ".join([f"hop {hop + 1}" for hop in range(hops)] + ["sentence"]) + " |"
     rows = ["| " + " | ".join([f"{p:.2f}" for p in weights] + [markdown(sentence)]) + " |"
             for weights, sentence in zip(example.attention.T, example.sentences)]
-    verdict = "right" if example.answer == example.truth else f"wrong, it is **{markdown(example.truth)}**"
+    verdict = "correct" if example.answer == example.truth else f"wrong, the answer is **{markdown(example.truth)}**"
     return "\n".join([f"**{markdown(example.question)}**: {markdown(example.answer)} ({verdict})", "", header,
                       "|" + "---|" * (hops + 1), *rows])
 
@@ -108,7 +108,7 @@ def _errors(per_task):
     axes.barh(range(len(per_task)), [100 * error for error in per_task.values()])
     axes.set_yticks(range(len(per_task)), per_task)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel="wrong answers in %")
+    axes.set(xlim=(0, 100), xlabel="error in %")
     axes.grid(axis="x", alpha=0.3)
     return figures.rendered(figure)
 

@@ -70,7 +70,7 @@ def request(name):
         content = decoded(read(name, MOST_BYTES), where)
     lines = [line.strip() for line in content.replace(". ", ".\n").replace("! ", "!\n").splitlines() if line.strip()]
     if not lines:
-        raise UserError(f"{where} holds no question: its last line is taken as one")
+        raise UserError(f"{where} contains no question, which must be the last line")
     story, question = (text.encode("utf-8", "replace") for text in ("\n".join(lines[:-1]), lines[-1]))
     return Asked({"story": [story], "question": [question]})
 

@@ -35,11 +35,11 @@ def read(config):
     """
     prepared = sources.builder(config.dataset, config)
     if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no stories with questions")
+        raise UserError(f"{config.dataset} contains no stories with questions")
     names = prepared.info.features["task"].names
     unknown = [str(task) for task in config.tasks if not 1 <= task <= len(names)]
     if unknown:
-        raise UserError(f"--tasks of {config.dataset} are 1 to {len(names)}, not {', '.join(unknown)}")
+        raise UserError(f"--tasks of {config.dataset} must be between 1 and {len(names)}, got {', '.join(unknown)}")
     return Stories.read(prepared, "train", config), Stories.read(prepared, "test", config), names
 
 
@@ -113,7 +113,7 @@ class Stories:
                             tf.strings.lower(batch["answers"].to_tensor()[:, 0]).numpy(), batch["task"].numpy(),
                             batch["story_id"].numpy()))
         if not columns:
-            raise UserError(f"the {split} split of {config.dataset} has no question of the tasks "
+            raise UserError(f"the {split} split of {config.dataset} contains no questions of the tasks "
                             f"{', '.join(map(str, config.tasks))}")
         return cls(list(places), np.array(rows, np.int64), *(np.concatenate(column) for column in zip(*columns)))
 

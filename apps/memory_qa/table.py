@@ -31,7 +31,7 @@ def run(app, config):
     """
     given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
     if given:
-        raise UserError(f"{flag(given[0])} has no effect on a table, which keeps no networks: leave it out")
+        raise UserError(f"{flag(given[0])} has no effect, because `table` saves no networks: leave it out")
     strategies.set_precision(config)
     path = pathlib.Path(config.runs) / app.task / f"{folder_name(config.name or 'table', 'table')}.json"
     rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
@@ -43,7 +43,7 @@ def run(app, config):
         print(f"{task + 1:2} {names[task]:24} wrong {row['error']:6.1%}   median of restarts {row['median']:6.1%}   "
               f"{row['seconds']:.0f} s", flush=True)
     _print(rows, names, config.dataset)
-    print(f"kept in {path}")
+    print(f"written to {path}")
     return rows
 
 

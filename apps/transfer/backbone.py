@@ -28,14 +28,14 @@ _APPLICATION_SIZE = 96
 
 
 class Facts(NamedTuple):
-    """What a backbone asks of the images, and what builds it again."""
+    """The requirements of a backbone on the images, and the description from which it is rebuilt."""
 
     image_size: int | None = None
-    """side of the images in pixels; None: any"""
+    """side length of the images in pixels; None: any"""
     channels: int | None = None
     """channels of the images; None: any"""
     run: dict | None = None
-    """what `of_run` takes, fit for JSON; None: the backbone is not of a run"""
+    """JSON-serializable input of `of_run`; None: the backbone does not come from a run"""
 
 
 def facts(config):
@@ -54,7 +54,7 @@ def facts(config):
     app, kept, spec, steps = run.described(run_folder(config))
     image = spec.inputs.get("image")
     if image is None:
-        raise UserError(f"--backbone {config.backbone} is a run of {app.task}, whose inputs are no images")
+        raise UserError(f"--backbone {config.backbone} is a run of {app.task}, whose inputs are not images")
     _, side, _, channels = image.shape
     if config.image_size not in (None, side):
         raise UserError(f"--image-size must be {side}, the size of {config.backbone}, or left out; got {config.image_size}")
@@ -71,7 +71,7 @@ def run_folder(config):
     try:
         return runs.find(config.backbone, config.runs).folder
     except UserError as error:
-        raise UserError(f"--backbone takes small, {', '.join(APPLICATIONS)} or a run, and {error}") from None
+        raise UserError(f"--backbone must be small, {', '.join(APPLICATIONS)} or a run, but {error}") from None
 
 
 def build(config, spec):
@@ -145,14 +145,14 @@ def imagenet(config, shape):
         UserError: they are not here and `--download` is not given, or cannot be fetched.
     """
     module, name, file = _NETWORKS[config.backbone]
-    home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "name a folder with KERAS_HOME"))
+    home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "specify a folder with KERAS_HOME"))
     path = home / "models" / file.format(side=shape[0] if shape[0] in _MOBILENET_SIDES else 224)
     if not path.is_file() and not config.download:
-        raise UserError(f"the weights of {config.backbone} are not in {path}: let them be fetched with --download")
+        raise UserError(f"the weights of {config.backbone} are not in {path}: use --download to fetch them")
     try:
         return getattr(module, name)(include_top=False, weights="imagenet", input_shape=shape)
     except Exception as error:  # of the network, or of a file that is none
-        raise UserError(f"the weights of {config.backbone} could not be fetched: {error}") from error
+        raise UserError(f"the weights of {config.backbone} could not be downloaded: {error}") from error
 
 
 def cut(model, name):
@@ -175,7 +175,7 @@ def cut(model, name):
         image = keras.Input(below.input_shape[1:], dtype="uint8", name="image")
         return keras.Model(image, _mean(keras.tree.flatten(below(ops.cast(image, "float32")))[-1]), name="backbone")
     except (AttributeError, KeyError, ValueError, TypeError):
-        raise UserError(f"the network of {name} has no layer of features to build on: name a run of classification, "
+        raise UserError(f"the network of {name} has no feature layer to build on: choose a run of classification, "
                         "detection or transfer") from None
 
 

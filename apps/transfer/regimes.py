@@ -32,7 +32,7 @@ def run(app, request):
         UserError: a size comes twice or is above the images there are, or the folder holds something already.
     """
     if len(set(request.sizes)) < len(request.sizes):
-        raise UserError(f"--sizes must be different numbers, got {' '.join(map(str, request.sizes))}")
+        raise UserError(f"--sizes must be distinct numbers, got {' '.join(map(str, request.sizes))}")
     folder = reports.folder_of(app, "regimes", request)
     rows = reports.rows_of(folder, request)
     tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
@@ -49,7 +49,7 @@ def run(app, request):
                 accuracy[model][size].append(rows[_key(seed, size, model)]["accuracy"])
             source_accuracy[size].append(rows[_key(seed, size, "multi_task")]["source_accuracy"])
     parameters, together = (rows[key]["parameters"] for key in (_key(request.seed), _key(request.seed, sizes[0], "multi_task")))
-    text = f"{markdown(accuracy)}\n\nTest accuracy of the target's task in %, mean over {request.seeds} " \
+    text = f"{markdown(accuracy)}\n\nTest accuracy on the target task in %, mean over {request.seeds} " \
            f"seed{'s' if request.seeds > 1 else ''} on {request.dataset}, ± the standard deviation."
     tasks = multi_task_table(accuracy, source_accuracy, parameters, together)
     print(f"\n{text}\n\n{tasks}")
@@ -76,7 +76,7 @@ def _seed(app, request, seed, sizes, rows):
     rows[_key(seed)] = row = _row(source, splits, config, started)
     weights = source.get_layer("backbone").get_weights()
     classes = ", ".join(splits.spec.info.class_names)
-    print(f"seed {seed}: the source ({classes}) is learned to {row['accuracy']:.2%}", flush=True)
+    print(f"seed {seed}: the source ({classes}) reaches an accuracy of {row['accuracy']:.2%}", flush=True)
 
     @functools.lru_cache(maxsize=1)
     def read(size, is_both):  # scratch too learns what the pretrained systems learn, whatever the source is
@@ -133,7 +133,7 @@ def multi_task_table(accuracy, source_accuracy, parameters, together):
     for size in accuracy["scratch"]:
         cells = (accuracy["scratch"][size], accuracy["multi_task"][size], source_accuracy["alone"], source_accuracy[size])
         lines.append(f"| {size} | " + " | ".join(map(_cell, cells)) + " |")
-    return "\n".join(lines) + f"\n\nTwo networks have {2 * parameters:,} weights about, the one for both tasks {together:,}."
+    return "\n".join(lines) + f"\n\nTwo networks have about {2 * parameters:,} weights, the one for both tasks has {together:,}."
 
 
 def _cell(values):
@@ -154,7 +154,7 @@ def plotted(accuracy):
     axes.set_xscale("log")
     axes.set_xticks(sizes, sizes)
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="training images of each class of the target", ylabel="test accuracy", title="what pretraining gives")
+    axes.set(xlabel="training images of each class of the target", ylabel="test accuracy", title="benefit of pretraining")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.grid(alpha=0.3)
     axes.legend()

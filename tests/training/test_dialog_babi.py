@@ -118,7 +118,7 @@ def test_a_missing_or_damaged_archive_is_refused(tmp_path):
 
 def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dialog_babi, "_MOST_BYTES", 100)
-    with pytest.raises(training.UserError, match="too many for what it is"):
+    with pytest.raises(training.UserError, match="more than allowed"):
         sources.builder("dialog_babi/task1", manual(tmp_path))
 
 

@@ -143,7 +143,7 @@ def test_compare_shows_what_differs(made, say):
     assert rows == {"learning_rate": ["0.01", "0.1"], "extra": ["-", "1"], "ap": ["0.7123", "0.5"], "ap50": ["0.9", "-"],
                     "ar": ["-", "1"], "seconds": ["120", "-"]}
     made("third", CONFIG, RESULTS)
-    assert "no setting differs" in say("compare", "first", "third")
+    assert "no settings differ" in say("compare", "first", "third")
 
 
 def test_compare_refuses(made, say, tmp_path):

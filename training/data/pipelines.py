@@ -36,7 +36,7 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False,
     """
     count = int(examples.cardinality())
     if count < 0:
-        raise ValueError("examples need a known cardinality: Dataset.apply(tf.data.experimental.assert_cardinality(n))")
+        raise ValueError("the examples have no known cardinality: use Dataset.apply(tf.data.experimental.assert_cardinality(n))")
     steps = full_batches(count, batch_size)
     if cache:
         # all of them go through the buffer, or the dropped remainder would leave the cache unfinished for ever
@@ -133,7 +133,7 @@ def full_batches(count, batch_size):
     """
     if count < batch_size:
         raise UserError(f"the training split has {count} examples, fewer than one batch of {batch_size}: "
-                        "take a smaller --batch-size")
+                        "choose a smaller --batch-size")
     return count // batch_size
 
 

@@ -43,10 +43,10 @@ def features(class_names):
 
 
 class Picture:
-    """An image that has been checked and is upright.
+    """A checked image in upright orientation.
 
     content: bytes of the image file
-    source:  the image's name in error sentences
+    source:  name of the image in error messages
 
     Attributes:
         file:          a file object with the image: the given bytes if they are a JPEG or PNG that is stored upright, and
@@ -98,7 +98,7 @@ def _check_with_decoder(content, source, is_jpeg):
     try:
         decode(content, channels=3)
     except tf.errors.InvalidArgumentError:
-        raise UserError(f"{source} is no image, or a damaged one: the {kind} decoder refuses it") from None
+        raise UserError(f"{source} is not an image, or is damaged: the {kind} decoder rejects it") from None
 
 
 class Boxes:
@@ -114,7 +114,7 @@ class Boxes:
         height, width: size of the image, in pixels
         """
         if not all(math.isfinite(value) for value in yxyx):
-            self.faults["is no number"] += 1
+            self.faults["not a number"] += 1
             return None
         ymin, xmin, ymax, xmax = yxyx
         if ymin > ymax or xmin > xmax:
@@ -138,8 +138,8 @@ class Boxes:
         parts = []
         if self.faults["clipped"]:
             count = self.faults["clipped"]
-            parts.append(f"{count} boxes reach out of their image and were clipped" if count > 1
-                         else "1 box reaches out of its image and was clipped")
+            parts.append(f"{count} boxes extend beyond the image and were clipped" if count > 1
+                         else "1 box extends beyond the image and was clipped")
         if dropped:
             kinds = ", ".join(f"{count} {fault}" for fault, count in dropped.items())
             count = sum(dropped.values())
@@ -163,7 +163,7 @@ def voc(content, source):
             expand without end), or has a box without numbers or with a name that no class can have.
     """
     if len(content) > MAX_XML_BYTES:
-        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, too many for the annotation of one image")
+        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, the limit for the annotation of one image")
     try:
         root = xml.etree.ElementTree.fromstring(
             content, xml.etree.ElementTree.XMLParser(target=_WithoutDoctype()))
@@ -177,7 +177,7 @@ def voc(content, source):
         try:
             return float(text)
         except (TypeError, ValueError):
-            raise UserError(f"{source} has {text!r} where a number is needed ({path})") from None
+            raise UserError(f"{source} has {text!r} instead of a number ({path})") from None
 
     size = [number(root, f"size/{name}") if root.find(f"size/{name}") is not None else 0 for name in ("height", "width")]
     objects = []
@@ -200,7 +200,7 @@ def flag(value, what):
     """
     text = "0" if value is None else str(value).strip().lower()
     if text not in ("0", "0.0", "false", "1", "1.0", "true"):
-        raise UserError(f"{what} is {str(value)[:80]!r}, where 0 or 1 is needed")
+        raise UserError(f"{what} is {str(value)[:80]!r}, but must be 0 or 1")
     return text in ("1", "1.0", "true")
 
 
@@ -225,12 +225,12 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     stated = tuple(size) if all(side >= 1 for side in size) else shown
     is_stored = picture.is_turned and stated != shown and stated == shown[::-1]
     if stated != shown and not is_stored:
-        raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but its annotation says "
+        raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but according to its annotation "
                         f"{stated[1]:g} x {stated[0]:g}")
     kept = []
     for label, box, is_crowd, is_difficult in objects:
         if label not in class_names:
-            raise UserError(f"{source}: the label {label!r} is none of the classes {', '.join(class_names[:20])}")
+            raise UserError(f"{source}: the label {label!r} is not one of the classes {', '.join(class_names[:20])}")
         box = boxes.box(picture.upright(*box) if is_stored else box, picture.height, picture.width)
         if box is not None:
             kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
@@ -248,14 +248,14 @@ def archive(path, instructions):
         UserError: the file is not there, or proves damaged when it is opened or read.
     """
     if not path.is_file():
-        raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
+        raise UserError(f"{path} does not exist: {' '.join(instructions.split())}")
     try:
         with zipfile.ZipFile(path) as opened:
             yield opened
     # zipfile documents the first two only; damaged bytes cause the others as well
     except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, OSError, UnicodeDecodeError,
             zlib.error) as error:
-        raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'it ends too early'}") from None
+        raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'unexpected end of file'}") from None
 
 
 def member(opened, name, max_bytes):
@@ -267,9 +267,9 @@ def member(opened, name, max_bytes):
     try:
         found = opened.getinfo(name)
     except KeyError:
-        raise UserError(f"{opened.filename} holds no {name}") from None
+        raise UserError(f"{opened.filename} does not contain {name}") from None
     if found.file_size > max_bytes:
-        raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, too many for what it is")
+        raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, more than the limit of {max_bytes:,}")
     with opened.open(found) as file:
         return file.read(found.file_size)
 

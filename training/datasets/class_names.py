@@ -22,10 +22,10 @@ def class_name(text, what):
     """
     name = unicodedata.normalize("NFC", text.strip())
     if not name:
-        raise UserError(f"{what} cannot be that of a class: it is empty")
+        raise UserError(f"{what} is not a valid class name: it is empty")
     if any(unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS for character in name):
-        raise UserError(f"{what} cannot be that of a class: {name[:80]!r} has a line break or another character that "
-                        "cannot be printed")
+        raise UserError(f"{what} is not a valid class name: {name[:80]!r} contains a line break or another "
+                        "unprintable character")
     return name
 
 
@@ -41,5 +41,5 @@ def class_names(texts, source):
     names = [class_name(text, f"a name in {source}") for text in texts]
     twins = [name for name, count in collections.Counter(names).items() if count > 1]
     if twins:
-        raise UserError(f"{source} holds the name {twins[0]!r} twice: each class needs a name of its own")
+        raise UserError(f"{source} lists the name {twins[0]!r} twice: each class needs a unique name")
     return names

@@ -20,24 +20,24 @@ _OTHER_SPLIT_WORDS = {"trainval": "train", "eval": "validation", "evaluation": "
 
 @dataclasses.dataclass(kw_only=True)
 class FolderConfig(tfds.core.BuilderConfig):
-    """A folder of the user's. Its name is the hash of the folder's content; only the preparation needs the rest."""
+    """A user's folder. The name of the config is a hash of the folder's content; only the preparation needs the other fields."""
 
     folder: str
     """path of the folder"""
     class_names: list[str]
     """names of the class ids 0, 1, …"""
     parts: dict[str, list]
-    """{split: a record for each of its images}; each builder has its own kind of records"""
+    """{split: one record per image}; the records depend on the builder"""
     left_out: list[pathlib.Path] = dataclasses.field(default_factory=list)
-    """files in the folder that are not part of the set"""
+    """files in the folder that do not belong to the data set"""
 
     def summary(self):
         """Returns how many images each split has, and how many files of which endings are left out."""
         splits = [split for split in ("train", "validation", "test") if split in self.parts]
         counts = ", ".join(f"{len(self.parts[split]):,} {split}" for split in splits)
-        endings = collections.Counter(path.suffix.lower() or "without an ending" for path in self.left_out)
+        endings = collections.Counter(path.suffix.lower() or "without an extension" for path in self.left_out)
         left_out = ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items()))
-        return f"images: {counts}" + (f"; files left out: {left_out}" if left_out else "")
+        return f"images: {counts}" + (f"; files skipped: {left_out}" if left_out else "")
 
 
 def inside(folder, name):
@@ -48,7 +48,7 @@ def inside(folder, name):
     """
     path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
     if not path.is_relative_to(os.path.normpath(folder)):
-        raise UserError(f"the name {name!r} leads out of the folder {folder}")
+        raise UserError(f"the name {name!r} is outside the folder {folder}")
     return path
 
 
@@ -102,7 +102,7 @@ def read(path):
         with open(path, "rb") as file:
             content = file.read(files.MAX_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError(f"{path} is named by the data set but is not there") from None
+        raise UserError(f"{path} is listed by the data set but does not exist") from None
     if len(content) > files.MAX_BYTES:
         raise UserError(f"{path} is larger than {files.MAX_BYTES:,} bytes")
     return content
@@ -130,4 +130,4 @@ def encoded(text, path):
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"the name {str(path)!r} is no UTF-8") from None
+        raise UserError(f"the file name {str(path)!r} is not valid UTF-8") from None

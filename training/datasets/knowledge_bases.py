@@ -36,14 +36,14 @@ def lines(path, instructions):
         UserError: the file is not there, is not a gzip file of such text, is empty, or is too large.
     """
     if not path.is_file():
-        raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
+        raise UserError(f"{path} does not exist: {' '.join(instructions.split())}")
     try:
         with gzip.open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read as a gzip file: {error}") from None
     if len(content) > MAX_FILE_BYTES:
-        raise UserError(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes, too many for what it is")
+        raise UserError(f"{path} unpacks to more than {MAX_FILE_BYTES:,} bytes, the limit for such a file")
     found = text_files.lines(content, path)
     if found[-1] == "":
         found.pop()
@@ -68,7 +68,7 @@ def fields(line, separator, count, source):
     found = [field.strip() for field in line.split(separator)]
     if len(found) != count or not all(found):
         shown = {"\t": "a tab", "|": "|"}.get(separator, separator)
-        raise UserError(f"{source} is not {count} fields with {shown} between them: {line[:80]!r}")
+        raise UserError(f"{source} does not consist of {count} fields separated by {shown}: {line[:80]!r}")
     return found
 
 

@@ -58,7 +58,7 @@ class Metaqa(tfds.core.GeneratorBasedBuilder):
             source = f"{path}: line {number}"
             question, answers = knowledge_bases.fields(line, "\t", 2, source)
             if not 0 <= question.find("[") < question.rfind("]") - 1:
-                raise UserError(f"{source} has no topic in [brackets]: {question[:80]!r}")
+                raise UserError(f"{source} contains no topic in [brackets]: {question[:80]!r}")
             answers = [answer.strip() for answer in answers.split("|") if answer.strip()]
             if not answers:
                 raise UserError(f"{source} has no answer")

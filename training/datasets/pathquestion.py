@@ -32,7 +32,7 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put PQ-2H.txt, PQ-3H.txt, 2H-kb.txt and 3H-kb.txt of https://github.com/zmtkeke/IRN, each packed with gzip, into a
-    folder pathquestion, and name the folder that holds it
+    folder pathquestion, and specify the folder that contains it
     """
     NOTICE = "about 3 s"
     pkg_dir_path = None
@@ -65,6 +65,6 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
             steps = steps.partition("#<end>")[0].split("#")
             words = question.split()
             if steps[0] not in words:
-                raise UserError(f"{source}: the topic {steps[0][:80]!r} of the path is not in the question")
+                raise UserError(f"{source}: the question does not contain the topic {steps[0][:80]!r} of the path")
             words[words.index(steps[0])] = f"[{steps[0]}]"
             yield number, {"question": " ".join(words), "answers": answers, "path": steps}

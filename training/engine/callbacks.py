@@ -39,7 +39,7 @@ class Progress(keras.callbacks.Callback):
         if not self.params["chief"]:
             return
         if self.done:
-            self._say(f"going on after step {self.done} of {self.params['total_steps']}")
+            self._say(f"continuing after step {self.done} of {self.params['total_steps']}")
         elif not self.console.is_terminal and self.every_epoch:
             self._say("tracing the first step")
         if self.console.is_terminal:
@@ -155,7 +155,7 @@ class BestWeights(keras.callbacks.Callback):
     def __init__(self, path, monitor, mode):
         super().__init__()
         if mode not in ("min", "max"):
-            raise ValueError(f"mode is min or max, got {mode!r}")
+            raise ValueError(f"mode must be min or max, got {mode!r}")
         self.path = pathlib.Path(path)
         self.monitor = monitor if monitor.startswith("val_") else f"val_{monitor}"
         self.mode = mode
@@ -175,7 +175,7 @@ class BestWeights(keras.callbacks.Callback):
         if not any(name.startswith("val_") for name in logs) and epoch + 1 < self.params["epochs"]:
             return  # an epoch without a validation
         if self.monitor not in logs:
-            raise ValueError(f"{self.monitor} is not measured; there are {', '.join(logs)}")
+            raise ValueError(f"{self.monitor} is not a validation metric; choose one of {', '.join(logs)}")
         value = logs[self.monitor]
         if math.isnan(value):
             return
@@ -185,7 +185,7 @@ class BestWeights(keras.callbacks.Callback):
 
 
 def write_weights(model, path):
-    """Writes a model's weights so that `path` holds all of them or what it held before; its name ends in .weights.h5.
+    """Writes a model's weights atomically to `path`, which ends in .weights.h5: the file is always complete.
 
     model: Keras model
     path:  of the file, which no other process writes meanwhile

@@ -58,7 +58,7 @@ class Checkpoints:
             try:
                 state, arrays = read(path)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                print(f"{path} is damaged and passed over ({error})", flush=True)
+                print(f"{path} is damaged and was skipped ({error})", flush=True)
                 continue
             self._check(path, state, arrays)
             self.loaded, self.latest = (state, arrays), path
@@ -89,7 +89,7 @@ class Checkpoints:
         for variable, array in zip(self.shared, arrays):
             if variable.trainable and not np.all(np.isfinite(array.astype("float32", copy=False))):
                 raise UserError(f"the weights {variable.path} are not finite at step {step} of epoch {epoch + 1}: "
-                                "lower --learning-rate; the last good checkpoint is kept")
+                                "choose a lower --learning-rate; the last good checkpoint is kept")
         if not self.chief:
             return
         variables = [[v.path, list(v.shape), v.dtype] for v in self.shared + self.own]
@@ -107,15 +107,15 @@ class Checkpoints:
         for name, value in self.facts.items():
             if state["facts"].get(name) != value:
                 raise UserError(f"{path} belongs to another training: its {name.replace('_', ' ')} is "
-                                f"{state['facts'].get(name)}, here it is {value}")
+                                f"{state['facts'].get(name)} instead of {value}")
         variables = self.shared + self.own
         if len(state["variables"]) != len(variables):
-            raise UserError(f"{path} belongs to another model: it holds {len(state['variables'])} variables, "
-                            f"here there are {len(variables)}")
+            raise UserError(f"{path} belongs to another model: it contains {len(state['variables'])} variables "
+                            f"instead of {len(variables)}")
         for (name, shape, dtype), variable in zip(state["variables"], variables):
             if (shape, dtype) != (list(variable.shape), variable.dtype):
                 raise UserError(f"{path} belongs to another model: its {name} is {dtype} {tuple(shape)}, "
-                                f"here {variable.path} is {variable.dtype} {tuple(variable.shape)}")
+                                f"but {variable.path} of this model is {variable.dtype} {tuple(variable.shape)}")
 
     def _own_values(self):
         """Returns each replica's values, stacked, or one value where all agree."""
@@ -147,7 +147,7 @@ class Checkpoints:
 
 
 def write(path, state, arrays):
-    """Writes a JSON-able `state` and `arrays` so that `path` holds all of it or what it held before.
+    """Writes a JSON-able `state` and `arrays` atomically: `path` contains either all of it or its previous content.
 
     path:   of a file in the format of `numpy.savez`, with the state as a further member
     state:  dict fit for JSON

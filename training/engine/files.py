@@ -39,7 +39,7 @@ def whole(path, temporary_name=None):
 
 
 def write_text(path, text):
-    """Writes a text as UTF-8 so that `path` holds all of it or what it held before.
+    """Writes a text as UTF-8 atomically: `path` contains either all of it or its previous content.
 
     path: of the file
     text: its new content
@@ -107,7 +107,7 @@ def lock(folder, waiting=None):
             except BlockingIOError:
                 if not waiting:
                     file.seek(0)
-                    raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
+                    raise UserError(f"{folder} is in use by another process (id {file.read(20).strip() or 'unknown'}): "
                                     "wait for it or choose another --name") from None
                 print(waiting, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -123,5 +123,5 @@ def lock(folder, waiting=None):
 @functools.lru_cache(maxsize=None)
 def _report_no_locks(why):
     """Says it once in each process."""
-    print(f"note: this file system has no locks ({why}): see to it that no two programs work in one folder", file=sys.stderr,
+    print(f"note: this file system does not support locks ({why}): do not use one folder from two programs", file=sys.stderr,
           flush=True)

@@ -67,7 +67,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         position = saved.load()
     first_epoch, step = position or (0, 0)
     if agree(first_epoch, -first_epoch, step, -step) != (first_epoch, -first_epoch, step, -step):
-        raise UserError(f"the workers see different checkpoints: {checkpoints} must be on a file system they share")
+        raise UserError(f"the workers see different checkpoints: {checkpoints} must be on a file system that they share")
     callbacks.set_params({"epochs": epochs, "steps": steps, "verbose": 0, "position": (first_epoch, step),
                           "total_steps": total, "batch_size": batch_size, "chief": strategies.is_chief(strategy)})
 
@@ -77,7 +77,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     validation_is_long = True  # until it is known
 
     def leave(signal_number, done):
-        signals.leave(signal_number, f"stopped at step {done}; go on with --resume")
+        signals.leave(signal_number, f"stopped at step {done}; continue with --resume")
 
     def between_calls(epoch, step, save):
         """Lets all workers take the same turn: saves, stops, or leaves after a signal."""
@@ -110,7 +110,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 logs, bad_step = train_call(iterator, count, step)
                 pace.note(count, time.perf_counter() - started)
                 if bad_step is not None:
-                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: start again with a "
+                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: restart with a "
                                     "lower --learning-rate or with --dtype float32" + (
                                         "; the last good checkpoint is kept" if saved and saved.latest else ""))
                 step += count
@@ -156,11 +156,11 @@ def _length(data, what):
     length = int(data.cardinality())
     if length == tf.data.UNKNOWN_CARDINALITY:
         raise UserError(f"the {what} has an unknown number of batches: "
-                        "state it with tf.data.experimental.assert_cardinality")
+                        "set it with tf.data.experimental.assert_cardinality")
     if length == tf.data.INFINITE_CARDINALITY:
-        raise UserError(f"the {what} never ends: say how many batches make an epoch with Dataset.take")
+        raise UserError(f"the {what} is infinite: use Dataset.take to set the number of batches per epoch")
     if not length:
-        raise UserError(f"the {what} has not one full batch: lower --batch-size or use more examples")
+        raise UserError(f"the {what} has no full batch: choose a smaller --batch-size or use more examples")
     return length
 
 
@@ -170,12 +170,12 @@ def _batch_size(data, strategy, xla):
     if size is None:
         raise UserError("training batches need a fixed size: batch them with drop_remainder=True")
     if size % replicas:
-        raise UserError(f"--batch-size {size} does not divide by the {replicas} replicas: take a multiple of it")
+        raise UserError(f"--batch-size {size} must be a multiple of the {replicas} replicas")
     if xla and replicas > 1:
-        raise UserError(f"--xla works on one device only, and there are {replicas} replicas: leave it out")
+        raise UserError(f"--xla works on one device only, not on {replicas} replicas: leave it out")
     unknown = [str(spec.shape) for spec in specs if not spec.shape.is_fully_defined()]
     if xla and unknown:
-        raise UserError(f"--xla needs batches of one fixed shape, and these have {', '.join(unknown)}: leave it out")
+        raise UserError(f"--xla needs batches of a fixed shape, but these have {', '.join(unknown)}: leave it out")
     return size
 
 
@@ -219,7 +219,7 @@ def _train_call(model, strategy, xla):
             if isinstance(error, tf.errors.FailedPreconditionError) and "contained only" not in str(error):
                 raise
             raise UserError(f"the training data ended within steps {first + 1} to {first + count}: "
-                            "it has fewer batches than its cardinality says") from None
+                            "it has fewer batches than its cardinality states") from None
         logs = _floats(logs)
         if all(math.isfinite(value) for name, value in logs.items() if _is_loss(name)):
             return logs, None
@@ -346,7 +346,7 @@ def _lost_worker(strategy):
             tf.errors.CancelledError):
         if strategies.workers(strategy) == 1:
             raise
-        raise UserError("another worker was lost: start all of them again with --resume") from None
+        raise UserError("the connection to another worker was lost: restart all workers with --resume") from None
 
 
 @contextlib.contextmanager

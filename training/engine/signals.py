@@ -6,10 +6,10 @@ import threading
 
 
 class Received:
-    """The last signal that came, for a loop that looks at it between two steps; a second Ctrl-C works at once."""
+    """The last signal received, checked by the loop between steps; a second Ctrl-C takes effect immediately."""
 
     number = 0
-    """of the signal; 0: none came"""
+    """number of the signal; 0: none received"""
 
     def __call__(self, number, frame):
         if self.number and number == signal.SIGINT:

@@ -42,7 +42,7 @@ def predict(app, request):
     ask = _asker(app, request)
     folder.mkdir(parents=True, exist_ok=True)
     if left_out:
-        print(f"{left_out} file{'s' if left_out > 1 else ''} left out, with another ending than {', '.join(app.serving.KINDS)}",
+        print(f"{left_out} file{'s' if left_out > 1 else ''} skipped, not ending in {', '.join(app.serving.KINDS)}",
               file=sys.stderr)
     most = client.MAX_INPUT_BYTES if request.server else None
     inputs = (_read(app.serving, *pair, most) for pair in zip(names, requests.outputs(names, folder)))
@@ -59,9 +59,9 @@ def predict(app, request):
             left = datetime.timedelta(seconds=round((now - began) / done * (len(names) - done)))
             print(f"{done} of {len(names)} done, {left} left", file=sys.stderr, flush=True)
             spoken = now
-    print(f"{total} answer{'s' if total != 1 else ''} in {requests.shown(folder)}", flush=True)
+    print(f"{total} prediction{'s' if total != 1 else ''} in {requests.shown(folder)}", flush=True)
     if refused:
-        raise UserError(f"there is no answer for {len(refused)} of {total}: {refused[0]}")
+        raise UserError(f"{len(refused)} of {total} predictions failed; the first error: {refused[0]}")
 
 
 def _asker(app, request):

@@ -33,7 +33,7 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
         request.inputs[name].CopyFrom(tensor_proto(value))
     if request.ByteSize() > MAX_MESSAGE_BYTES:
         raise UserError(f"the request has {request.ByteSize() / 2**20:.0f} MB, more than the "
-                        f"{MAX_MESSAGE_BYTES // 2**20} MB of one message: send fewer files at once")
+                        f"{MAX_MESSAGE_BYTES // 2**20} MB that fit into one message: send fewer files at once")
     options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     with grpc.insecure_channel(server, options=options) as channel:
@@ -48,11 +48,11 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
 def _sentence(error, server, model_name, timeout):
     details = " ".join((error.details() or "").split())[:300]
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return f"no server answers at {server}: start one as deploy/README.md says, or check host and port ({details})"
+        return f"no server responds at {server}: start one as described in deploy/README.md, or check host and port ({details})"
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"the server at {server} did not answer within {timeout:g} s: give it more with --timeout-seconds"
+        return f"the server at {server} did not respond within {timeout:g} s: increase --timeout-seconds"
     if error.code() == grpc.StatusCode.NOT_FOUND:
         return f"the server at {server} does not serve {model_name}: {details}"
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return f"{server} is no gRPC port of TensorFlow Serving (it is 8500 in the container, 8501 is REST)"
-    return f"the server at {server} refused: {details or error.code().name}"
+        return f"{server} is not the gRPC port of TensorFlow Serving (in the container, 8500 is gRPC and 8501 is REST)"
+    return f"the server at {server} refused the request: {details or error.code().name}"

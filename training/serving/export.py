@@ -105,7 +105,7 @@ def newest(folder):
     versions = _versions(folder)
     if not versions:
         raise UserError(f"there is no export in {folder}: train one with `python -m apps.{pathlib.Path(folder).name}`, "
-                        "or name another folder")
+                        "or specify another folder")
     return pathlib.Path(folder) / str(versions[-1])
 
 
@@ -127,7 +127,7 @@ def answer(version, inputs, signature="serving_default"):
     function = functions[signature]
     specs = function.structured_input_signature[1]
     if set(inputs) != set(specs):
-        raise UserError(f"the signature {signature} takes {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
+        raise UserError(f"the signature {signature} has the inputs {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
     tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
     with quiet.calls():
         return {name: value.numpy() for name, value in function(**tensors).items()}
@@ -160,7 +160,7 @@ def configure(folder):
     """
     folder = pathlib.Path(folder)
     path = folder.parent / "models.config"
-    with files.lock(folder.parent, waiting=f"waiting for another process, which writes {path}"):
+    with files.lock(folder.parent, waiting=f"waiting for another process that is writing {path}"):
         config = _server_config(path)
         if folder.name not in [model.name for model in config.model_config_list.config]:
             config.model_config_list.config.add(
@@ -180,7 +180,7 @@ def _server_config(path):
         try:
             text_format.Parse(path.read_text(encoding="utf-8"), config)
         except (text_format.ParseError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is no ModelServerConfig ({error}): mend or remove it") from None
+            raise UserError(f"{path} is not a valid ModelServerConfig ({error}): correct or remove it") from None
     return config
 
 
@@ -220,13 +220,13 @@ def _check_servable(path):
     functions = graph.library.function
     for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
         if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
-            raise ValueError(f"the export calls Python ({node.name}): a server has none")
+            raise ValueError(f"the export calls Python ({node.name}), which a server does not have")
         if node.attr["_XlaMustCompile"].b:
-            raise ValueError(f"the export must be compiled by XLA ({node.name}): a server does not on CPUs")
+            raise ValueError(f"the export must be compiled by XLA ({node.name}), which a server does not support on CPUs")
     for function in functions:
         if function.attr["_XlaMustCompile"].b:
             raise ValueError(f"the export must be compiled by XLA ({function.signature.name}): "
-                             "a server does not on CPUs")
+                             "a server does not support this on CPUs")
 
 
 def _check_signature(folder, partial):
@@ -235,7 +235,7 @@ def _check_signature(folder, partial):
         difference = _difference(describe(folder / str(versions[-1])), describe(partial))
         if difference:
             raise UserError(f"clients of {folder / str(versions[-1])} would break: {difference}; "
-                            "export to another folder with --saved-models, or with --force")
+                            "export to another folder with --saved-models, or use --force")
 
 
 def _difference(old, new):
@@ -355,7 +355,7 @@ def _read_saved_model(version):
 @functools.lru_cache(maxsize=1)
 def _load(version):
     if not os.path.exists(os.path.join(version, "saved_model.pb")):
-        raise UserError(f"{version} is no exported version: it has no saved_model.pb")
+        raise UserError(f"{version} is not an exported version: it has no saved_model.pb")
     try:
         if not _PATTERN_SIGNS & set(version):
             return tf.saved_model.load(version)

@@ -18,12 +18,12 @@ _LONGEST_NAME = 180
 
 
 class Asked(NamedTuple):
-    """What one input of `predict` asks."""
+    """One input of `predict`."""
 
     inputs: dict[str, Any]
     """{input name of the signature: its rows}, a list or an array"""
     kept: Any = None
-    """what presenting the answer needs besides"""
+    """further values that are needed to present the answer"""
 
 
 def check(inputs, server):
@@ -33,7 +33,7 @@ def check(inputs, server):
         UserError: no input, a file that is not there, or a server that is no HOST:PORT.
     """
     if not inputs:
-        raise UserError("predict needs the names of one or more files")
+        raise UserError("predict needs one or more file names")
     for given in inputs:
         _paths(given)
     if server:
@@ -43,7 +43,7 @@ def check(inputs, server):
 def check_address(server):
     """Raises UserError unless this is HOST:PORT."""
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", server):
-        raise UserError(f"{server!r} is no HOST:PORT, such as localhost:8500")
+        raise UserError(f"{server!r} is not of the form HOST:PORT, such as localhost:8500")
 
 
 def names(inputs, kinds, output):
@@ -69,7 +69,7 @@ def names(inputs, kinds, output):
             else:
                 found.append(path)
     if not found:
-        raise UserError(f"{shown(inputs[0])} holds no file that ends in {', '.join(kinds)}")
+        raise UserError(f"{shown(inputs[0])} contains no files that end in {', '.join(kinds)}")
     return found, left_out
 
 

@@ -28,7 +28,7 @@ def decoded(content, source):
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not {name} text: {error.reason} at byte {error.start:,}; save it as UTF-8") from None
     if "\0" in text:  # UTF-16 without its mark, or no text at all
-        raise UserError(f"{source} is not {name} text: null character at place {text.index(chr(0)):,}; save it as UTF-8")
+        raise UserError(f"{source} is not {name} text: null character at position {text.index(chr(0)):,}; save it as UTF-8")
     return text
 
 

@@ -22,12 +22,12 @@ def tokens(texts):
 
 
 class Vocabulary:
-    """The words that a network knows, by number: 0 is padding, and 1 stands for every word that is not among them.
+    """The words that a network knows, by number: 0 is padding, and 1 is the unknown word.
 
     words: list of all words in the order of their numbers, str or UTF-8 bytes; the first two are `PADDING` and `UNKNOWN`
 
     Raises:
-        ValueError: the list does not begin with these two, or holds a word twice.
+        ValueError: the list does not begin with these two, or contains a word twice.
 
     Example:
         >>> import tensorflow as tf
@@ -42,7 +42,7 @@ class Vocabulary:
     def __init__(self, words):
         self.words = [tf.compat.as_text(word) for word in words]
         if self.words[:2] != [PADDING, UNKNOWN] or len(set(self.words)) < len(self.words):
-            raise ValueError("words begin with padding and unknown, each once")
+            raise ValueError("the word list must begin with padding and unknown, and must not contain duplicates")
         keys = tf.constant(self.words)
         # a model that keeps this table as an attribute carries it into its export
         self.table = tf.lookup.StaticHashTable(

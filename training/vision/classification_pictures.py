@@ -19,8 +19,8 @@ def wrong(images, probabilities, labels, names):
     rows = np.flatnonzero(found != labels)
     rows = rows[np.argsort(-probabilities[rows, found[rows]], kind="stable")][:_SHOWN]
     figure = matplotlib.figure.Figure((9, 6.5))
-    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are predicted wrong" if len(rows)
-                    else f"all {len(labels)} test images are predicted right")
+    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are misclassified" if len(rows)
+                    else f"all {len(labels)} test images are classified correctly")
     for place, row in enumerate(rows):
         axes = figure.add_subplot(4, 6, place + 1)
         axes.imshow(rgb(images[row:row + 1])[0])

@@ -65,10 +65,10 @@ def refusal(content, name):
         raise
     except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
         if not isinstance(error, PIL.UnidentifiedImageError):
-            raise UserError(f"{name} is no image, or a damaged one: {' '.join(str(error).split())}") from None
+            raise UserError(f"{name} is not an image, or is damaged: {' '.join(str(error).split())}") from None
         # its message holds an address in memory
-        raise UserError(f"{name} is a damaged TIFF, or one of a kind that is not read: save it with 8 bits"
-                        if content.startswith(_TIFF) else f"{name} is no image, or a damaged one") from None
+        raise UserError(f"{name} is a damaged TIFF or has an unsupported format: save it with 8 bits per channel"
+                        if content.startswith(_TIFF) else f"{name} is not an image, or is damaged") from None
 
 
 def opened(content, name):
@@ -130,16 +130,16 @@ def _eight_bits(image, name):
     if image.mode == "F":
         if not 0 <= least <= greatest <= 1:
             raise UserError(f"{name} has floating-point values from {least:g} to {greatest:g}, but only values from 0 to 1 "
-                            "are read: scale them, or save the image with 8 bits")
+                            "are supported: rescale them, or save the image with 8 bits")
         levels = np.round(values * 255)
     else:
         bits = 12 if tags.get(_BITS) == (12,) else 16
         if least < 0 or greatest >= 2 ** bits:
             raise UserError(f"{name} has values from {least:,} to {greatest:,}, but only values from 0 to {2 ** bits - 1:,} "
-                            "are read: scale them, or save the image with 8 bits")
+                            "are supported: rescale them, or save the image with 8 bits")
         if 0 < greatest < 2 ** (bits - 4):
             raise UserError(f"{name} has values from {least:,} to {greatest:,} of {2 ** bits:,} and would become nearly black: "
-                            "scale them to the whole range, or save the image with 8 bits")
+                            "rescale them to the full range, or save the image with 8 bits")
         levels = values >> (bits - 8)
     levels = levels.astype(np.uint8)
     return 255 - levels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels
@@ -157,7 +157,7 @@ def _read(path, name):
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{name} is a folder: name the images in it" if os.path.isdir(path)
+        raise UserError(f"{name} is a folder: give the images in it" if os.path.isdir(path)
                         else f"{name} cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise UserError(f"{name} is larger than {MAX_BYTES:,} bytes")

@@ -30,7 +30,7 @@ def decode(image_bytes, max_pixels=MAX_PIXELS):
     """
     image_bytes = tf.convert_to_tensor(image_bytes)
     kind = _kind(image_bytes)
-    is_image = tf.debugging.Assert(kind < len(KINDS), ["this is no JPEG, PNG, GIF or BMP image"])
+    is_image = tf.debugging.Assert(kind < len(KINDS), ["this is not a JPEG, PNG, GIF or BMP image"])
     with tf.control_dependencies([is_image]):
         size = header_size(image_bytes)
     fits = tf.debugging.Assert(_fits(size, max_pixels), ["the image (height, width) has more pixels than the limit",
@@ -65,8 +65,8 @@ def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
         "the image has ", tf.strings.as_string(size[1]), " x ", tf.strings.as_string(size[0]),
         " pixels, more than the limit of ", tf.strings.as_string(tf.constant(max_pixels, tf.int64))])
     damaged = tf.strings.join([
-        "the ", tf.gather(tf.constant(KINDS + ("",)), kind), " decoder refuses this file: it is damaged or cut short"])
-    error = tf.where(kind == len(KINDS), "this is no JPEG, PNG, GIF or BMP image",
+        "the ", tf.gather(tf.constant(KINDS + ("",)), kind), " decoder rejects this file: it is damaged or truncated"])
+    error = tf.where(kind == len(KINDS), "this is not a JPEG, PNG, GIF or BMP image",
                      tf.where(succeeded, tf.where(_fits(size, max_pixels), "", too_large), damaged))
     return tf.ensure_shape(image, (None, None, 3)), error
 
@@ -281,7 +281,7 @@ def _decode_gif(image_bytes):
     data = position + 11 + _gif_palette_bytes(_bytes(image_bytes, position + 9, 1)[0])
     end, _ = _gif_skip_blocks(image_bytes, data, count)
     is_whole = tf.debugging.Assert((height > 0) & (end <= tf.cast(tf.strings.length(image_bytes), tf.int64)),
-                                   ["the GIF is damaged or cut short"])
+                                   ["the GIF is damaged or truncated"])
     with tf.control_dependencies([is_whole]):
         # the decoder's canvas is the frame itself, so the frame's offset is taken out and given back by padding
         alone = tf.strings.join([_slice(image_bytes, 0, position + 1), b"\0\0\0\0",
@@ -296,7 +296,7 @@ def _decode_bmp(image_bytes):
     header, bits, compression = [_little(image_bytes, *place) for place in ((14, 4), (28, 2), (30, 4))]
     # the decoder takes packed bits for pixels: 0 is plain, 3 is 32 bits with the usual masks
     is_plain = tf.debugging.Assert((header >= 40) & ((compression == 0) | ((compression == 3) & (bits == 32))),
-                                   ["compressed BMP files are not read"])
+                                   ["compressed BMP files are not supported"])
     with tf.control_dependencies([is_plain]):
         image = tf.ensure_shape(tf.io.decode_bmp(image_bytes, channels=0), (None, None, None))
 

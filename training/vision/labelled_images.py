@@ -23,7 +23,7 @@ _SAMPLE = 1_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageInfo(Info):
-    """What a classifier must know of its images: their classes, and the statistics of the training pixels by channel."""
+    """What a classifier needs to know about its images: the classes, and the statistics of the training pixels by channel."""
 
     mean: list[float]
     """mean, from 0 to 255"""
@@ -47,7 +47,7 @@ class LabelledImages:
         if train_on_all:
             self.parts["train"] += "+" + self.parts["validation"]
         if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
-            raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
+            raise UserError(f"{config.dataset} is not a classification data set: its examples are not images with one label each")
         self.class_names = self.features["label"].names
         self.channels = 1 if self.features["image"].shape[-1] == 1 else 3
 

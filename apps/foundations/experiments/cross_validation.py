@@ -28,7 +28,7 @@ def run(app, request):
     data.check(table, request.model, dataset)
     features, answers = (np.concatenate([table.parts[part][place] for part in ("train", "validation")]) for place in (0, 1))
     if request.folds > len(answers):
-        raise UserError(f"--folds must be {len(answers)} or less, got {request.folds}: {dataset} has no more examples")
+        raise UserError(f"--folds must be at most {len(answers)}, the number of examples of {dataset}, got {request.folds}")
     folder = reports.folder_of(app, "cross_validation", request)
     fold_of = assign(answers, request.folds, request.seed, bool(table.class_names))
     fitter = Fitter(request.model, len(table.class_names))
@@ -130,12 +130,12 @@ def _evaluated(fitter, features, answers, test, c):
 
 
 def _print(rows, chosen, simpler, request, dataset):
-    print(f"\n{request.model} on {dataset}: loss on {request.folds} left-out folds\n{'c':>10}  loss")
+    print(f"\n{request.model} on {dataset}: loss on {request.folds} held-out folds\n{'c':>10}  loss")
     for row in rows:
         mark = "  least" if row["c"] == chosen else "  within one standard error" if row["c"] == simpler else ""
         print(f"{row['c']:10.4g}  {row['loss']:.5g} ± {row['standard_error']:.2g}{mark}")
     if chosen in (rows[0]["c"], rows[-1]["c"]):
-        print("the least loss is at the end of the grid: beyond it may be less")
+        print("the smallest loss is at the edge of the grid: values beyond it may be better")
 
 
 def _figure(rows, chosen, simpler, request, dataset):
@@ -145,7 +145,7 @@ def _figure(rows, chosen, simpler, request, dataset):
                   fmt="o-", markersize=4, capsize=2, linewidth=1)
     axes.axvline(chosen, color="tab:red", label=f"least: {chosen:.3g}")
     axes.axvline(simpler, color="tab:green", linestyle="--", label=f"within one standard error: {simpler:.3g}")
-    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the left-out fold",
+    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the held-out fold",
              title=f"{request.model} on {dataset}, {request.folds} folds")
     axes.yaxis.set_major_formatter("{x:.3g}")
     axes.yaxis.set_minor_formatter("{x:.3g}")

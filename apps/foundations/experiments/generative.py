@@ -33,7 +33,7 @@ def run(app, request):
         UserError: a set without classes, or no set at all.
     """
     if not request.datasets:
-        raise UserError("--datasets needs one value or more")
+        raise UserError("--datasets needs at least one value")
     where = Data(data_dir=request.data_dir)
     tables = {name: simulated() if name == "simulated" else data.read(name, where) for name in request.datasets}
     for name, table in tables.items():
@@ -135,19 +135,19 @@ def crossing(sizes, differences, intervals):
 
 
 def _print(name, numbers):
-    print(f"\n{name}: share of wrong test answers by size of the training set")
+    print(f"\n{name}: test error by training-set size")
     print(f"{'size':>5}" + "".join(f"{kind:>20}" for kind in KINDS))
     for place, size in enumerate(numbers["sizes"]):
         print(f"{size:5}" + "".join(f"{values['mean'][place]:12.1%} ± {values['interval'][place]:5.1%}"
                                     for values in numbers["errors"].values()))
     for kind, size in numbers["crossings"].items():
         if not size:
-            print(f"logistic regression and {kind} do not cross here")
+            print(f"logistic regression and {kind} do not cross")
             continue
         means = (numbers["errors"][each]["mean"] for each in ("logistic", kind))
         others = [str(each) for each, ours, theirs in zip(numbers["sizes"], *means) if each < size and ours <= theirs]
-        print(f"logistic regression and {kind} cross last at {size} examples: from there on logistic regression errs less, "
-              "before more" + (f", but for {', '.join(others)} examples" if others else ""))
+        print(f"logistic regression and {kind} cross last at {size} examples: from there on logistic regression has the "
+              "lower error, before that the higher one" + (f", except at {', '.join(others)} examples" if others else ""))
 
 
 def _figure(numbers):
@@ -168,6 +168,6 @@ def _figure(numbers):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("wrong test answers, percent")
+    figure.axes[0].set_ylabel("test error in %")
     figure.axes[0].legend(fontsize=8, title="dotted: crosses logistic", title_fontsize=8)
     return figure
