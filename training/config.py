@@ -1,4 +1,4 @@
-"""Settings: declared once by a class for each system, completed for the data set, checked, saved and loaded."""
+"""Settings: declared by one class per system, completed with defaults for the data set, checked, saved and loaded."""
 import dataclasses
 import datetime
 import difflib
@@ -16,7 +16,7 @@ from training.errors import UserError
 from training.paths import IsPath, Path
 
 LARGEST_FILE = 1_000_000
-"""bytes of a file of settings that are read"""
+"""size limit of a settings file in bytes"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Run(Settings):
 
 
 GROUPS = (Data, Training, Run)
-"""the settings that all systems share, as --help groups them"""
+"""the settings shared by all systems, in the groups of --help"""
 
 
 class Config(Run, Training, Data):

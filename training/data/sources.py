@@ -1,4 +1,4 @@
-"""Data sets by name: prepared once, read in the order in which they are stored."""
+"""Data sets by name: prepared once, and read in storage order."""
 import contextlib
 import dataclasses
 import difflib
@@ -24,12 +24,12 @@ from training.engine import files
 
 
 def builder(name, config):
-    """Returns the TFDS builder of a data set, prepared: ours or any of TFDS's.
+    """Returns the TFDS builder of a prepared data set, one of this package or of TFDS.
 
     config: `data_dir`, `manual_dir` and `download` are read
 
     Raises:
-        UserError: the name is unknown, the data is not there, or a split of it is empty.
+        UserError: the name is unknown, the data is missing, or a split is empty.
     """
     data_dir = _data_dir(config)
     kind = _builder_class(name)
@@ -45,12 +45,12 @@ def builder(name, config):
 
 
 def parts(prepared):
-    """Returns TFDS's names of the parts to train, choose and evaluate on.
+    """Returns the TFDS names of the parts for training, validation and test.
 
-    A set without a labelled test split is evaluated on validation, and chosen on a slice of train.
+    Without a labeled test split, the validation split is used for the test, and a slice of train for validation.
 
     Raises:
-        UserError: it has no train split.
+        UserError: the data set has no train split.
     """
     names = {name for name, split in prepared.info.splits.items() if split.num_examples}
     if prepared.name == "coco" or not getattr(prepared.builder_config, "has_test_annotations", True):  # a field of voc's
@@ -66,12 +66,12 @@ def parts(prepared):
 
 
 def read(prepared, split, share=None, **options):
-    """Returns the examples of a split, or of a slice of one, in the order in which they are stored.
+    """Returns the examples of a split, or of a slice of it, in storage order.
 
-    share: `pipelines.Share` of them to read, in an order of its own; None: all
+    share: the `pipelines.Share` to read, in its own order; None: all examples
 
     Raises:
-        UserError: there is none.
+        UserError: there are no examples.
     """
     count = prepared.info.splits[split].num_examples
     if not count:

@@ -1,4 +1,4 @@
-"""What a model must know of its data, and the three pipelines that a data set gives."""
+"""What a model needs to know about its data, and the three pipelines of a data set."""
 import dataclasses
 import json
 import math
@@ -56,7 +56,7 @@ def spec_of(batches, info):
 
 
 def plain_spec(spec):
-    """Returns a Spec as dictionaries fit for JSON."""
+    """Returns a Spec as JSON-serializable dictionaries."""
     def plain(specs):
         return {name: {"shape": part.shape.as_list(), "dtype": part.dtype.name} for name, part in specs.items()}
 
@@ -64,7 +64,7 @@ def plain_spec(spec):
 
 
 def spec_of_plain(content, info_class):
-    """Returns the Spec of what `plain_spec` returned, with its Info as `info_class`."""
+    """Returns the Spec from the result of `plain_spec`, with an Info of type `info_class`."""
     def specs(parts):
         return {name: tf.TensorSpec(part["shape"], tf.as_dtype(part["dtype"])) for name, part in parts.items()}
 
@@ -72,7 +72,7 @@ def spec_of_plain(content, info_class):
 
 
 def save_spec(spec, steps, path, examples=None):
-    """Writes a Spec, the number of steps of the training and what else is known of the examples, as JSON."""
+    """Writes a Spec, the number of training steps and the numbers of examples as JSON."""
     content = plain_spec(spec) | {"steps": steps} | ({"examples": examples} if examples else {})
     files.write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -101,11 +101,11 @@ def difference(kept, spec, steps, examples):
 
 
 def renumbered(batches, info, wanted):
-    """Returns a dataset of batches with the class ids that `wanted` has for the same names.
+    """Returns the batches with class ids converted to the order of the class names in `wanted`.
 
-    batches: of (inputs, targets)
+    batches: dataset of (inputs, targets)
     info:    Info of these batches
-    wanted:  Info with the same class names in another order
+    wanted: Info with the same class names in a different order
     """
     places = tf.constant([wanted.class_names.index(name) for name in info.class_names])
 

@@ -1,4 +1,4 @@
-"""bAbI: twenty kinds of short stories with questions about them."""
+"""bAbI: twenty tasks of short stories with questions about them."""
 import gzip
 import pathlib
 import re
@@ -36,11 +36,11 @@ _STORIES = 10 ** 9  # room for the ids of the stories of one file: no file withi
 
 
 def features():
-    """Returns the features that all sets of stories with questions share.
+    """Returns the features of all data sets of stories with questions.
 
     story:      (sentences,) string, the oldest first
     answers:    (answers,) string
-    supporting: (sentences,) int32, places in `story`
+    supporting: (sentences,) int32, positions in `story`
     story_id:   the same for all questions of one story
     task:       one of bAbI's twenty in every set, so that the ids agree between the sets
     """
@@ -59,9 +59,9 @@ def features():
 class Babi(tfds.core.GeneratorBasedBuilder):
     """bAbI v1.2: 20 tasks of reading and reasoning, 1,000 (or 10,000) training and 1,000 test questions each.
 
-    `story` holds all statements before the question, the oldest first, and `supporting` the places in it of those that the
-    answer rests on, in the order of the source; a list is one answer ("milk,football"). The questions of one story share
-    their `story_id`, which no other story of either split has. There is no validation split: hold some stories out.
+    `story` contains all statements before the question, oldest first, and `supporting` the positions of the supporting
+    statements in it, in the order of the source; a list is one answer ("milk,football"). The questions of one story share a
+    `story_id`, which is unique across both splits. There is no validation split: hold out some stories.
 
     Source: Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks" (CC BY 3.0).
     """
@@ -95,13 +95,13 @@ class Babi(tfds.core.GeneratorBasedBuilder):
 
 
 def questions(content, source):
-    """Yields (statements so far, question, answer, places of the supporting statements, number of the story, number of the line).
+    """Yields (statements so far, question, answer, positions of the supporting statements, story number, line number).
 
     content: bytes of a file in bAbI's format
     source:  the file's name in error sentences
 
     Raises:
-        UserError: the file is not in this format, or a story is longer than any of bAbI's.
+        UserError: the file is not in this format, or a story is longer than all stories of bAbI.
     """
     lines = text_files.decoded(content, source).split("\n")
     statements, places, last, story, count = [], {}, 0, -1, 0

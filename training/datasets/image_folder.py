@@ -1,4 +1,4 @@
-"""A folder of the user's with a folder of images for each class."""
+"""A user's folder with one folder of images per class."""
 import collections
 import os
 import pathlib
@@ -14,11 +14,11 @@ _SPLITS = ("train", "validation", "test")
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
-    """Images by class.
-
-    The layout is CLASS/IMAGE, all of it for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder's name
-    says the split. The classes are the folders of train, sorted. Files are images by their ending: .jpg, .jpeg, .jfif, .png,
-    .bmp, .gif, .webp, .tif, .tiff. Hidden files are left out.
+    """Images by class. The layout is CLASS/IMAGE, with all images for training, or {train,val,test}/CLASS/IMAGE, where a whole
+word in the folder name determines the split. The classes are the folders of train, sorted. Image files are recognized by their
+extension:
+.jpg, .jpeg, .jfif, .png,
+    .bmp, .gif, .webp, .tif, .tiff. Hidden files are ignored.
     """
 
     VERSION = tfds.core.Version("1.1.0")
@@ -29,10 +29,10 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity.
+        """Returns the files of the data set, which determine its identity.
 
         Raises:
-            UserError: one of them is a link that leads out of the folder, or cannot be looked at.
+            UserError: one of them is a link to a place outside the folder, or cannot be read.
         """
         return _walk(folder)[0]
 

@@ -1,4 +1,4 @@
-"""A folder of the user's in the layout of PASCAL VOC."""
+"""A user's folder in the layout of PASCAL VOC."""
 import collections
 import re
 import sys
@@ -20,10 +20,10 @@ _MARKED = re.compile(r"(.*\S)\s+(?:-1|0|1)")
 class VocFolder(tfds.core.GeneratorBasedBuilder):
     """Images with VOC XML annotations.
 
-    The folder holds JPEGImages/NAME.jpg (or .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff), Annotations/NAME.xml,
-    ImageSets/Main/{train,val,test}.txt with one NAME a line, and optionally labels.txt with one class a line. Without train.txt,
-    trainval.txt is for training, without its images that val.txt or test.txt names; without ImageSets, all images are. Hidden
-    files are left out.
+    The folder contains JPEGImages/NAME.jpg (or .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff), Annotations/NAME.xml,
+    ImageSets/Main/{train,val,test}.txt with one NAME per line, and optionally labels.txt with one class per line. Without
+    train.txt, the training images are those of trainval.txt that are in neither val.txt nor test.txt; without ImageSets, all
+    images are for training. Hidden files are ignored.
     """
 
     VERSION = tfds.core.Version("1.1.0")
@@ -34,13 +34,13 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity."""
+        """Returns the files of the data set, which determine its identity."""
         return [*(path for name in ("Annotations", "ImageSets", "JPEGImages") for path in folders.listed(folder / name)),
                 *folder.glob("labels.txt")]
 
     @staticmethod
     def config_for(folder, identity):
-        """Returns the builder's config after a first look at all annotations.
+        """Returns the builder's config after checking all annotations.
 
         Raises:
             UserError: the layout differs, an annotation cannot be read, or a split is empty.
