@@ -1,6 +1,6 @@
-"""What a finished training shows: a table, pictures, TensorBoard's pages, and the commands to go on with.
+"""The output of a finished training: a table, pictures, TensorBoard logs, and the commands for the next steps.
 
-Results and export are written before. What fails here is said in one line and costs nothing of them.
+Results and export are written before. A failure here is reported in one line and does not affect them.
 """
 import contextlib
 import dataclasses
@@ -39,7 +39,7 @@ def optional(what, debug=False):
 
 
 def show(app, model, splits, config, folder, metrics):
-    """Prints the table of a run's test metrics, and writes its pictures and TensorBoard's pages into its folder."""
+    """Prints the table of a run's test metrics, and writes its pictures and TensorBoard logs into its folder."""
     attempt = functools.partial(optional, debug=config.debug)
     with attempt("printing the table"):
         app.evaluation.table(metrics)

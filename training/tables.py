@@ -1,5 +1,5 @@
-"""Generated tables in the documents: figures from the records in results/, settings from the systems' classes, and signatures
-from exports; imports no TensorFlow where no signature is written."""
+"""Generated tables in the documents: results from the records in results/, settings from the systems' classes, and signatures
+from exports. Imports TensorFlow only for signatures."""
 import dataclasses
 import math
 import pathlib
@@ -13,7 +13,7 @@ from training.config import UserError
 from training.paths import Expanding, IsPath, Path
 
 DOCUMENTS = ("README.md", "RESULTS.md", "docs", "saved_models/README.md")
-"""documents with tables; a folder stands for the Markdown files in it"""
+"""documents with tables; a folder stands for its Markdown files"""
 
 _KINDS = "table|systems|settings|signatures"
 _BEGIN = re.compile(rf"^<!-- (?:{_KINDS}): ", re.MULTILINE)
@@ -77,10 +77,10 @@ def shelf(folder):
 
 
 def write(request):
-    """Writes the tables of all documents, or with `check` reports which are out of date.
+    """Writes the tables of all documents, or with `check` reports documents that are out of date.
 
     Raises:
-        UserError: with `check` where one differs; a document or a file of the results is missing or at fault.
+        UserError: `check` found a difference, or a document or a file of the results is missing or invalid.
     """
     kept, differing = shelf(request.results), []
     for document in documents(request.documents):
@@ -99,16 +99,16 @@ def write(request):
 
 
 def documents(names, root="."):
-    """Returns the files that these names stand for, see DOCUMENTS."""
+    """Returns the files for these names, see DOCUMENTS."""
     paths = [pathlib.Path(root, name) for name in names]
     return [file for path in paths for file in (sorted(path.glob("*.md")) if path.is_dir() else [path])]
 
 
 def rendered(text, kept, exports=None):
-    """Returns a document's text with its tables up to date.
+    """Returns the text of a document with up-to-date tables.
 
     kept:    a Shelf
-    exports: folder of exports that signatures are read from; None: their tables stay as they are
+    exports: folder of exports with the signatures; None: their tables stay as they are
     """
     if not len(_BEGIN.findall(text)) == len(_END.findall(text)) == len(_BLOCK.findall(text)):
         raise UserError("each <!-- table: NAME --> needs a line of its own and an <!-- end --> after the table")
@@ -138,9 +138,9 @@ def _signatures_of(app, exports):
 
 
 def signatures(described):
-    """Returns a table of the signatures of an export as Markdown.
+    """Returns a Markdown table of the signatures of an export.
 
-    described: what `training.serving.export.describe` returns; the first dimension that is open is the batch
+    described: the result of `training.serving.export.describe`; the first dimension of unknown size is the batch
     """
     lines = [("signature", "input or output", "name", "type", "shape"), ["---"] * 5]
     for name, sides in described.items():
@@ -155,10 +155,10 @@ def signatures(described):
 def table(name, kept):
     """Returns a table as Markdown.
 
-    A cell is what its row has under the heading, else what `cells` have. In it <word> is replaced by what the row has under
-    that word, and {figure:format} by a figure of the row's record, see `_figure`. `keys` are rows that have only a key; with
-    `each = "published"` there is a row for each entry of published.toml.
-    `summarizes` names another table: of its rows those with a `summary` are taken, with what that holds in place of their own.
+    A cell comes from its row under the heading, or else from `cells`. In it, <word> is replaced by the row's entry for that
+    word, and {figure:format} by a figure of the row's record, see `_figure`. `keys` are rows with only a key; with `each =
+    "published"` there is one row per entry of published.toml. `summarizes` names another table: its rows with a `summary` are
+    used, and the entries of the summary override theirs.
     """
     if name not in kept.tables:
         raise UserError(f"there is no table {name} in tables.toml")
@@ -223,7 +223,7 @@ def _figure(place, row, kept):
 
 
 def sources(name, kept):
-    """Returns the record of this name, or those of the group of this name in the order of their seeds."""
+    """Returns the record with this name, or the records of the group with this name in the order of their seeds."""
     if name in kept.records:
         return [kept.records[name]]
     app, _, group = str(name).partition("/")
@@ -269,7 +269,7 @@ def _longest(found):
 
 
 def machine(hardware, machines):
-    """Returns the letter of a machine that tables.toml describes, else its processor, and the cores where they are fewer."""
+    """Returns the letter of a machine in tables.toml or else its processor, and the number of cores if it differs."""
     for letter, known in machines.items():
         if hardware.get("processor") in known["processors"]:
             cores = hardware.get("cores", known["cores"])

@@ -1,4 +1,4 @@
-"""Where a model trains: one device, all GPUs of a machine, several machines, or a TPU; and in which precision."""
+"""Distribution strategies (one device, all GPUs of a machine, several machines, or a TPU) and precision."""
 import functools
 import json
 import os
@@ -22,10 +22,10 @@ def make(name):
 
     name: default, mirrored, multi_worker or tpu
 
-    Make it before anything else touches TensorFlow's devices, and build models under its `scope()`.
+    Create it before anything else uses TensorFlow's devices, and build models in its `scope()`.
 
     Raises:
-        UserError: this machine or its settings cannot carry the strategy.
+        UserError: this machine or its configuration does not support the strategy.
     """
     if name == "default":
         return tf.distribute.get_strategy()
@@ -39,7 +39,7 @@ def make(name):
 
 
 def is_chief(strategy):
-    """Returns whether this process is the one that writes files; always true with one worker.
+    """Returns whether this process writes files; always true with a single worker.
 
     strategy: a `tf.distribute.Strategy`
     """
@@ -52,7 +52,7 @@ def is_chief(strategy):
 
 
 def workers(strategy):
-    """Returns how many processes train together.
+    """Returns the number of processes that train together.
 
     strategy: a `tf.distribute.Strategy`
     """
@@ -63,13 +63,13 @@ def workers(strategy):
 
 
 def global_sum(x):
-    """Sums over the replicas; call it in a train step. With one replica `x` is returned as it is, and XLA compiles it.
+    """Sums over the replicas; call it in a training step. With one replica `x` is returned as it is, and XLA compiles it.
 
-    x: tensor, or a list of tensors that are summed each by itself
+    x: tensor, or a list of tensors that are summed separately
 
-    Keras adds up the replicas' gradients. A loss that is normalized by a count is therefore right on any number of
-    replicas when each one's own sum is divided by the count of all: `sum(losses) / global_sum(count)`. A plain mean
-    over a replica's examples is to be divided by the number of replicas instead (`keras.Model.compute_loss` does so).
+    Keras adds up the replicas' gradients. A loss that is normalized by a count is therefore correct on any number of replicas
+    if each replica divides its own sum by the count over all replicas: `sum(losses) / global_sum(count)`. Divide a plain mean
+    over a replica's examples by the number of replicas instead (as `keras.Model.compute_loss` does).
     """
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
@@ -78,11 +78,12 @@ def global_sum(x):
 
 
 def all_rows(variables):
-    """Returns the value of each Keras variable as (replicas, *shape), every replica's own; call it in a replica.
+    """Returns the values of each Keras variable on all replicas as (replicas, *shape); call it in replica context.
 
     variables: list of Keras variables
 
-    Those of one type travel together: a collective for each would take longer to trace than a small network to train.
+    Variables of one type share a collective operation: one per variable would take longer to trace than a small network to
+                                       train.
     """
     replica = tf.distribute.get_replica_context()
     tensors = [tf.convert_to_tensor(variable.value) for variable in variables]
@@ -97,9 +98,9 @@ def all_rows(variables):
 
 
 def set_precision(config):
-    """Sets the Keras dtype policy that settings ask for, and returns its name.
+    """Sets the Keras dtype policy for the settings, and returns its name.
 
-    "auto" is bfloat16 where the hardware multiplies matrices in it and the system gains speed by it (`Config.BFLOAT16`).
+    "auto" is bfloat16 if the hardware has matrix units for it and the system runs faster with it (`Config.BFLOAT16`).
     """
     policy = config.dtype
     if policy == "auto":

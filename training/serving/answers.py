@@ -1,4 +1,4 @@
-"""The verb `predict`: inputs are read and answered some at a time, and each answer is written when it is there."""
+"""The verb `predict`: reads and predicts inputs in batches, and writes each prediction as soon as it is available."""
 import datetime
 import functools
 import json
@@ -30,12 +30,12 @@ class _Input(NamedTuple):
 
 
 def predict(app, request):
-    """Predicts for files with the newest export, or with the server that holds it.
+    """Predicts for files with the newest export or with a server.
 
     request: a `training.cli.Predict`
 
     Raises:
-        UserError: there is nothing to predict for or with, or some inputs have no answer; the others' are written.
+        UserError: there are no inputs or no export, or some predictions failed; all others were written.
     """
     folder = pathlib.Path(os.path.expanduser(request.output))
     names, left_out = requests.names(request.inputs, app.serving.KINDS, folder)

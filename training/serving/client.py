@@ -1,4 +1,4 @@
-"""Asks a TensorFlow Serving server, over gRPC, what a local export would be asked."""
+"""A gRPC client of TensorFlow Serving with the same interface as a local export."""
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -9,21 +9,21 @@ from training.serving.export import tensor_proto
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_INPUT_BYTES = MAX_MESSAGE_BYTES - 2**20
-"""of one row, so that a message has room for it"""
+"""size limit of one row, so that it fits into a message"""
 
 
 def answer(server, model_name, inputs, signature="serving_default", timeout=60.0):
-    """Returns what the newest version of a served model answers.
+    """Returns the outputs of the newest version of a served model.
 
     Arguments:
         server: "HOST:PORT" of the gRPC port (8500 in the containers of `deploy`); the connection is not encrypted.
         inputs: {input name: array or list}; strings as a list of bytes.
-        timeout: seconds, for the connection and the answer together.
+        timeout: seconds, for connection and response together.
 
     Returns: {output name: numpy array}
 
     Raises:
-        UserError: no server there, no such model or signature, refused inputs, or no answer in time.
+        UserError: there is no server, model or signature, the inputs are rejected, or the response takes too long.
     """
     requests.check_address(server)
     request = predict_pb2.PredictRequest()

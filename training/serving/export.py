@@ -1,11 +1,11 @@
-"""SavedModels for TensorFlow Serving: versions that appear whole, with warm-up, labels and the server's settings.
+"""SavedModels for TensorFlow Serving: versions that appear atomically, with warm-up requests, labels and server settings.
 
     saved_models/
       models.config batching.config monitoring.config     what the server is started with
       detection/                                          a model: base path /models/detection in the container
         1/ 2/ …                                           versions; the server takes the newest
           saved_model.pb variables/ assets/
-          assets.extra/tf_serving_warmup_requests         replayed by the server before it answers anybody
+          assets.extra/tf_serving_warmup_requests         replayed by the server before it accepts requests
           assets.extra/class_names.txt …                  labels, for people
 """
 import contextlib
@@ -52,22 +52,22 @@ _MONITORING = """prometheus_config {
 def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
     """Writes the next version of a model for TensorFlow Serving and returns its folder.
 
-    The version is written under a name that no server takes for a version and renamed when it is whole and on the
-    disk. Of two exports at once the second takes the next number. `models.config` beside the model's folder gets the
-    model if it lacks it; `batching.config` and `monitoring.config` are written if they are not there.
+    The version is written under a name that a server ignores, and renamed when it is complete and on disk. If two exports run
+    at once, the second one gets the next number. `models.config` next to the model's folder gets an entry for the model if it
+    has none; `batching.config` and `monitoring.config` are written if they do not exist.
 
     Arguments:
-        folder: of the model, e.g. saved_models/detection; its name is the model's name.
-        model: whose variables the signatures read.
-        signatures: {name: (function, {input name: TensorSpec})}; a function takes its inputs by name and returns
+        folder: folder of the model, such as saved_models/detection; its name is the name of the model.
+        model: model with the variables of the signatures.
+        signatures: {name: (function, {input name: TensorSpec})}; a function receives its inputs by name and returns
             {output name: tensor}. Floating outputs become float32.
         labels: {file name: list of lines}, kept in assets.extra.
         warmup: {signature: {input name: value}}, one request for every signature.
-        force: export although the signature or the version of TensorFlow speaks against it.
+        force: export even if signatures changed or TensorFlow is newer than the newest server.
 
     Raises:
-        UserError: the newest version has another signature, or TensorFlow is newer than the newest server.
-        ValueError: a signature without a warm-up request, or one that a server cannot run.
+        UserError: the newest version has other signatures, or TensorFlow is newer than the newest server.
+        ValueError: a signature has no warm-up request, or a server cannot run it.
     """
     folder = pathlib.Path(folder)
     warmup = warmup or {}
@@ -97,10 +97,7 @@ def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
 
 
 def newest(folder):
-    """Returns the folder of the newest version, by number.
-
-    Raises:
-        UserError: there is none.
+    """Returns the folder of the version with the highest number. Raises: UserError: there is no version.
     """
     versions = _versions(folder)
     if not versions:
@@ -110,7 +107,7 @@ def newest(folder):
 
 
 def answer(version, inputs, signature="serving_default"):
-    """Returns what an exported version answers, in this process.
+    """Returns the outputs of an exported version, computed in this process.
 
     Arguments:
         version: folder of one version.
@@ -119,7 +116,7 @@ def answer(version, inputs, signature="serving_default"):
     Returns: {output name: numpy array}
 
     Raises:
-        UserError: no export there, no such signature, or other inputs than it takes.
+        UserError: there is no export or signature, or the inputs do not match the signature.
     """
     functions = _load(str(pathlib.Path(version).resolve())).signatures
     if signature not in functions:
@@ -134,14 +131,14 @@ def answer(version, inputs, signature="serving_default"):
 
 
 def any_size(tensor):
-    """Returns a tensor whose signature leaves every axis open, so that a system of other sizes can be the next version."""
+    """Returns the tensor with an unknown size on every axis, so that a system with other sizes can be the next version."""
     return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None] * len(tensor.shape))
 
 
 def describe(version):
     """Returns {signature: {"inputs": {name: (dtype name, shape)}, "outputs": …}} of a version, without loading it.
 
-    A dimension of any size is None.
+    A dimension of unknown size is None.
     """
     def tensors(infos):
         return {name: (tf.dtypes.as_dtype(info.dtype).name,
@@ -154,9 +151,9 @@ def describe(version):
 
 
 def configure(folder):
-    """Makes sure that a server started with the settings beside `folder` serves the model in it.
+    """Adds the model in `folder` to the server settings next to it.
 
-    Other models, and a changed entry of this one, are left as they are.
+    Entries of other models and an existing entry of this model are unchanged.
     """
     folder = pathlib.Path(folder)
     path = folder.parent / "models.config"
@@ -283,7 +280,7 @@ def _warmup_record(model_name, signature, specs, inputs):
 
 
 def tensor_proto(value, dtype=None):
-    """Returns a TensorProto; strings keep their trailing zeros and an empty list its one dimension."""
+    """Returns a TensorProto; strings keep trailing zeros, and an empty list keeps its dimension."""
     if isinstance(value, tf.Tensor):
         value = value.numpy()
     if not isinstance(value, np.ndarray) and len(value) and isinstance(value[0], bytes):

@@ -1,12 +1,11 @@
-"""Image files as `training.vision.images` decodes them: what it can decode stays as it is, everything else becomes a PNG.
+"""Image files in formats that `training.vision.images` decodes; all others are converted to PNG.
 
 JPEG, PNG, GIF and plain BMP are kept byte for byte. TIFF, WebP and other kinds of BMP are decoded by Pillow, turned upright by
 their EXIF orientation, and written as PNG with 8 bits. Only the EXIF tag counts: an orientation in XMP is ignored, as browsers
 do. Gray images with more than 8 bits keep the upper 8: of 16 bits, of 12 bits in a TIFF that says so, and of 32-bit integers
-that fit into 16 bits. Floating-point values from 0 to 1 become 0 to 255. Values outside these ranges are refused, and so is an
-image that uses less than a sixteenth of its range, because it would become nearly black.
-
-Importing this module imports no TensorFlow.
+that fit into 16 bits. Floating-point values from 0 to 1 become 0 to 255. Values outside these ranges are rejected, as are
+images that use less than a sixteenth of their range, because they would become nearly black. Importing this module does not
+import TensorFlow.
 """
 import contextlib
 import io
@@ -20,9 +19,9 @@ from training.config import UserError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 2 ** 28
-"""size of the largest image file that is read"""
+"""size limit of an image file in bytes"""
 ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""endings of the names of image files, in lower case"""
+"""extensions of image files, in lower case"""
 
 # the formats that Pillow may recognize, without those for which it starts another program
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
@@ -36,9 +35,8 @@ _TRANSPOSES = {
 
 
 def encoded(file, name):
-    """Returns the bytes of an image file in a format that `training.vision.images.decode` reads.
-
-    A JPEG, PNG, GIF or plain BMP is returned as it is, unchecked: the decoder answers for damage in it.
+    """Returns the bytes of an image file in a format that `training.vision.images.decode` reads. A JPEG, PNG, GIF or plain BMP
+is returned unchanged and unchecked: the decoder detects damage.
 
     file: its path, or its bytes
     name: of the image in error sentences
@@ -56,7 +54,7 @@ def encoded(file, name):
 
 @contextlib.contextmanager
 def refusal(content, name):
-    """Turns whatever Pillow raises about the bytes of an image into a UserError with its name."""
+    """Converts any error of Pillow about an image into a UserError with the name of the image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about Pillow's own limit of pixels; `opened` has another one
@@ -72,7 +70,7 @@ def refusal(content, name):
 
 
 def opened(content, name):
-    """Returns Pillow's image, of which nothing but the header has been read.
+    """Returns a Pillow image after reading only its header.
 
     content: bytes of the file
     name:    of the image in error sentences
@@ -89,7 +87,8 @@ def opened(content, name):
 
 
 def orientation(image):
-    """Returns the EXIF orientation of a TIFF or WebP image, 1 to 8; 1 for one without, and for other formats."""
+    """Returns the EXIF orientation of a TIFF or WebP image, 1 to 8; 1 for images without an orientation and for other
+    formats."""
     if image.format not in ("TIFF", "WEBP"):
         return 1
     try:
@@ -100,14 +99,13 @@ def orientation(image):
 
 
 def png(image, orientation, name):
-    """Returns the bytes of a PNG of 8-bit RGB that shows the image upright.
+    """Returns the upright image as the bytes of an 8-bit RGB PNG.
 
-    image:       an image of `opened`
-    orientation: by EXIF
+    image: an image from `opened` orientation: EXIF orientation
     name:        of the image in error sentences
 
     Raises:
-        UserError: the image has values that are not read. Other errors are those of Pillow, see `refusal`.
+        UserError: the image has unsupported values. Other errors are those of Pillow, see `refusal`.
     """
     image.load()
     turned = 1 if image.format == "TIFF" else orientation  # Pillow turns a TIFF while loading it

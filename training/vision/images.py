@@ -1,8 +1,8 @@
 """Images from the bytes of a file, in the graph: the same decoding and fitting for training data and serving.
 
-Everything here is made of TensorFlow operations, so that an export carries it and answers for raw bytes. XLA cannot
-compile decoding. JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB,
-transparency is dropped (the colors under it stay), and a JPEG's EXIF orientation is applied.
+Everything here consists of TensorFlow operations, so an export includes it and accepts raw bytes. XLA cannot compile decoding.
+JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB,
+transparency is dropped (the colors below it are kept), and a JPEG's EXIF orientation is applied.
 """
 import tensorflow as tf
 
@@ -19,14 +19,15 @@ _MAX_EXIF_ENTRIES = 1000
 
 
 def decode(image_bytes, max_pixels=MAX_PIXELS):
-    """Returns the image in a file's bytes, upright.
+    """Decodes the bytes of an image file and returns the upright image.
 
     Shape:
         image_bytes: () string
         returns:     (height, width, 3) uint8, RGB
 
     Raises:
-        InvalidArgumentError: no image of a known kind, more than `max_pixels` by its header, damaged or cut short.
+        InvalidArgumentError: the format is unknown, the header states more than `max_pixels`, or the file is damaged or
+                              truncated.
     """
     image_bytes = tf.convert_to_tensor(image_bytes)
     kind = _kind(image_bytes)
@@ -40,12 +41,13 @@ def decode(image_bytes, max_pixels=MAX_PIXELS):
 
 
 def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
-    """Returns (image, error): a file that cannot be decoded gives one black pixel and a sentence, and stops nothing.
+    """Returns (image, error): a file that cannot be decoded gives one black pixel and an error message, without raising an
+    error.
 
     Shape:
         image_bytes: () string
         image:       (height, width, 3) uint8, RGB
-        error:       () string, empty when all is well
+        error:       () string, empty without an error
     """
     image_bytes = tf.convert_to_tensor(image_bytes)
     kind = _kind(image_bytes)
@@ -72,11 +74,11 @@ def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
 
 
 def header_size(image_bytes):
-    """Returns (height, width) as a file's header says, before the EXIF orientation; nothing is unpacked.
+    """Returns (height, width) from the header of a file, before the EXIF orientation, without decoding it.
 
     Shape:
         image_bytes: () string
-        returns:     (2,) int64; zeros where the header cannot be read
+        returns:     (2,) int64; zeros if the header cannot be read
 
     Raises:
         InvalidArgumentError: a JPEG without a readable header.
@@ -93,7 +95,7 @@ def header_size(image_bytes):
 
 
 def exif_orientation(image_bytes):
-    """Returns the EXIF orientation of a JPEG, 1 to 8; 1 where it has none or a wrong one.
+    """Returns the EXIF orientation of a JPEG, 1 to 8; 1 if it is missing or invalid.
 
     Shape:
         image_bytes: () string
@@ -123,9 +125,10 @@ def exif_orientation(image_bytes):
 
 
 def fit_square(image, size):
-    """Returns (image fitted into a square, scale): the aspect ratio stays, the image is top left, the rest is black.
+    """Returns (image fitted into a square, scale): the aspect ratio is kept, the image is at the top left, and the rest is
+    black.
 
-    A place in the square divided by `scale` is the place in the image. An image of that size stays as it is.
+    A position in the square divided by `scale` is the position in the image. An image of this size is unchanged.
 
     Shape:
         image:   (height, width, 3) uint8 or float
