@@ -58,7 +58,7 @@ class Prune(Expanding):
     app: str | None = None
     """only runs and exports of this application"""
     yes: bool = False
-    """remove the files instead of only listing them"""
+    """remove them instead of only listing them"""
     runs: Path = "runs"
     """parent folder of the runs"""
     saved_models: Path = "saved_models"

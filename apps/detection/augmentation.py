@@ -1,4 +1,4 @@
-"""Changes of a training image that its boxes follow, each a function of a seed."""
+"""Augmentation of training images with their boxes, as a function of a seed."""
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -33,9 +33,9 @@ PHOTOGRAPHS = Recipe()
 
 
 def augment(image, boxes_yxyx, image_size, seed, recipe):
-    """Returns (image, boxes_yxyx, seen): turned, scaled, shifted and recolored, in a square of `image_size`.
+    """Returns (image, boxes_yxyx, seen): flipped, scaled, shifted and recolored, in a square of `image_size`.
 
-    seen: the share of each box's area that is still in the picture; the boxes are clipped to it
+    seen: the fraction of each box's area that is still visible; the boxes are clipped to the image
 
     Shape:
         image:      (height, width, 3) uint8, RGB

@@ -11,7 +11,7 @@ from training import bootstrap
 from training.engine import graphs
 
 VALIDATION_METRICS = ("per_response", "per_dialog")
-"""what is shown after each epoch"""
+"""metrics that are shown after each epoch"""
 KINDS = ("API calls", "naming an entity", "phrases")
 """kinds of responses, see `kinds_of`"""
 
@@ -69,7 +69,7 @@ def kinds_of(info):
 
 
 def table(metrics):
-    """Prints the shares of correct responses by kind; plain text when the output is no terminal."""
+    """Prints the shares of correct responses by kind; as plain text unless the output is a terminal."""
     console = rich.console.Console(highlight=False)
     shown = rich.table.Table(box=rich.table.box.HEAVY_HEAD if console.is_terminal else rich.table.box.ASCII)
     shown.add_column("correct responses")

@@ -21,8 +21,8 @@ class Info(labelled_images.ImageInfo):
 def datasets(config):
     """Returns the Splits of a set of images with one label each.
 
-    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
-             channel where the set is gray, else RGB
+    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the top left of the square, the rest is
+             black; one channel for gray data sets, otherwise RGB
     targets: "label" int32 (batch,); in training also "index" int32 (batch,), the example's row in the training split
     info:    `Info`
 

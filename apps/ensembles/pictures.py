@@ -15,7 +15,7 @@ def render(model, splits, config, info, metrics):
 
     members:      test error of the first 1, 2, … members, for each way to combine them, and of each member alone
     disagreement: share of the test images that two members answer differently
-    wrong:        test images that all members together answer wrong, the surest first, with answer and truth
+    wrong:        test images that all members together answer wrong, most confident first, with answer and truth
     confusion:    number of images by right and by answered class
     """
     batches = list(itertools.islice(splits.test, config.limit_steps))

@@ -8,7 +8,7 @@ from training import bootstrap
 from training.vision import classification_metrics
 
 VALIDATION_METRICS = ("loss",)
-"""what is shown after each validation"""
+"""metrics that are shown after each validation"""
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):

@@ -1,4 +1,4 @@
-"""The settings of every system and experiment of this application; importing this module imports no TensorFlow."""
+"""The settings of all systems and experiments of this application. Importing this module does not import TensorFlow."""
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 

@@ -9,7 +9,7 @@ from training.engine import graphs
 from training.engine.names import one_line
 
 VALIDATION_METRICS = ("error", "loss")
-"""what is shown after each epoch"""
+"""metrics that are shown after each epoch"""
 _MOST_WRONG = 0.05
 """share of wrong answers above which a task counts as failed, as in bAbI's paper"""
 

@@ -37,7 +37,7 @@ class Info(labelled_images.ImageInfo):
 def datasets(config):
     """Returns the Splits of the target's task; for multi_task of both.
 
-    inputs:  "image" uint8 (batch, side, side, channels): fitted into the square top left, the rest black
+    inputs:  "image" uint8 (batch, side, side, channels): fitted into the top left of the square, the rest is black
     targets: "label" int32 (batch,); for multi_task also "source_label", and -1 stands for the task an image is not of. Its
              batches have as many images of one task as of the other
     info:    Info, whose class names are the target's

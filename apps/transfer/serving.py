@@ -15,5 +15,5 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}."""
+    """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(_WARMUP_SIDE) for name in ("serving_default", "embed")}

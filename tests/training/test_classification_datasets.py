@@ -130,7 +130,7 @@ def test_cifar10_subset_keeps_the_files_of_its_zip(tmp_path):
     ({"test/dog/0001.jpg": image_bytes(32, 32, "png")}, "test/dog/0001.jpg is not an upright JPEG"),
     ({"test/dog/0001.jpg": image_bytes(32, 32, orientation=6)}, "test/dog/0001.jpg is not an upright JPEG"),
     ({"test/dog/0001.jpg": bytes(2 ** 16 + 1)}, "test/dog/0001.jpg unpacks to 65,537 bytes, more than the limit"),
-    ({"test/dog/0000.jpg": None, "test/dog/0001.jpg": None}, "holds no test/dog/NNNN.jpg"),
+    ({"test/dog/0000.jpg": None, "test/dog/0001.jpg": None}, "does not contain test/dog/NNNN.jpg"),
     ({"test/wolf/0000.jpg": image_bytes(32, 32)}, "'test/wolf/0000.jpg' is no test/CLASS/NNNN.jpg of the classes airplane, "),
     ({"test/dog/../../0.jpg": image_bytes(32, 32)}, "'test/dog/../../0.jpg' is no test/CLASS/NNNN.jpg"),
     ({"test/dog/0\n1.jpg": image_bytes(32, 32)}, r"'test/dog/0\\n1.jpg' is no test/CLASS/NNNN.jpg"),
@@ -141,13 +141,13 @@ def test_cifar10_subset_refuses_what_is_wrong_in_one_sentence(tmp_path, change, 
 
 
 def test_cifar10_subset_refuses_an_empty_zip(tmp_path):
-    check_refused(tmp_path, "cifar10_subset", packed(tmp_path, {}), "zip holds no train/airplane/NNNN.jpg")
+    check_refused(tmp_path, "cifar10_subset", packed(tmp_path, {}), "zip does not contain train/airplane/NNNN.jpg")
 
 
 def test_cifar10_subset_says_where_its_zip_belongs(tmp_path):
     check_refused(tmp_path, "cifar10_subset", None, "cifar10_subset needs --manual-dir: put the first 1,000 images")
     (tmp_path / "manual" / "bccd").mkdir(parents=True)
-    check_refused(tmp_path, "cifar10_subset", tmp_path / "manual", "cifar10_10k_2k.zip is not there: put the first 1,000")
+    check_refused(tmp_path, "cifar10_subset", tmp_path / "manual", "cifar10_10k_2k.zip does not exist: put the first 1,000")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "other", "encrypted"])

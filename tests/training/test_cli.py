@@ -95,7 +95,7 @@ def test_settings_that_cannot_be(refused, tmp_path):
     assert refused("--batch-sise", "1") == "--batch-sise is not a setting of faster_rcnn; did you mean --batch-size?"
     assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help lists all settings"
     assert refused("--model", "retinanett") == "there is no system 'retinanett'; did you mean retinanet?"
-    assert refused("--model", "huge") == "there is no system 'huge'; there are faster_rcnn, retinanet, keras_cv_retinanet"
+    assert refused("--model", "huge") == "there is no system 'huge'; choose one of faster_rcnn, retinanet, keras_cv_retinanet"
 
 
 @pytest.mark.parametrize("flags, augment", [
@@ -145,8 +145,8 @@ def test_resume_takes_no_other_settings(refused, ran, tmp_path):
 
 @pytest.mark.parametrize("error, sentence", [
     (UserError("do this"), "do this"),
-    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): make room"),
-    (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): make room"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space"),
+    (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): free some space"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
     (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"),
      "this file system does not support the file locks of HDF5"),

@@ -364,7 +364,7 @@ def test_a_manual_folder_that_is_not_there_is_named(tmp_path):
         with pytest.raises(training.UserError, match="nowhere is not a folder"):
             sources.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
     (tmp_path / "some" / "folder").mkdir(parents=True)
-    for folder, sentence in (("some", "BCCD.zip is not there"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
+    for folder, sentence in (("some", "BCCD.zip does not exist"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
         with pytest.raises(training.UserError, match=sentence):
             sources.builder("bccd", training.Config(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / folder)))
 

@@ -217,8 +217,8 @@ def test_bccd_reads_its_zip(tmp_path):
     ({"Annotations/val_2.xml": voc_xml([], height=21)}, "val_2.jpg has 30 x 20 pixels, but according to its annotation 30 x 21"),
     ({"JPEGImages/test_1.jpg": b"no image"}, "test_1.jpg is no image"),
     ({"JPEGImages/test_1.jpg": image_bytes(200, 300, "jpeg")[:5000]}, "test_1.jpg is not an image, or is damaged"),
-    ({"JPEGImages/test_1.jpg": None}, "BCCD.zip holds no BCCD/JPEGImages/test_1.jpg"),
-    ({"ImageSets/Main/test.txt": "../../test_1"}, "holds no BCCD/Annotations/../../test_1.xml"),
+    ({"JPEGImages/test_1.jpg": None}, "BCCD.zip does not contain BCCD/JPEGImages/test_1.jpg"),
+    ({"ImageSets/Main/test.txt": "../../test_1"}, "does not contain BCCD/Annotations/../../test_1.xml"),
     ({"ImageSets/Main/val.txt": ""}, "BCCD.zip.*ImageSets/Main/val.txt lists no images"),
 ])
 def test_bccd_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):

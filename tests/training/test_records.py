@@ -55,7 +55,7 @@ def test_a_record_holds_what_others_need_and_no_path(made, capsys):
         "settings": {"model": "retinanet", "dataset": "voc/2007", "seed": 3, "epochs": 2, "learning_rate": 0.01, "initialize": "first",
                      "backbone": "second", "source": "images", "anchor_ratios": [0.5, 1.0]}}
     text = pathlib.Path("results/detection/retinanet-voc-2007-seed-3.json").read_text()
-    assert "/" not in text.replace("voc/2007", "") and capsys.readouterr().out.startswith("kept in results")
+    assert "/" not in text.replace("voc/2007", "") and capsys.readouterr().out.startswith("written to results")
     say("first", "--force")
     assert pathlib.Path("results/detection/retinanet-voc-2007-seed-3.json").read_text() == text
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"

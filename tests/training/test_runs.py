@@ -109,7 +109,7 @@ def test_files_that_are_no_files(made, say, tmp_path):
     (tmp_path / "runs" / "detection" / "half").mkdir()
     (tmp_path / "runs" / "detection" / "half" / "results.json").write_text("{}")
     shown = say("list")
-    assert "broken: results.json is no file" in shown and "broken: no config.json" in shown
+    assert "broken: results.json is not a file" in shown and "broken: no config.json" in shown
     assert len(shown.splitlines()) == 3
 
 
