@@ -1,4 +1,4 @@
-"""Every way to combine small networks, in one table and one picture."""
+"""Comparison of all ensembles in a table and a picture."""
 import dataclasses
 import time
 
@@ -18,7 +18,7 @@ KINDS = {
     "AdaBoost": ("adaboost", {}),
     "gradient boosting": ("gradient_boosting", {}),
 }
-"""{row: (system, settings in place of its defaults)}; the defaults were chosen on validation"""
+"""{row: (system, settings that override its defaults)}; the defaults were chosen on validation"""
 COLUMNS = {"members": "members alone", "probabilities": "mean of probabilities", "vote": "vote",
            "parameters": "mean of parameters", "boosting": "boosting's sum"}
 NOTE = """\
@@ -66,7 +66,7 @@ def run(app, request):
 
 
 def trained(app, config):
-    """Returns (model, splits) after the training that the settings ask for; it is validated at its end only, and not kept."""
+    """Returns (model, splits) after a training with these settings, which is validated only at its end and not saved."""
     strategies.set_precision(config)
     splits = data.datasets(config)
     return runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits), splits

@@ -36,10 +36,7 @@ class Config(training.Config):
     """L2 regularization: this fraction of each weight is added to its gradient"""
 
     def check_epochs(self):
-        """Checks that the epochs can be shared out among the members.
-
-        Raises:
-            UserError: they cannot.
+        """Checks that the epochs can be divided among the members. Raises: UserError: they cannot.
         """
         stages, least = self.members if self.STAGED else 1, 1 + self.EVALUATING
         if self.epochs % stages == 0 and self.epochs // stages >= least:
@@ -50,7 +47,7 @@ class Config(training.Config):
         raise UserError(f"--epochs {self.epochs} must be at least {least} for {self.model}, whose last epoch only evaluates")
 
     def shortened(self, share):
-        """Returns these settings with one part in `share` of the epochs: of each member's where each has its own."""
+        """Returns these settings with 1/`share` of the epochs, or of the epochs of each member if it has its own."""
         stages = self.members if self.STAGED else 1
         if self.epochs % stages:
             return self  # is refused where the model is built
