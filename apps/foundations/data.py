@@ -1,4 +1,4 @@
-"""Tables: rows of numbers with one class or one number to be predicted from them."""
+"""Tables: rows of numbers with a class or a number to predict."""
 import dataclasses
 from typing import ClassVar, NamedTuple
 
@@ -22,7 +22,7 @@ class Info(spec.Info):
     mean: list[float]
     """mean of the training split, by column"""
     std: list[float]
-    """standard deviation of the training split, by column; 1 for a column that never changes"""
+    """standard deviation of the training split, by column; 1 for a constant column"""
     examples: int
     """rows of the training split"""
     largest_curvature: float
@@ -44,16 +44,16 @@ class Table(NamedTuple):
 def datasets(config):
     """Returns the Splits of a table.
 
-    inputs:  "features" float64 (batch, columns), in the units of the set
+    inputs:  "features" float64 (batch, columns), in the units of the data set
     targets: "label" int32 (batch,), or "target" float64 (batch, 1) for linear
     info:    an Info
 
-    An epoch of training is `passes` passes over the training split, or one for a system that counts; each pass is one step
-    unless there is a `batch_size`.
+    An epoch consists of `passes` passes over the training split, or of one pass for a system that is fitted in closed form;
+    each pass is one step unless `batch_size` is set.
 
     Raises:
-        UserError: the set is unknown, not there, no table, without such a column, or its answers are not of the kind that the
-            system predicts.
+        UserError: the data set is unknown, missing, not a table, lacks a column, or has targets that the system cannot
+            predict.
     """
     table = read(config.dataset, config, config.columns)
     check(table, config.model, config.dataset)
@@ -74,10 +74,8 @@ def datasets(config):
 
 
 def read(dataset, config, columns=()):
-    """Returns the Table of a data set, of which `columns` may name those that are wanted.
-
-    Raises:
-        UserError: the set is unknown, not there, no table, has no such column, or holds what is no number.
+    """Returns the Table of a data set; columns: names of the columns to use. Raises: UserError: the data set is unknown,
+missing, not a table, lacks a column, or contains values that are not numbers.
     """
     prepared = sources.builder(dataset, config)
     features, keys = prepared.info.features, prepared.info.supervised_keys or ()
@@ -103,7 +101,7 @@ def read(dataset, config, columns=()):
 
 
 def check(table, model, dataset):
-    """Raises a UserError where a system cannot predict the answers of a table."""
+    """Raises a UserError if a system cannot predict the targets of a table."""
     classes = len(table.class_names)
     if model == "linear" and classes:
         raise UserError(f"linear predicts a number, but {dataset} has classes: use --model softmax")
@@ -114,15 +112,14 @@ def check(table, model, dataset):
 
 
 def moments(features):
-    """Returns mean and standard deviation by column; for a column that never changes the latter is 1."""
+    """Returns the mean and standard deviation by column; the latter is 1 for a constant column."""
     std = features.std(axis=0)
     return features.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
 def curvature(standardized, whole=True):
-    """Returns the largest and the smallest eigenvalue of X^T X / n, whose X has a column of ones for the intercept.
-
-    Where a step does not see the `whole` of X, the first is the largest squared norm of a row: no batch has a larger one.
+    """Returns the largest and the smallest eigenvalue of X^T X / n, where X has a column of ones for the intercept. If a step
+does not use the `whole` of X, the first is the largest squared norm of a row, an upper bound for all batches.
     """
     rows = np.column_stack([standardized, np.ones(len(standardized))])
     eigenvalues = np.linalg.eigvalsh(rows.T @ rows / len(rows))

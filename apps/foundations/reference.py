@@ -1,14 +1,14 @@
-"""What numpy and scikit-learn find on the same training split."""
+"""Reference solutions of NumPy and scikit-learn on the same training split."""
 import numpy as np
 
 from apps.foundations import data
 
 
 def difference(model, config, info):
-    """Returns (largest difference, whose answer it is from), or (None, why there is none).
+    """Returns (largest difference, name of the reference), or (None, the reason why there is no reference).
 
-    Of linear, logistic and softmax regression all weights and intercepts of the standardized columns are compared; of the
-    others the probabilities of all classes for the training examples.
+    For linear, logistic and softmax regression, the weights and intercepts of the standardized columns are compared; for the
+    others, the class probabilities of the training examples.
     """
     features, answers = data.read(config.dataset, config, config.columns).parts["train"]
     x = (features - np.array(info.mean)) / np.array(info.std)

@@ -1,10 +1,10 @@
-"""What a client sends to an exported system and gets back; the same for every system of this application.
+"""Interface of an exported system, the same for all systems of this application.
 
-    serving_default: features (batch, any) float32: one row of numbers for each example, in the order and the units of training
-        -> predictions (batch,) float32: the predicted number, or the place of the class
-           class_names (batch,) string: "" where a number is predicted
-           probabilities (batch, classes) float32: none where a number is predicted
-           error (batch,) string: empty, or why this row has no answer; then the rest is 0, "" and 0
+    serving_default: features (batch, any) float32: one row of numbers per example, in the order and units of the training data
+        -> predictions (batch,) float32: the predicted number, or the class id
+           class_names (batch,) string: "" if a number is predicted
+           probabilities (batch, classes) float32: empty if a number is predicted
+           error (batch,) string: empty, or the reason why this row has no prediction; the other outputs are then 0, "" and 0
 """
 import collections
 import csv
@@ -21,11 +21,11 @@ from training.text.files import decoded
 
 PREDICT = "serving_default"
 KINDS = (".csv",)
-"""endings of the files that hold a table"""
+"""extensions of table files"""
 BATCH = 1000
-"""rows that are answered at once"""
+"""rows per batch of `predict`"""
 MOST_BYTES = 50_000_000
-"""of a file that is read"""
+"""size limit of a file in bytes"""
 
 
 def signatures(model, config, info):
@@ -60,20 +60,16 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}: two rows of as many numbers as the system takes."""
+    """Returns {signature: {input name: value}}: two rows with the number of columns of the system."""
     prepared = sources.builder(config.dataset, config)
     columns = len(config.columns) or prepared.info.features[prepared.info.supervised_keys[0]].shape[0]
     return {"serving_default": {"features": np.arange(2 * columns, dtype=np.float32).reshape(2, columns)}}
 
 
 def request(name):
-    """Returns what a file of comma-separated numbers asks, one row a line.
-
-    A row that is refused is sent as one of NaN, so that the others are answered: one with a cell that is no number, or with
-    another number of cells than most rows have.
-
-    Raises:
-        UserError: it cannot be read, is too long or no text, or holds no row.
+    """Returns a file of comma-separated numbers as an input, one row per line. An invalid row, which contains a cell that is
+not a number or has a different number of cells than most rows, is sent as NaN, so the other rows get predictions. Raises:
+UserError: the file cannot be read, is too long, is not text, or contains no rows.
     """
     lines = _lines(name)
     width = collections.Counter(len(cells) for _, cells in lines).most_common(1)[0][0]
@@ -92,7 +88,7 @@ def request(name):
 
 
 def present(asked, answer, path):
-    """Returns the answers to the rows of one file as (JSON document, lines to print)."""
+    """Returns the predictions for the rows of one file as (JSON document, lines to print)."""
     rows, said = [], []
     for place, (line, error) in enumerate(asked.kept):
         name, refused = (answer[key][place].decode() for key in ("class_names", "error"))

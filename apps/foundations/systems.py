@@ -77,7 +77,7 @@ class LDA(Counted, model="lda", ids=("F3",)):
 
 
 class Tables(Settings):
-    """Where an experiment finds its data."""
+    """Location of the data of an experiment."""
 
     data_dir: str = dataclasses.field(default_factory=lambda: Data().data_dir)
     """folder of prepared TFDS data sets"""

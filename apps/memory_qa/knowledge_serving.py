@@ -1,4 +1,4 @@
-"""The answer that an exported network gives to a question about a knowledge base."""
+"""Serving of questions about a knowledge base."""
 import tensorflow as tf
 
 from apps.memory_qa import knowledge
@@ -8,10 +8,9 @@ from training.text.vocabulary import tokens
 
 
 def explain(model, config, info):
-    """Returns the function of the signature `explain`, see `serving.signatures`; the facts become a part of the export.
-
-    `sentences` are the facts that are read, in words, and `story` is not read. The answer is the likeliest entity of those
-    read, and `error` says so where the question is about none that is known.
+    """Returns the function of the signature `explain`, see `serving.signatures`; the facts become part of the export.
+`sentences` are the retrieved facts as text, and `story` is ignored. The answer is the most probable entity among them, and
+`error` is set if the question names no known entity.
     """
     reader = knowledge.reader_of(config, info.words, knowledge.facts(config))
     model.reader = reader  # as a part of the model it comes into the export

@@ -12,26 +12,21 @@ _VALIDATION = 0.1  # share of the training stories, as in the paper
 
 
 def datasets(config):
-    """Returns the Splits of a set of stories.
+    """Returns the Splits of a data set of stories.
 
     inputs:  "story" int32 (batch, memories, words): the latest `memory_size` sentences, oldest first, 0 is padding;
              "question" int32 (batch, words)
-    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its place in `info.tasks`
-    info:    the words are those of the training split, answers among them
-
-    A tenth of the training stories is the validation split. Several answers ("milk,football") are one word, as in the paper.
-
-    Raises:
-        UserError: there is no such set, it has none of these tasks, or it is no set of stories.
+    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its position in `info.tasks` info: the words are those of
+    the training split, including answers A tenth of the training stories is the validation split. A list of answers
+    ("milk,football") is one word, as in the paper. Raises: UserError: the data set does not exist, has none of these tasks, or
+    does not contain stories.
     """
     return splits(*read(config), config)
 
 
 def read(config):
-    """Returns the Stories of the training split and of the test split, and the names of all tasks of the set.
-
-    Raises:
-        UserError: there is no such set, it has none of these tasks, or it is no set of stories.
+    """Returns the Stories of the training split and of the test split, and the names of all tasks of the data set. Raises:
+UserError: the data set does not exist, has none of these tasks, or does not contain stories.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
@@ -44,7 +39,7 @@ def read(config):
 
 
 def splits(train, test, names, config):
-    """Returns the Splits of what `read` returned."""
+    """Returns the Splits from the result of `read`."""
     tasks = sorted(set(train.tasks))
     is_validation = _validation_stories(train, config.seed)
     vocabulary = Vocabulary.of(train.words())
@@ -75,15 +70,14 @@ def _validation_stories(stories, seed):
 
 
 class Stories:
-    """The questions of a split and the sentences that each of them may need.
+    """The questions of a split with the sentences of their stories.
 
     sentences: every distinct sentence of the split once
-    rows:      places in `sentences`: those of the first question's story, then those of the second one's, and so on
+    rows:      positions in `sentences`: those of the first question's story, then those of the second one's, and so on
     lengths:   number of sentences in the story of each question, (questions,)
     questions: texts, (questions,)
-    answers:   a lower-case word each, (questions,)
-    tasks:     numbers from 0, (questions,)
-    story_ids: numbers that questions about one story share, (questions,)
+    answers: one lower-case word each, (questions,)
+    tasks: numbers from 0, (questions,) story_ids: one number per story, (questions,)
     """
 
     def __init__(self, sentences, rows, lengths, questions, answers, tasks, story_ids):
@@ -100,7 +94,7 @@ class Stories:
         """Returns the Stories of a split of a prepared data set: those of `config.tasks`, each with its latest sentences.
 
         Raises:
-            UserError: the split has no question of these tasks.
+            UserError: the split contains no questions of these tasks.
         """
         wanted = [task - 1 for task in config.tasks]
         examples = sources.read(prepared, split)
@@ -131,9 +125,9 @@ class Stories:
     def arrays(self, vocabulary, memories, width, tasks):
         """Returns (inputs, targets) of all questions, see `datasets`.
 
-        vocabulary: gives the words their numbers
-        memories:   sentences of a story that are kept, the latest ones
-        width:      words of a sentence or question; shorter ones are padded
+        vocabulary: the Vocabulary
+        memories:   number of latest sentences of a story
+        width:      number of words to which sentences and questions are padded
         tasks:      numbers of the tasks in the order of `Info.tasks`
         """
         def ids(words):

@@ -84,7 +84,7 @@ class LSTM(Config, model="lstm"):
 
 
 class Table(MemN2N, training.Verb):
-    """Train each task separately, keep the best of several restarts, and print a table beside the published figures."""
+    """Train each task separately, keep the best of several restarts, and print a table next to the published results."""
 
     # the paper's settings for one task: 100 epochs after the linear start
     epochs = 120

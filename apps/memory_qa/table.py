@@ -1,4 +1,4 @@
-"""Every task of a set by itself: the experiment of Sukhbaatar et al., 2015, table 1."""
+"""Separate training of each task: the experiment of Sukhbaatar et al., 2015, table 1."""
 import dataclasses
 import pathlib
 import time
@@ -13,7 +13,7 @@ from training.config import UserError, flag, folder_name
 from training.engine import callbacks, strategies
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
-"""percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""
+"""error in % of the authors' code on bAbI with 1,000 questions per task: position encoding, linear start, random noise"""
 
 _FREE = ("tasks", "name", "resume", "debug")
 """settings that may change between two parts of a table"""
@@ -22,12 +22,9 @@ _UNREAD = ("saved_models", "force", "checkpoint_every", "initialize")
 
 
 def run(app, config):
-    """Trains one network a task, each the best of `restarts` by validation, prints the errors and returns them by task.
-
-    A task that is done is kept, so that the same command with the same --name goes on where it was stopped.
-
-    Raises:
-        UserError: a setting has no effect here, the data set holds no stories, or the file is of other settings.
+    """Trains `restarts` networks per task, keeps the best one by validation, prints the errors and returns them by task.
+Finished tasks are saved: the same command with the same --name continues where it stopped. Raises: UserError: a setting has no
+effect here, the data set contains no stories, or the file belongs to other settings.
     """
     given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
     if given:

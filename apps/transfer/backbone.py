@@ -1,4 +1,4 @@
-"""Everything below the classifier: a small residual network, one of keras.applications, or the network of an earlier run."""
+"""Backbones: a small residual network, a network of keras.applications, or the network of an earlier run."""
 import dataclasses
 import os
 import pathlib
@@ -39,13 +39,12 @@ class Facts(NamedTuple):
 
 
 def facts(config):
-    """Returns the Facts of the backbone that the settings name.
-
-    A run on top of another run's network carries all that builds this network, so that it can be loaded and its export served
-    without the other run. To train or evaluate it, the other run must be there.
+    """Returns the Facts of the backbone in the settings. A run on top of another run's network includes everything to rebuild
+this network, so it can be loaded and its export served without the other run. To train or evaluate it, the other run must
+exist.
 
     Raises:
-        UserError: there is no such backbone, or its images have another size than `--image-size`.
+        UserError: there is no such backbone, or its image size differs from `--image-size`.
     """
     if config.backbone == "small":
         return Facts()
@@ -63,7 +62,7 @@ def facts(config):
 
 
 def run_folder(config):
-    """Returns the folder of the run whose network is the backbone.
+    """Returns the folder of the run that provides the backbone.
 
     Raises:
         UserError: there is no such run.
@@ -75,7 +74,7 @@ def run_folder(config):
 
 
 def build(config, spec):
-    """Returns the backbone that the settings name, with random weights, for the images that the Spec describes."""
+    """Returns the backbone in the settings with random weights, for the images of the Spec."""
     if spec.info.backbone is not None:
         return of_run(spec.info.backbone)
     shape = tuple(spec.inputs["image"].shape[1:])
@@ -88,9 +87,9 @@ def small(shape, *, width=16, blocks=3, mean=(127.5,), std=(64.0,)):
     """Returns a residual network for small images, a keras.Model: uint8 (batch, *shape) -> features (batch, 4 * width).
 
     shape:  of an image, (height, width, channels)
-    width:  channels of the first of three stages, each of which has twice those of the one before
+    width:  channels of the first of three stages; each further stage has twice as many
     blocks: residual blocks per stage
-    mean:   of the pixels, from 0 to 255, for each channel or one for all
+    mean: mean of the pixels, from 0 to 255, per channel or one for all
     std:    standard deviation of the pixels, likewise
 
     Example:
@@ -124,10 +123,8 @@ def application(kind, shape):
 def of_run(described):
     """Returns the backbone of an earlier run's network, with random weights.
 
-    described: `Facts.run`, which may come from a file and is checked
-
-    Raises:
-        UserError: it does not describe a network with features.
+    described: `Facts.run`, which is checked, because it may come from a file Raises: UserError: it does not describe a network
+with features.
     """
     try:
         app = App(described["app"])
@@ -139,10 +136,8 @@ def of_run(described):
 
 
 def imagenet(config, shape):
-    """Returns the network of keras.applications with ImageNet's weights, for images of a shape (side, side, 3).
-
-    Raises:
-        UserError: they are not here and `--download` is not given, or cannot be fetched.
+    """Returns a network of keras.applications with ImageNet weights, for images of a shape (side, side, 3). Raises: UserError:
+the weights are not on this machine and `--download` is not given, or the download fails.
     """
     module, name, file = _NETWORKS[config.backbone]
     home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "specify a folder with KERAS_HOME"))
@@ -156,13 +151,11 @@ def imagenet(config, shape):
 
 
 def cut(model, name):
-    """Returns a model of any application on images without what is above its features, as a backbone with the same weights.
-
-    The features are what the layer "features" answers, or else the mean over the places of the last map of the layer "backbone",
-    a detector's.
+    """Returns the part of an image model up to its features, as a backbone with the same weights. The features are the output
+of the layer "features" or, for a detector, the spatial mean of the last map of the layer "backbone".
 
     model: keras.Model
-    name:  of the model, for the sentence of an error
+    name: name of the model in error messages
 
     Raises:
         UserError: it has no such layer.

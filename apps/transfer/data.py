@@ -1,4 +1,4 @@
-"""Two tasks on images with one class each: the source's, of which there is much, and the target's, of which there is little."""
+"""Images for two classification tasks: the source task with many images, and the target task with few."""
 import dataclasses
 import functools
 import math
@@ -35,15 +35,15 @@ class Info(labelled_images.ImageInfo):
 
 
 def datasets(config):
-    """Returns the Splits of the target's task; for multi_task of both.
+    """Returns the Splits of the target task; for multi_task, of both tasks.
 
     inputs:  "image" uint8 (batch, side, side, channels): fitted into the top left of the square, the rest is black
-    targets: "label" int32 (batch,); for multi_task also "source_label", and -1 stands for the task an image is not of. Its
-             batches have as many images of one task as of the other
-    info:    Info, whose class names are the target's
+    targets: "label" int32 (batch,); for multi_task also "source_label", and -1 for the task to which an image does not belong.
+             Each batch has equally many images of both tasks
+    info: Info with the class names of the target
 
     Raises:
-        UserError: a data set is unknown, not there, too large for memory, or no classification set.
+        UserError: a data set is unknown, missing, too large for memory, or not a classification data set.
     """
     size, channels, run = backbone.facts(config)
     other, statistics = None, {}
@@ -61,7 +61,7 @@ def datasets(config):
 
 
 def source(config):
-    """Returns the Splits of the source's task, for pretraining; the statistics of pixels are those of `datasets`."""
+    """Returns the Splits of the source task, for pretraining, with the same pixel statistics as `datasets`."""
     task = _Task(config, _source(config), is_source=True)
     batches = pipelines.in_memory(task.arrays("train"), config.batch_size, config.seed)
     return _splits(config, batches, task.arrays, task, Info(class_names=task.class_names, **task.statistics()))
@@ -149,7 +149,7 @@ class _Task:
         return labelled_images.statistics(self.arrays("train")[0]["image"])
 
     def arrays(self, part, examples=None):
-        """Returns ({"image"}, {"label"}) of a part; of each class only the first `examples` in an order by the seed.
+        """Returns ({"image"}, {"label"}) of a part; per class, only the first `examples` in an order that depends on the seed.
 
         Raises:
             UserError: the part is too large for memory, or a class has fewer images.

@@ -1,4 +1,4 @@
-"""Every system against the number of the target's images, in a table and a picture."""
+"""Comparison of all systems by the number of target images, in a table and a picture."""
 import dataclasses
 import functools
 import time
@@ -20,16 +20,16 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 
 
 def run(app, request):
-    """Trains every system on each part of the target's images, prints and keeps test accuracies, and plots them; returns them.
+    """Trains all systems on different numbers of target images; prints, saves, plots and returns the test accuracies.
 
-    A training that is done is kept, so that the same command goes on where it was stopped.
-
-    The systems of a seed that begin with a pretrained backbone begin with the same one, all systems see the same images, and a
-    larger part holds the smaller ones. Nothing is chosen here: the last weights count, and the test split is evaluated once.
-    Both tasks at once pass over the source in each epoch, and so see the target's images more often than the others do.
+    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start from
+the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the last
+weights are used, and the test split is evaluated once.
+    Multi-task learning passes over the source in each epoch, and therefore sees the target images more often than the other
+    systems.
 
     Raises:
-        UserError: a size comes twice or is above the images there are, or the folder holds something already.
+        UserError: sizes are not distinct or exceed the number of images, or the folder is not empty.
     """
     if len(set(request.sizes)) < len(request.sizes):
         raise UserError(f"--sizes must be distinct numbers, got {' '.join(map(str, request.sizes))}")
@@ -109,7 +109,7 @@ def _config(app, request, model, seed, examples=None):
 
 
 def markdown(accuracy):
-    """Returns a table in Markdown with a row for each system and a column for each number of images.
+    """Returns a Markdown table with one row per system and one column per number of images.
 
     accuracy: {system: {size: [accuracy for each seed]}}
     """
@@ -121,10 +121,10 @@ def markdown(accuracy):
 
 
 def multi_task_table(accuracy, source_accuracy, parameters, together):
-    """Returns how one network for both tasks does against two networks, as a table in Markdown.
+    """Returns a Markdown table that compares one network for both tasks with two separate networks.
 
-    accuracy:        of the target's task, as in `markdown`
-    source_accuracy: {"alone": [accuracy for each seed], size: the same of multi_task}, of the source's task
+    accuracy: accuracy on the target task, as in `markdown`
+    source_accuracy: {"alone": [accuracy for each seed], size: the same for multi_task}, on the source task
     parameters:      number of weights of a network for one task
     together:        number of weights of the network for both
     """
@@ -141,7 +141,7 @@ def _cell(values):
 
 
 def plotted(accuracy):
-    """Returns a figure of {system: {size: [accuracy for each seed]}}, with the least and the most of the seeds as a band.
+    """Returns a figure of {system: {size: [accuracy for each seed]}}, with the range over the seeds as a band.
 
     accuracy: as in `markdown`
     """

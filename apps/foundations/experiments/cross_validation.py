@@ -1,4 +1,4 @@
-"""C by cross-validation, coarse to fine (F5)."""
+"""Choice of C by cross-validation, coarse to fine (F5)."""
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
@@ -13,15 +13,16 @@ _COARSE = (-4.0, 4.0)
 
 
 def run(app, request):
-    """Chooses C by the mean loss on the left-out folds of train and validation, then evaluates it once on test.
+    """Chooses C by the mean loss on the held-out folds of train and validation, then evaluates it once on test.
 
-    Every model is fitted by Newton's method; its columns are standardized by the folds that it is fitted to. Beside the best C
-    stands the smallest one whose mean loss is within one standard error of the best: a simpler model that may be as good.
+    Every model is fitted by Newton's method; its columns are standardized by the folds used for fitting. In addition to the
+    best C, the report shows the smallest C with a mean loss within one standard error of the best: a simpler model that may be
+    as good.
 
     Source: Hastie, Tibshirani and Friedman, 2009, "The Elements of Statistical Learning", section 7.10.
 
     Raises:
-        UserError: the set does not suit the system, or has fewer examples than there are folds.
+        UserError: the system cannot predict the data set, or there are fewer examples than folds.
     """
     dataset = request.dataset or app.systems[request.model].dataset
     table = data.read(dataset, Data(data_dir=request.data_dir))
@@ -58,10 +59,10 @@ def run(app, request):
 
 
 class Fitter:
-    """Fits one system to arrays, whatever their number: one trace serves all.
+    """Fits a system to arrays of any number of examples with a single trace.
 
     model:   "softmax", "logistic" or "linear"
-    classes: 0 where a number is predicted
+    classes: number of classes; 0 if a number is predicted
     """
 
     def __init__(self, model, classes):
@@ -88,7 +89,7 @@ def _grid(least, most, count):
 
 
 def assign(answers, folds, seed, has_classes):
-    """Returns the fold of each example, (n,); each holds as many as another, and of each class as many, but for one."""
+    """Returns the fold of each example, (n,); the sizes of the folds, also by class, differ by at most one."""
     order = np.random.default_rng(seed).permutation(len(answers))
     if has_classes:
         order = order[np.argsort(answers[order], kind="stable")]
