@@ -12,8 +12,9 @@ from training.vision.adversarial import AdversarialTraining
 def compiled(config, spec, steps, network, scale=None, **logits):
     """Returns a compiled classifier for the images of a Spec and a training of `steps` steps.
 
-    network: as in `build`; its keyword arguments are the settings of the same names scale: layer that maps pixels to the
-    network's inputs; None: standardization by mean and standard deviation of the training images
+    network: as in `build`; its keyword arguments are the settings of the same names
+    scale:   layer that maps pixels to the network's inputs; None: standardization by mean and standard deviation of the
+             training images
     logits:  settings of the last `keras.layers.Dense`
     """
     info = spec.info
@@ -38,8 +39,9 @@ def build(shape, classes, network, scale, *, name=None, adversarial_epsilon=0.0,
     shape: shape of an image, (side, side, channels)
     classes:             number of classes
     network:             function of a Keras tensor of scaled images that returns features, (batch, features). The logits are
-                         an affine function of them, and `training.vision.classifiers.features` returns them scale: Keras layer
-                         that maps pixels to the network's inputs name: name of the model
+                         an affine function of them, and `training.vision.classifiers.features` returns them
+    scale:               Keras layer that maps pixels to the network's inputs
+    name:                name of the model
     adversarial_epsilon: perturbation of the adversarial copy of each image, as a fraction of the pixel range; 0: no
                          adversarial copy
     logits:              settings of the last `keras.layers.Dense`

@@ -12,8 +12,11 @@ def build_model(config, spec, steps):
 
 
 def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
-    """Returns the last of two fully connected maxout layers, (batch, width), with dropout before every layer. The norm of the
-incoming weights of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout turns inputs black.
+    """Returns the last of two fully connected maxout layers, (batch, width), with dropout before every layer.
+
+    The norm of the
+    incoming weights of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout turns inputs
+    black.
 
     images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
     width:  units of each layer

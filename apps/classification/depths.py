@@ -122,7 +122,8 @@ class Networks:
     def train(self, train, validation):
         """Returns {scheme: {"accuracy", "loss", "std"}}: medians over the seeds, each with its best learning rate.
 
-        accuracy: validation accuracy loss: training loss, in nats
+        accuracy: validation accuracy
+        loss:     training loss, in nats
         std:      standard deviation over the images of a unit's output in the last hidden layer before training; mean over the
                   units
         """

@@ -139,7 +139,9 @@ def smooth_l1(difference, beta=1 / 9):
 
 
 def optimizer(config, steps):
-    """Returns AdamW with linear warmup and cosine decay to 0 over `steps`. The papers use SGD with momentum, a pretrained
-network and long schedules; AdamW is better for short trainings from random weights.
+    """Returns AdamW with linear warmup and cosine decay to 0 over `steps`.
+
+    The papers use SGD with momentum, a pretrained network and long schedules; AdamW is better for short trainings from random
+    weights.
     """
     return optimizers.make("adam", optimizers.warmup_cosine(config.learning_rate, steps), weight_decay=config.weight_decay)

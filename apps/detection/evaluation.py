@@ -141,8 +141,9 @@ def detect(model, batches, config, *, proposals=False):
 
 
 def intervals(ground_truth, detections, class_names, resamples, seed=0):
-    """Returns {"ap": [low, high], "ap50": [low, high]}, the 95 % bootstrap intervals over images. If no sample contains an
-object, the interval is -1 to -1.
+    """Returns {"ap": [low, high], "ap50": [low, high]}, the 95 % bootstrap intervals over images.
+
+    If no sample contains an object, the interval is -1 to -1.
     """
     figures_of = resampler(ground_truth, detections, class_names)
 

@@ -92,8 +92,9 @@ class MemN2N(Selector):
         return self.embed(query)[:, 0]
 
     def generalization(self, history, training=False):
-        """G: returns the memories of all lines and of an empty place, (batch, memory_size + 1, embedding_size), and their
-counts (batch, memory_size + 1), which are their multiplicities in the softmax.
+        """G: returns the memories of all lines and of an empty place, (batch, memory_size + 1, embedding_size), and their counts.
+
+        The counts (batch, memory_size + 1) are the multiplicities of the memories in the softmax.
         """
         mask = ops.any(history != 0, axis=-1)
         ago = self.time_index(mask, training=training)

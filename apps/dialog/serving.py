@@ -83,7 +83,10 @@ def warmup(config):
 
 
 def request(name):
-    """Returns a dialogue in a text file as an input. Raises: UserError: the file cannot be read, is too long or not text.
+    """Returns a dialogue in a text file as an input.
+
+    Raises:
+        UserError: the file cannot be read, is too long or not text.
     """
     return Asked({"history": [decoded(read(name, MOST_BYTES), shown(name)).encode()]})
 

@@ -6,8 +6,10 @@ from apps.ensembles import members, systems
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled ensemble boosted by SAMME, see `AdaBoost`. Raises: UserError: the epochs are not a multiple of the
-members, or too few.
+    """Returns a compiled ensemble boosted by SAMME, see `AdaBoost`.
+
+    Raises:
+        UserError: the epochs are not a multiple of the members, or too few.
     """
     return members.compiled(AdaBoost, config, spec, steps, train_examples=spec.info.train_examples,
                             evaluation_steps=steps // config.epochs)

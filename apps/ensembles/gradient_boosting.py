@@ -5,8 +5,10 @@ from apps.ensembles import members, systems
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled gradient-boosted ensemble, see `GradientBoosting`. Raises: UserError: the epochs are not a multiple
-of the members.
+    """Returns a compiled gradient-boosted ensemble, see `GradientBoosting`.
+
+    Raises:
+        UserError: the epochs are not a multiple of the members.
     """
     return members.compiled(GradientBoosting, config, spec, steps, shrinkage=config.shrinkage)
 

@@ -59,8 +59,9 @@ class Networks(keras.layers.Layer):
         return initializer
 
     def tensors(self, member=None):
-        """Returns the kernels and biases of all networks, or of a single one with the first axis kept. The gradient with
-respect to the variables is dense and 0 for all other networks.
+        """Returns the kernels and biases of all networks, or of a single one with the first axis kept.
+
+        The gradient with respect to the variables is dense and 0 for all other networks.
         """
         values = [read(weight) for weight in self.matrices]
         return values if member is None else [value[member][None] for value in values]
@@ -279,8 +280,10 @@ class Ensemble(keras.Model):
 
 
 def compiled(kind, config, spec, steps, **own):
-    """Returns an ensemble of the class `kind`, compiled for `steps` steps; `own`: arguments of only some classes. Raises:
-UserError: the epochs cannot be divided among the members.
+    """Returns an ensemble of the class `kind`, compiled for `steps` steps; `own`: arguments of only some classes.
+
+    Raises:
+        UserError: the epochs cannot be divided among the members.
     """
     config.check_epochs()
     model = kind(tuple(spec.inputs["image"].shape[1:]), len(spec.info.class_names), mean=spec.info.mean, std=spec.info.std,
@@ -312,7 +315,8 @@ def means(values, axis):
 
 def by_row(rows, values, examples):
     """Returns the values of a batch (batch,) from all replicas at their rows of the training split, (examples,); 0 elsewhere.
-Duplicate rows in a batch count once.
+
+    Duplicate rows in a batch count once.
     """
     values = ops.cast(values, "float32")
     replica = tf.distribute.get_replica_context()

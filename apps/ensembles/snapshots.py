@@ -9,7 +9,9 @@ from apps.ensembles import members, systems
 
 def build_model(config, spec, steps):
     """Returns a compiled ensemble of the weights of one network at the end of each learning-rate cycle, see `Snapshots`.
-Raises: UserError: `combine` is not available for snapshots, or the epochs are not a multiple of the members.
+
+    Raises:
+        UserError: `combine` is not available for snapshots, or the epochs are not a multiple of the members.
     """
     return members.compiled(Snapshots, config, spec, steps, combine=config.combine)
 
@@ -33,7 +35,8 @@ class Snapshots(members.Ensemble):
         >>> outputs["parameters"].shape, int(model.started)
         (TensorShape([2, 3, 10]), 1)
 
-    Source: Huang et al., 2017, "Snapshot Ensembles: Train 1, Get M for Free", section 3; mean of weights: Izmailov et al., 2018,
+    Source: Huang et al., 2017, "Snapshot Ensembles: Train 1, Get M for Free", section 3; mean of weights: Izmailov et al.,
+            2018,
     "Averaging Weights Leads to Wider Optima and Better Generalization", section 3.
     What differs: the mean is over the ensemble's own snapshots, from the first cycle on.
     """

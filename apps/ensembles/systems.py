@@ -36,7 +36,10 @@ class Config(training.Config):
     """L2 regularization: this fraction of each weight is added to its gradient"""
 
     def check_epochs(self):
-        """Checks that the epochs can be divided among the members. Raises: UserError: they cannot.
+        """Checks that the epochs can be divided among the members.
+
+        Raises:
+            UserError: they cannot.
         """
         stages, least = self.members if self.STAGED else 1, 1 + self.EVALUATING
         if self.epochs % stages == 0 and self.epochs // stages >= least:

@@ -74,8 +74,10 @@ def datasets(config):
 
 
 def read(dataset, config, columns=()):
-    """Returns the Table of a data set; columns: names of the columns to use. Raises: UserError: the data set is unknown,
-missing, not a table, lacks a column, or contains values that are not numbers.
+    """Returns the Table of a data set; columns: names of the columns to use.
+
+    Raises:
+        UserError: the data set is unknown, missing, not a table, lacks a column, or contains values that are not numbers.
     """
     prepared = sources.builder(dataset, config)
     features, keys = prepared.info.features, prepared.info.supervised_keys or ()
@@ -118,8 +120,9 @@ def moments(features):
 
 
 def curvature(standardized, whole=True):
-    """Returns the largest and the smallest eigenvalue of X^T X / n, where X has a column of ones for the intercept. If a step
-does not use the `whole` of X, the first is the largest squared norm of a row, an upper bound for all batches.
+    """Returns the largest and the smallest eigenvalue of X^T X / n, where X has a column of ones for the intercept.
+
+    If a step does not use the `whole` of X, the first is the largest squared norm of a row, an upper bound for all batches.
     """
     rows = np.column_stack([standardized, np.ones(len(standardized))])
     eigenvalues = np.linalg.eigvalsh(rows.T @ rows / len(rows))

@@ -22,8 +22,9 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     loss:          mean cross-entropy in nats
     per_task:      {task: error}
     error_median:  median over the restarts, if there are several, and per_task_median
-    intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over this number of bootstrap samples A
-validation first passes the loss and error of each network to the model, which may then select another network.
+    intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over this number of bootstrap samples
+
+    A validation first passes the loss and error of each network to the model, which may then select another network.
     """
     losses, wrong, tasks = outcomes(model, itertools.islice(batches, config.limit_steps))
     by_task = np.stack([wrong[tasks == task].mean(axis=0) for task in np.unique(tasks)])  # (tasks, members)
@@ -44,8 +45,9 @@ validation first passes the loss and error of each network to the model, which m
 
 
 def outcomes(model, batches):
-    """Returns cross-entropy and error (0 or 1), each (questions, members), and the task of each question. If a question has
-several correct answers, any of them counts, and the cross-entropy is that of the first.
+    """Returns cross-entropy and error (0 or 1), each (questions, members), and the task of each question.
+
+    If a question has several correct answers, any of them counts, and the cross-entropy is that of the first.
     """
     outcomes_of = graphs.of_model(model, "memory_qa.evaluation", _graph)
     losses, wrong, tasks = zip(*((*outcomes_of(inputs, targets), targets["task"]) for inputs, targets in batches))

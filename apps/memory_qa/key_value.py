@@ -14,8 +14,10 @@ _TIME_NOISE = 0.1
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled KeyValue, with cosine decay of the learning rate to 0 over `steps`. Raises: UserError: `memory` is
-"triple" for stories.
+    """Returns a compiled KeyValue, with cosine decay of the learning rate to 0 over `steps`.
+
+    Raises:
+        UserError: `memory` is "triple" for stories.
     """
     has_facts = is_knowledge_base(config.dataset)
     if config.memory == "triple" and not has_facts:

@@ -23,9 +23,10 @@ def datasets(config):
              "answers" int32 (batch, most answers), the markers of all correct answers, 0 is padding;
              "task" int32 (batch,), all 0
     info:    the words are those of the training questions, relations, inverse relations (!relation) and markers; all questions
-             belong to one task with the name of the data set Training questions are dropped if none of their answers is in the
-             retrieved facts; in the other splits, such a question counts as wrong. Without a validation split, a tenth of the
-             training questions is held out.
+             belong to one task with the name of the data set
+
+    Training questions are dropped if none of their answers is in the retrieved facts; in the other splits, such a question
+    counts as wrong. Without a validation split, a tenth of the training questions is held out.
 
     Raises:
         UserError: the data set contains no such questions.

@@ -9,8 +9,9 @@ from training.text.vocabulary import tokens
 
 def explain(model, config, info):
     """Returns the function of the signature `explain`, see `serving.signatures`; the facts become part of the export.
-`sentences` are the retrieved facts as text, and `story` is ignored. The answer is the most probable entity among them, and
-`error` is set if the question names no known entity.
+
+    `sentences` are the retrieved facts as text, and `story` is ignored. The answer is the most probable entity among them, and
+    `error` is set if the question names no known entity.
     """
     reader = knowledge.reader_of(config, info.words, knowledge.facts(config))
     model.reader = reader  # as a part of the model it comes into the export

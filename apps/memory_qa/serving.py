@@ -56,9 +56,13 @@ def warmup(config):
 
 
 def request(name):
-    """Returns a story file as an input, in which the last line is the question; "-" is standard input. A text that ends in "?"
-and is not a file name is used as story and question itself. Raises: UserError: the file cannot be read, is too large, is not
-text, or is empty.
+    """Returns a story file as an input, in which the last line is the question; "-" is standard input.
+
+    A text that ends in "?"
+    and is not a file name is used as story and question itself.
+
+    Raises:
+        UserError: the file cannot be read, is too large, is not text, or is empty.
     """
     if name.rstrip().endswith("?") and not os.path.exists(name):
         content, where = name, "the question"

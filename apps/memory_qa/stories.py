@@ -16,17 +16,22 @@ def datasets(config):
 
     inputs:  "story" int32 (batch, memories, words): the latest `memory_size` sentences, oldest first, 0 is padding;
              "question" int32 (batch, words)
-    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its position in `info.tasks` info: the words are those of
-    the training split, including answers A tenth of the training stories is the validation split. A list of answers
-    ("milk,football") is one word, as in the paper. Raises: UserError: the data set does not exist, has none of these tasks, or
-    does not contain stories.
+    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its position in `info.tasks`
+    info:    the words are those of the training split, including answers
+
+    A tenth of the training stories is the validation split. A list of answers ("milk,football") is one word, as in the paper.
+
+    Raises:
+        UserError: the data set does not exist, has none of these tasks, or does not contain stories.
     """
     return splits(*read(config), config)
 
 
 def read(config):
-    """Returns the Stories of the training split and of the test split, and the names of all tasks of the data set. Raises:
-UserError: the data set does not exist, has none of these tasks, or does not contain stories.
+    """Returns the Stories of the training split and of the test split, and the names of all tasks of the data set.
+
+    Raises:
+        UserError: the data set does not exist, has none of these tasks, or does not contain stories.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
@@ -77,7 +82,8 @@ class Stories:
     lengths:   number of sentences in the story of each question, (questions,)
     questions: texts, (questions,)
     answers: one lower-case word each, (questions,)
-    tasks: numbers from 0, (questions,) story_ids: one number per story, (questions,)
+    tasks:     numbers from 0, (questions,)
+    story_ids: one number per story, (questions,)
     """
 
     def __init__(self, sentences, rows, lengths, questions, answers, tasks, story_ids):

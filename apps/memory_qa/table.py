@@ -23,8 +23,10 @@ _UNREAD = ("saved_models", "force", "checkpoint_every", "initialize")
 
 def run(app, config):
     """Trains `restarts` networks per task, keeps the best one by validation, prints the errors and returns them by task.
-Finished tasks are saved: the same command with the same --name continues where it stopped. Raises: UserError: a setting has no
-effect here, the data set contains no stories, or the file belongs to other settings.
+    Finished tasks are saved: the same command with the same --name continues where it stopped.
+
+    Raises:
+        UserError: a setting has no effect here, the data set contains no stories, or the file belongs to other settings.
     """
     given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
     if given:

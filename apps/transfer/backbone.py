@@ -39,9 +39,11 @@ class Facts(NamedTuple):
 
 
 def facts(config):
-    """Returns the Facts of the backbone in the settings. A run on top of another run's network includes everything to rebuild
-this network, so it can be loaded and its export served without the other run. To train or evaluate it, the other run must
-exist.
+    """Returns the Facts of the backbone in the settings.
+
+    A run on top of another run's network includes everything to rebuild
+    this network, so it can be loaded and its export served without the other run. To train or evaluate it, the other run must
+    exist.
 
     Raises:
         UserError: there is no such backbone, or its image size differs from `--image-size`.
@@ -123,8 +125,10 @@ def application(kind, shape):
 def of_run(described):
     """Returns the backbone of an earlier run's network, with random weights.
 
-    described: `Facts.run`, which is checked, because it may come from a file Raises: UserError: it does not describe a network
-with features.
+    described: `Facts.run`, which is checked, because it may come from a file
+
+    Raises:
+        UserError: it does not describe a network with features.
     """
     try:
         app = App(described["app"])
@@ -136,8 +140,10 @@ with features.
 
 
 def imagenet(config, shape):
-    """Returns a network of keras.applications with ImageNet weights, for images of a shape (side, side, 3). Raises: UserError:
-the weights are not on this machine and `--download` is not given, or the download fails.
+    """Returns a network of keras.applications with ImageNet weights, for images of a shape (side, side, 3).
+
+    Raises:
+        UserError: the weights are not on this machine and `--download` is not given, or the download fails.
     """
     module, name, file = _NETWORKS[config.backbone]
     home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "specify a folder with KERAS_HOME"))
@@ -151,8 +157,10 @@ the weights are not on this machine and `--download` is not given, or the downlo
 
 
 def cut(model, name):
-    """Returns the part of an image model up to its features, as a backbone with the same weights. The features are the output
-of the layer "features" or, for a detector, the spatial mean of the last map of the layer "backbone".
+    """Returns the part of an image model up to its features, as a backbone with the same weights.
+
+    The features are the output
+    of the layer "features" or, for a detector, the spatial mean of the last map of the layer "backbone".
 
     model: keras.Model
     name: name of the model in error messages

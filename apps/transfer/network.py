@@ -16,7 +16,8 @@ def classifier(below, heads, *, learning=None, name="classifier"):
               part of the network, and its untrained layers are frozen
     heads:    {name of the output: number of classes}
     learning: number of the backbone's layers with kernels that are trained, counted from the last one; None: all layers. Batch
-              normalization below them keeps its statistics too name: name of the network
+              normalization below them keeps its statistics too
+    name: name of the network
     """
     if learning is not None:
         freeze(below, learning)

@@ -22,9 +22,10 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 def run(app, request):
     """Trains all systems on different numbers of target images; prints, saves, plots and returns the test accuracies.
 
-    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start from
-the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the last
-weights are used, and the test split is evaluated once.
+    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start
+    from the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the
+    last weights are used, and the test split is evaluated once.
+
     Multi-task learning passes over the source in each epoch, and therefore sees the target images more often than the other
     systems.
 

@@ -41,7 +41,9 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 def inside(folder, name):
-    """Returns the path of a file that a data set lists. Raises:
+    """Returns the path of a file that a data set lists.
+
+    Raises:
         UserError: it lies outside the folder.
     """
     path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
@@ -80,8 +82,9 @@ def others(files, read):
 
 
 def split_of(name):
-    """Returns the split in the name of a file or folder, as a whole word: train, validation or test, or None. "train2017",
-"my_Test-set" and "valid" contain one, "latest" does not.
+    """Returns the split in the name of a file or folder, as a whole word: train, validation or test, or None.
+
+    "train2017", "my_Test-set" and "valid" contain one, "latest" does not.
     """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
     found = [_SPLITS[match[1]] if match else _OTHER_SPLIT_WORDS.get(word)

@@ -14,10 +14,11 @@ _SPLITS = ("train", "validation", "test")
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
-    """Images by class. The layout is CLASS/IMAGE, with all images for training, or {train,val,test}/CLASS/IMAGE, where a whole
-word in the folder name determines the split. The classes are the folders of train, sorted. Image files are recognized by their
-extension:
-.jpg, .jpeg, .jfif, .png,
+    """Images by class.
+
+    The layout is CLASS/IMAGE, with all images for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder
+    name determines the split. The classes are the folders of train, sorted. Image files are recognized by their extension:
+    .jpg, .jpeg, .jfif, .png,
     .bmp, .gif, .webp, .tif, .tiff. Hidden files are ignored.
     """
 

@@ -58,8 +58,10 @@ def fields(line, separator, count, source):
     line:      text of the line
     separator: text between two fields
     count:     number of fields
-    source:    the file's name and the line's number, for the error message Raises: UserError: there are more, fewer or empty
-fields, or the line is too long.
+    source:    the file's name and the line's number, for the error message
+
+    Raises:
+        UserError: there are more, fewer or empty fields, or the line is too long.
     """
     if len(line) > MAX_LINE_CHARACTERS:
         raise UserError(f"{source} has {len(line):,} characters, more than {MAX_LINE_CHARACTERS:,}")

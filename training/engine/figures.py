@@ -8,8 +8,10 @@ from PIL import Image
 
 
 def rendered(figure, *, dpi=110, is_tight=True):
-    """Returns a figure as uint8 (height, width, 3). Text between dollar signs is not treated as a formula, because names come
-from users.
+    """Returns a figure as uint8 (height, width, 3).
+
+    Text between dollar signs is not treated as a formula, because names come
+    from users.
 
     figure: matplotlib figure
     dpi:      pixels per inch

@@ -21,7 +21,8 @@ def whole(path, temporary_name=None):
     When the context ends with an error, the temporary file is removed and `path` is unchanged. A killed process may leave a
     file `.<name>.<process>.tmp`.
 
-    path: path of the file temporary_name: file name in the same folder, if the writer needs a certain extension; it should
+    path: path of the file
+    temporary_name: file name in the same folder, if the writer needs a certain extension; it should
     begin with a dot. Because the name is the same for every process, only one process at a time may write the file.
     """
     path = pathlib.Path(path)
@@ -40,15 +41,18 @@ def whole(path, temporary_name=None):
 def write_text(path, text):
     """Writes a text as UTF-8 atomically: `path` contains either all of it or its previous content.
 
-    path: path of the file text: its new content
+    path: path of the file
+    text: its new content
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def new_folder(folder):
-    """Creates a new folder and returns it; if the name is taken, the next free number is appended. Processes that use the same
-name at the same time get different folders.
+    """Creates a new folder and returns it; if the name is taken, the next free number is appended.
+
+    Processes that use the same
+    name at the same time get different folders.
 
     folder: the preferred folder; `runs/a` becomes `runs/a-2`, `runs/a-3` and so on
     """
@@ -81,8 +85,10 @@ def sync_folder(folder):
 
 @contextlib.contextmanager
 def lock(folder, waiting=None):
-    """Locks `folder` for this process while the context lasts; the system releases the lock when the process ends. A file
-system without locks is reported once, and the folder is not locked.
+    """Locks `folder` for this process while the context lasts; the system releases the lock when the process ends.
+
+    A file
+    system without locks is reported once, and the folder is not locked.
 
     folder: an existing folder
     waiting: message to print before waiting for another process; None: do not wait

@@ -97,7 +97,10 @@ def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
 
 
 def newest(folder):
-    """Returns the folder of the version with the highest number. Raises: UserError: there is no version.
+    """Returns the folder of the version with the highest number.
+
+    Raises:
+        UserError: there is no version.
     """
     versions = _versions(folder)
     if not versions:

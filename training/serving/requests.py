@@ -27,8 +27,10 @@ class Asked(NamedTuple):
 
 
 def check(inputs, server):
-    """Checks the arguments of `predict`. Raises: UserError: there is no input, a file does not exist, or the server is not of
-the form HOST:PORT.
+    """Checks the arguments of `predict`.
+
+    Raises:
+        UserError: there is no input, a file does not exist, or the server is not of the form HOST:PORT.
     """
     if not inputs:
         raise UserError("predict needs one or more file names")
@@ -73,8 +75,9 @@ def names(inputs, kinds, output):
 
 
 def outputs(inputs, folder):
-    """Returns the output path of each input in a folder, without extension. It has the name of the input; duplicate names are
-numbered, as are outputs that would overwrite an input.
+    """Returns the output path of each input in a folder, without extension.
+
+    It has the name of the input; duplicate names are numbered, as are outputs that would overwrite an input.
     """
     where = os.path.realpath(folder)
     taken = {_key(os.path.basename(name)) for name in inputs if os.path.realpath(os.path.dirname(name) or ".") == where}

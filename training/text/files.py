@@ -1,5 +1,6 @@
-"""Users' text files: supported encodings, and the error message for all others. Importing this module does not import
-TensorFlow.
+"""Users' text files: supported encodings, and the error message for all others.
+
+Importing this module does not import TensorFlow.
 """
 import codecs
 

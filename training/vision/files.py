@@ -35,8 +35,10 @@ _TRANSPOSES = {
 
 
 def encoded(file, name):
-    """Returns the bytes of an image file in a format that `training.vision.images.decode` reads. A JPEG, PNG, GIF or plain BMP
-is returned unchanged and unchecked: the decoder detects damage.
+    """Returns the bytes of an image file in a format that `training.vision.images.decode` reads.
+
+    A JPEG, PNG, GIF or plain BMP
+    is returned unchanged and unchecked: the decoder detects damage.
 
     file: its path, or its bytes
     name: of the image in error sentences
@@ -101,7 +103,8 @@ def orientation(image):
 def png(image, orientation, name):
     """Returns the upright image as the bytes of an 8-bit RGB PNG.
 
-    image: an image from `opened` orientation: EXIF orientation
+    image:       an image from `opened`
+    orientation: EXIF orientation
     name:        of the image in error sentences
 
     Raises:

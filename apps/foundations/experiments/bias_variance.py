@@ -57,8 +57,9 @@ def run(app, request):
 def fitted(x, y, points, degree, penalty):
     """Returns the predictions at the points of polynomials fitted to each training set, (resamples, points).
 
-        sum (y - P w)^2 + penalty |w|^2, without a penalty on the constant. P contains Legendre polynomials, which are nearly
-orthogonal for nearly uniform points.
+        sum (y - P w)^2 + penalty |w|^2, without a penalty on the constant
+
+    P contains Legendre polynomials, which are nearly orthogonal for nearly uniform points.
     """
     design, shown = (np.polynomial.legendre.legvander(2 * values - 1, degree) for values in (x, points))
     if penalty:

@@ -27,8 +27,10 @@ def run(app, request):
     that of our systems, as their `difference` shows.
 
     Source: Ng and Jordan, 2002, "On Discriminative vs. Generative Classifiers: A comparison of logistic regression and naive
-    Bayes": the generative classifier approaches its higher asymptotic error with fewer examples. Raises: UserError: a data set
-has no classes, or there is no data set.
+    Bayes": the generative classifier approaches its higher asymptotic error with fewer examples.
+
+    Raises:
+        UserError: a data set has no classes, or there is no data set.
     """
     if not request.datasets:
         raise UserError("--datasets needs at least one value")

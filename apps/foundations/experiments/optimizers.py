@@ -101,8 +101,9 @@ def run(app, request):
 
 
 def best(surface, make, steps):
-    """Returns (rate, its path (steps + 1, 2)) with the smallest mean logarithm of the height above the minimum. Paths that
-leave the window are excluded.
+    """Returns (rate, its path (steps + 1, 2)) with the smallest mean logarithm of the height above the minimum.
+
+    Paths that leave the window are excluded.
     """
     left, right, bottom, top = surface.window
     paths = walks(surface, make, RATES, steps)
@@ -118,8 +119,9 @@ leave the window are excluded.
 
 
 def walks(surface, make, rates, steps):
-    """Returns the paths (rates, steps + 1, 2) of a Keras optimizer, which uses all rates at once, one per row. make: function
-of the rate
+    """Returns the paths (rates, steps + 1, 2) of a Keras optimizer, which uses all rates at once, one per row.
+
+    make: function of the rate
     """
     places = keras.Variable(np.tile(surface.start, (len(rates), 1)), dtype="float64", trainable=True, name="places")
     optimizer = make(_Rates(rates))
