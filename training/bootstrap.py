@@ -9,9 +9,9 @@ def intervals(statistics, count, resamples, seed):
     interval.
 
     statistics: function of row numbers (count,), drawn with replacement, that returns {name: number} for these examples
-    count: number of examples
-    resamples: number of bootstrap samples
-    seed: random seed
+    count:      number of examples
+    resamples:  number of bootstrap samples
+    seed:       random seed
 
     Source: Efron and Tibshirani, 1993, "An Introduction to the Bootstrap", section 13.3.
     """

@@ -159,10 +159,10 @@ class Config(Run, Training, Data):
 
         class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)): ...
 
-    `model` is the name of the module that builds it and `ids` are its numbers in the catalogue, none for a baseline. A subclass
-    without `model` collects what several systems share. The first line of the docstring is the system's title. The fields are
-    the settings that the system reads: each has a default value, a docstring and, in its annotation, a range (`Range`) and
-    conditions (`When`, `Unless`).
+    `model` is the name of the module that builds it and `ids` are its numbers in the catalogue, none for a baseline. A
+    subclass without `model` collects what several systems share. The first line of the docstring is the system's title. The
+    fields are the settings that the system reads: each has a default value, a docstring and, in its annotation, a range
+    (`Range`) and conditions (`When`, `Unless`).
 
     The value of a setting comes from the first of these that defines it: the user, `VARIANTS`, and then, from the class up
     through its bases, `DATASETS` and the defaults of that class.

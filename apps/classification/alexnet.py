@@ -28,9 +28,9 @@ def network(images, *, full_size=False, width=24, activation="relu", normalizati
     first one.
 
     With `full_size`, it is the paper's network for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256
-    3x3,
-    the second, fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes. Otherwise
-    the first layer is 5x5 of stride 1, every layer has `width` / 96 of the paper's maps, and the units are ten times `width`.
+    3x3, the second, fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes.
+    Otherwise the first layer is 5x5 of stride 1, every layer has `width` / 96 of the paper's maps, and the units are ten times
+    `width`.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
     full_size: whether to use the size of the paper's network, in which `width` is 96

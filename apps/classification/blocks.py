@@ -43,7 +43,7 @@ class Blocks:
 
     activation:      "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu" or "maxout"
     normalization:   "none", "batch" or "local_response"
-    dropout: dropout rate
+    dropout:         dropout rate
     dropout_scaling: "inverted" scales the remaining units during training, "classic" scales all units at prediction
     initializer:     scheme of the initial weights, see `initializer`
     """

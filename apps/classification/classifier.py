@@ -36,7 +36,7 @@ def compiled(config, spec, steps, network, scale=None, **logits):
 def build(shape, classes, network, scale, *, name=None, adversarial_epsilon=0.0, **logits):
     """Returns a classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
 
-    shape: shape of an image, (side, side, channels)
+    shape:               shape of an image, (side, side, channels)
     classes:             number of classes
     network:             function of a Keras tensor of scaled images that returns features, (batch, features). The logits are
                          an affine function of them, and `training.vision.classifiers.features` returns them

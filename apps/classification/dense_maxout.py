@@ -14,9 +14,8 @@ def build_model(config, spec, steps):
 def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
     """Returns the last of two fully connected maxout layers, (batch, width), with dropout before every layer.
 
-    The norm of the
-    incoming weights of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout turns inputs
-    black.
+    The norm of the incoming weights of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout
+    turns inputs black.
 
     images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
     width:  units of each layer
@@ -29,10 +28,10 @@ def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="invert
         >>> dense_maxout.network(keras.Input((8, 8, 1)), width=16).shape
         (None, 16)
 
-    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST, permutation invariant), and the settings
-    published with its code. What differs: momentum is 0.9, and the learning rate has cosine decay from 0.025 to 0, whereas in
-    the paper momentum rises from 0.5 to 0.7 and a rate of 0.1 hardly decays. Input dropout is scaled too; initial weights are
-    within 0.03 instead of 0.005, except for the output weights.
+    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST, permutation invariant), and the settings published
+    with its code. What differs: momentum is 0.9, and the learning rate has cosine decay from 0.025 to 0, whereas in the paper
+    momentum rises from 0.5 to 0.7 and a rate of 0.1 hardly decays. Input dropout is scaled too; initial weights are within
+    0.03 instead of 0.005, except for the output weights.
     """
     parts = Blocks(dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
     x = keras.layers.Flatten()(parts.dropout(images, "input_dropout", maxout.INPUT_DROPOUT if dropout else 0.0))

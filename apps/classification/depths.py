@@ -24,8 +24,8 @@ _EPSILON = 1e-5
 def run(app, request):
     """Trains all networks; prints, plots and saves the table, and returns the numbers.
 
-    A network is `depth` hidden layers of `units` and a softmax layer, trained by momentum on batches of 32. All networks of one
-    depth, activation and normalization are one program. Batch normalization uses the statistics of the batch, and in
+    A network is `depth` hidden layers of `units` and a softmax layer, trained by momentum on batches of 32. All networks of
+    one depth, activation and normalization are one program. Batch normalization uses the statistics of the batch, and in
     evaluation those of all evaluated images.
 
     Raises:
@@ -63,11 +63,11 @@ class Networks:
     activation:    one of ACTIVATIONS
     normalization: one of NORMALIZATIONS
     depth:         hidden layers
-    units: units of each hidden layer
+    units:         units of each hidden layer
     epochs:        passes over the training images
     seeds:         networks of each kind
-    seed: seed of the initial weights and the shuffling
-    inputs: number of inputs, the pixels of an image
+    seed:          seed of the initial weights and the shuffling
+    inputs:        number of inputs, the pixels of an image
     classes:       number of classes
     """
 

@@ -40,9 +40,8 @@ def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted
 
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B.
     What differs: the output is an affine layer with softmax, not distances to prototypes of digits; Adam with cosine decay and
-    a weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without weight decay; initial
-    weights are normal with variance 1 / fan_in, not uniform within 2.4 / fan_in; with the activation "maxout" C3 sees all maps of
-    S2.
+    a weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without weight decay; initial weights are
+    normal with variance 1 / fan_in, not uniform within 2.4 / fan_in; with the activation "maxout" C3 sees all maps of S2.
     """
     parts = LeNetBlocks(
         activation=activation, dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)

@@ -30,8 +30,8 @@ def compiled(config, spec, steps, network):
     """Returns a compiled classifier on pixels from 0 to 1, with bounded output weights as in the maxout layers.
 
     config, spec, steps: as in `build_model`
-    network: function of a Keras tensor of images that returns features, (batch, features); its keyword arguments are
-             the settings of the same names
+    network:             function of a Keras tensor of images that returns features, (batch, features); its keyword arguments
+                         are the settings of the same names
     """
     scale = keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")
     return classifier.compiled(

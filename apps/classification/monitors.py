@@ -30,7 +30,7 @@ class Monitors(keras.callbacks.Callback):
         dropout
 
     batches: dataset of (inputs, targets)
-    folder: folder of the run
+    folder:  folder of the run
     """
 
     def __init__(self, batches, folder):

@@ -22,7 +22,7 @@ def pictures(model, splits, config, info):
 
     wrong:     misclassified test images, most confident first, with predicted and true class
     confusion: confusion matrix of true and predicted classes
-    filters: kernels of the first convolution, if there is one
+    filters:   kernels of the first convolution, if there is one
     """
     made = classifiers.pictures(model, splits.test, config, info)
     filters = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)

@@ -16,9 +16,8 @@ def network(images, *, full_size=False, width=16, blocks=3, activation="relu", n
     """Returns the features of a residual network: the spatial mean of its last maps, (batch, channels).
 
     With `full_size`, it is ResNet-50 for images of 224 pixels: 25,557,032 weights with 1,000 classes. Otherwise it is the
-    paper's
-    network for CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as many
-    channels; 3 blocks of 16 channels are ResNet-20.
+    paper's network for CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as
+    many channels; 3 blocks of 16 channels are ResNet-20.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
     full_size: whether it is ResNet-50, with `width` and `blocks` of the paper

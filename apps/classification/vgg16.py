@@ -19,10 +19,8 @@ def network(images, *, full_size=False, width=32, activation="relu", normalizati
     one.
 
     With `full_size`, it is the paper's configuration D: 64 to 512 channels and 4,096 units, for images of 224 pixels;
-    138,357,544
-    weights with 1,000 classes and without normalization. Otherwise the first stage has `width` channels, and the fully
-    connected
-    layers have eight times as many units.
+    138,357,544 weights with 1,000 classes and without normalization. Otherwise the first stage has `width` channels, and the
+    fully connected layers have eight times as many units.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
     full_size: whether to use the size of the paper's network, in which `width` is 64

@@ -24,8 +24,9 @@ def datasets(config):
              than max_objects objects, the second dimension is the largest number of boxes.
              Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
-             largest number in the split, so no object is lost. Prints one line for each split with an image that has too many
-             objects, or without any object to evaluate on.
+             largest number in the split, so no object is lost.
+
+    Prints one line for each split with an image that has too many objects, or without any object to evaluate on.
 
     Raises:
         UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.

@@ -38,10 +38,9 @@ def coco(ground_truth, detections, class_names):
     """Returns COCO's average precision and recall: ap, ap50, ap75, ap_small, ap_medium, ap_large, ar100, per class.
 
     The values are those of pycocotools, except that they are 0 without any detection, for which its code raises an error. A
-    class without objects is excluded from the means and from `per_class`, `per_class_ap50`.
-    Crowds are treated as in COCO: a detection that overlaps one, relative to its own area, is neither hit nor miss. A
-    difficult object, which COCO does not have, is treated as outside of every area range: its detection, by ordinary IoU, is
-    neither hit nor miss.
+    class without objects is excluded from the means and from `per_class`, `per_class_ap50`. Crowds are treated as in COCO: a
+    detection that overlaps one, relative to its own area, is neither hit nor miss. A difficult object, which COCO does not
+    have, is treated as outside of every area range: its detection, by ordinary IoU, is neither hit nor miss.
 
     Source: Lin et al., 2014, "Microsoft COCO", and cocodataset.org/#detection-eval.
     """
@@ -53,10 +52,11 @@ def coco(ground_truth, detections, class_names):
 def voc(ground_truth, detections, eleven_point=False, iou=0.5):
     """Returns VOC's average precision, averaged over the classes; -1 without any object.
 
-    eleven_point: mean of the best precision at recall >= 0, 0.1 ... 1 (VOC 2007), else the area under the
-        monotone envelope of precision over recall (VOC 2010 and later).
-    A difficult (or crowd) object is ignored: neither its detection nor its absence counts.
-    Box coordinates are continuous, without the development kit's "+ 1".
+    eleven_point: mean of the best precision at recall >= 0, 0.1 ... 1 (VOC 2007), else the area under the monotone envelope of
+                  precision over recall (VOC 2010 and later)
+
+    A difficult (or crowd) object is ignored: neither its detection nor its absence counts. Box coordinates are continuous,
+    without the development kit's "+ 1".
 
     Source: Everingham et al., 2010, "The PASCAL Visual Object Classes (VOC) Challenge", sections 4.1 and 4.2.
     """
@@ -69,7 +69,7 @@ def proposal_recall(ground_truth, proposals, at=(50, 100, 300), iou=0.5):
     """Returns {"recall_50": ...}: the fraction of objects that one of the best n proposals of an image covers.
 
     proposals: list of {"boxes_yxyx": (n, 4), "scores": (n,)} per image, any order. Classes are ignored, and crowds and
-    difficult objects do not count. The value is -1 without any object.
+               difficult objects do not count. The value is -1 without any object.
     """
     found = {n: 0 for n in at}
     total = 0
@@ -88,8 +88,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
     Keys: those of `coco`, `voc_ap50` (all-point), `voc07_ap50` (11-point), `recall_50`, `recall_100`, `recall_300` if the
     model proposes regions and `validating` is false, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50":
-    ...},
-    the 95 % percentile interval over this number of bootstrap samples of the images.
+    ...}, the 95 % percentile interval over this number of bootstrap samples of the images.
     """
     ground_truth, detections, proposed = detect(model, batches, config, proposals=not validating)
     names = info.class_names

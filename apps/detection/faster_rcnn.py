@@ -36,15 +36,15 @@ class FasterRCNN(detector.Detector):
 
         loss = BCE(objectness) + smooth_l1(offsets of anchors) + CE(class) + smooth_l1(offsets of regions)
 
-    each a mean over the sampled anchors (256, up to half of them objects) or regions (`regions_per_image`, up to half of them).
-    Anchors with an IoU above 0.7, or the best IoU for an object, are objects, and those below 0.3 are background; regions
-    above 0.5 are objects.
+    each a mean over the sampled anchors (256, up to half of them objects) or regions (`regions_per_image`, up to half of
+    them). Anchors with an IoU above 0.7, or the best IoU for an object, are objects, and those below 0.3 are background;
+    regions above 0.5 are objects.
 
     image_size:        side length of the square images, in pixels
     classes:           number of classes, without the background
     backbone_kind:     "small" or "resnet18", the network below the pyramid
     pyramid_filters:   channels of each level of the pyramid
-    extra_levels: coarser levels in addition to those of the backbone
+    extra_levels:      coarser levels in addition to those of the backbone
     min_anchor_stride: stride of the finest level with anchors, in pixels
     anchor_scale, anchor_octaves, anchor_ratios: side length of a level's smallest anchor in strides, number of sizes per
                        level, and aspect ratios (height / width)
@@ -52,7 +52,7 @@ class FasterRCNN(detector.Detector):
     regions_per_image: regions per image sampled to train the second stage
     region_levels:     pyramid levels from which region features are pooled
     head_units:        units of each of the second stage's two hidden layers
-    seed: seed of the samplers
+    seed:              seed of the samplers
     is_compiled:       whether the model must avoid operations that XLA does not support
 
     Example:
@@ -66,8 +66,8 @@ class FasterRCNN(detector.Detector):
 
     Source: Ren et al., 2015, "Faster R-CNN"; Lin et al., 2017, "Feature Pyramid Networks", section 4.
     What differs: training end to end from random weights, and therefore batch normalization in backbone and pyramid; RoI align
-    instead of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in
-    the authors' code; half, not a quarter, of the sampled regions may be objects.
+    instead of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in the authors'
+    code; half, not a quarter, of the sampled regions may be objects.
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=1, min_anchor_stride=4,

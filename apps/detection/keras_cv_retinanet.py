@@ -26,8 +26,8 @@ class KerasCVRetinaNet(detector.Detector):
     """keras-cv's unchanged network, anchors, label encoder and losses, with its ResNet-18.
 
     Our own parts: images are RGB from 0 to 255, `anchor_scale` sets the anchor sizes (keras-cv's default is 4), the optimizer
-    is `detector.optimizer`, and `layers.NonMaxSuppression` works per class.
-    The losses are divided by the number of matched anchors of each replica, not of all replicas.
+    is `detector.optimizer`, and `layers.NonMaxSuppression` works per class. The losses are divided by the number of matched
+    anchors of each replica, not of all replicas.
 
     image_size:   side length of the square images, in pixels
     classes:      number of classes, without the background

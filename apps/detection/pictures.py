@@ -56,6 +56,7 @@ def pictures(model, splits, config, info, count=8):
     proposals:       the best 30 regions; blue if one overlaps an object by half, otherwise orange
     anchors_matched: ground truth in white, anchors that are matched to an object in training in blue
     feature_maps:    for two images: the mean size of the features per pyramid level, and the four strongest features
+
     Pictures that the model does not support are omitted.
     """
     batch = next(iter(splits.test))

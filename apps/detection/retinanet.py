@@ -33,18 +33,17 @@ class RetinaNet(detector.Detector):
         loss = (sum of focal over all anchors and classes + sum of smooth_l1 over matched anchors) / matched anchors
 
     Anchors with an IoU above 0.5, or the best IoU for an object, are objects, and those below 0.4 are background. The last
-    class bias starts at
-    -log((1 - 0.01) / 0.01), so that the many background anchors do not dominate the first steps.
+    class bias starts at -log((1 - 0.01) / 0.01), so that the many background anchors do not dominate the first steps.
 
     image_size:        side length of the square images, in pixels
     classes:           number of classes, without the background
     backbone_kind:     "small" or "resnet18", the network below the pyramid
     pyramid_filters:   channels of each level of the pyramid, and of the towers
-    extra_levels: coarser levels in addition to those of the backbone
+    extra_levels:      coarser levels in addition to those of the backbone
     min_anchor_stride: stride of the finest level, in pixels; all levels have anchors
     anchor_scale, anchor_octaves, anchor_ratios: side length of a level's smallest anchor in strides, number of sizes per
                        level, and aspect ratios (height / width)
-    head_layers: convolutional layers of each tower before its output layer
+    head_layers:       convolutional layers of each tower before its output layer
     is_compiled:       whether the model must avoid operations that XLA does not support
 
     Example:

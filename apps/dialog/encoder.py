@@ -60,7 +60,7 @@ class Encoder:
         """Returns the result of `utterances` with a word for the speaker in front.
 
         speakers: positions in `SPEAKERS`, int (texts,)
-        texts: their utterances, string (texts,)
+        texts:    their utterances, string (texts,)
         """
         marks = self.vocabulary.ids(tf.gather(tf.constant(SPEAKER_WORDS), speakers))
         return tf.concat([tf.RaggedTensor.from_tensor(marks[:, tf.newaxis]), self.utterances(texts)], axis=1)

@@ -21,9 +21,10 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
     per_response: fraction of responses for which exactly the correct candidate is selected
     per_dialog:   fraction of dialogues in which all responses are correct
-    per_kind:     {kind of the correct response: accuracy}: API calls, responses that name an entity of the knowledge base,
-                  and other phrases
+    per_kind:     {kind of the correct response: accuracy}: API calls, responses that name an entity of the knowledge base, and
+                  other phrases
     intervals:    with `resamples` above 0 {"per_response": [low, high], …}, 95 % by bootstrap over the dialogues
+
     If the data set has a split with entities that do not occur in training, its metrics have the same names with the suffix
     `_oov`.
     """

@@ -40,8 +40,8 @@ class MemN2N(Selector):
     hops:           number of memory hops before the response
     noise:          maximum number of empty memories inserted during training, as a fraction of the number of memories
     tied:           whether dialogue and responses share one embedding matrix
-    match_type: whether to use match types
-    seed: seed of the empty memories
+    match_type:     whether to use match types
+    seed:           seed of the empty memories
 
     Example:
         >>> import numpy as np

@@ -106,7 +106,7 @@ def most_read(answer, row, most=3):
 
     answer: outputs of the signature `explain`
     row:    number of the dialogue in the answer
-    most: number of lines per hop
+    most:   number of lines per hop
     """
     lines = [line.decode() for line in answer["lines"][row] if line]
     return [[{"line": lines[place], "attention": round(float(weights[place]), 4)}

@@ -29,7 +29,7 @@ class SupervisedEmbeddings(Selector):
     margin:         margin of the ranking loss between the correct response and a wrong one
     negatives:      wrong responses sampled per step
     use_history:    whether to compare responses with the whole dialogue
-    seed: seed of the sampled responses
+    seed:           seed of the sampled responses
 
     Example:
         >>> import numpy as np

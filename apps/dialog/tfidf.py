@@ -29,7 +29,7 @@ class TfIdf(Selector):
 
     info:        `data.Info` of the data set
     memory_size: maximum number of lines before the user's last utterance
-    match_type: whether to use match types
+    match_type:  whether to use match types
     use_history: whether to compare responses with the whole dialogue
 
     Example:

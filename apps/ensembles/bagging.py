@@ -28,7 +28,7 @@ class Bagging(members.Ensemble):
     The arguments are those of `members.Ensemble`, and
 
     train_examples: n, size of the training split
-    seed: seed of the bootstrap samples
+    seed:           seed of the bootstrap samples
 
     Example:
         >>> import numpy as np

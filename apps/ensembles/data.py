@@ -46,9 +46,9 @@ def covering(arrays, batch_size, seed):
 
     The last batch is filled with the first examples of the epoch. An epoch that evaluates all examples needs this.
 
-    arrays: (inputs, targets) of all examples
+    arrays:     (inputs, targets) of all examples
     batch_size: examples per batch over all replicas
-    seed: seed of the shuffling
+    seed:       seed of the shuffling
     """
     count = len(tf.nest.flatten(arrays)[0])
     steps = -(-count // batch_size)

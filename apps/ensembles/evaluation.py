@@ -19,7 +19,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
     member_accuracy:  mean over the members, with _lowest and _highest
     disagreement:     fraction of the images that two members classify differently; mean over all pairs
-    accuracy_by: {combination: accuracy of the ensemble}
+    accuracy_by:      {combination: accuracy of the ensemble}
     error_by_members: {combination: [error of the first member, of the first two, …]}
     members:          [accuracy of each]
     out_of_bag_error: of bagging; alphas: of AdaBoost

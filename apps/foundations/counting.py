@@ -48,7 +48,7 @@ class Counter(keras.Model):
 
     columns: number of columns of the table
     classes: number of classes
-    mean: means of the columns of the training split: one per column, or one for all
+    mean:    means of the columns of the training split: one per column, or one for all
     std:     their standard deviations, likewise
     """
 

@@ -20,7 +20,7 @@ class Regression(keras.Model):
     answer:  name of the network's output
     loss:    function of (answers, outputs) that returns the loss of each example
     finish:  function from the outputs of the affine function to those of the network
-    mean: means of the columns of the training split: one per column, or one for all
+    mean:    means of the columns of the training split: one per column, or one for all
     std:     their standard deviations, likewise
     penalty: see above; 0: no penalty
     """
@@ -60,7 +60,7 @@ def optimizer(config, info, bound):
 
     config: its `learning_rate` and `momentum` take precedence if they are set, and its `c` determines the penalty
     info:   a `data.Info`
-    bound: upper bound of the eigenvalues of the Hessian of the loss with respect to the affine function's outputs
+    bound:  upper bound of the eigenvalues of the Hessian of the loss with respect to the affine function's outputs
 
     Source: Nesterov, 2004, "Introductory Lectures on Convex Optimization", section 2.2.1, constant step scheme III; it needs
     about sqrt(L/m) steps per digit, whereas gradient descent needs L/m.

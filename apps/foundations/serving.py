@@ -69,8 +69,8 @@ def warmup(config):
 def request(name):
     """Returns a file of comma-separated numbers as an input, one row per line.
 
-    An invalid row, which contains a cell that is
-    not a number or has a different number of cells than most rows, is sent as NaN, so the other rows get predictions.
+    An invalid row, which contains a cell that is not a number or has a different number of cells than most rows, is sent as
+    NaN, so the other rows get predictions.
 
     Raises:
         UserError: the file cannot be read, is too long, is not text, or contains no rows.

@@ -30,9 +30,9 @@ class SoftmaxRegression(regression.Regression):
         >>> model({"features": np.zeros((2, 4))})["label"].shape
         TensorShape([2, 3])
 
-    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.4; the bound is Böhning's, 1992,
-    "Multinomial Logistic Regression Algorithm"; objective and c are those of scikit-learn's LogisticRegression. With two
-    classes, each has its own weights, so c has the effect of 2 c in logistic regression.
+    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.4; the bound is Böhning's, 1992, "Multinomial
+    Logistic Regression Algorithm"; objective and c are those of scikit-learn's LogisticRegression. With two classes, each has
+    its own weights, so c has the effect of 2 c in logistic regression.
     """
 
     def __init__(self, columns, classes, *, mean=0.0, std=1.0, penalty=0.0):

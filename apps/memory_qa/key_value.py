@@ -48,11 +48,11 @@ class KeyValue(Answerer):
     vocabulary_size: number of words, including padding and the unknown word
     memories:        size of the memory, in sentences of a story or in facts
     embedding_size:  size of the vectors of words and memories
-    hops: number of memory hops
-    memory: content of a memory: "sentence", "window" or "triple"
+    hops:            number of memory hops
+    memory:          content of a memory: "sentence", "window" or "triple"
     has_facts:       whether the memories are facts of a knowledge base, with three words each, rather than sentences of a
                      story
-    seed: seed of the empty memories between the sentences in training
+    seed:            seed of the empty memories between the sentences in training
 
     Example:
         >>> import numpy as np
@@ -68,8 +68,8 @@ class KeyValue(Answerer):
     What differs: an entity is represented by a marker local to the question (`knowledge_reader.Reader`), because the vectors
     of entities in no training question would be untrained; hence only entities in the memory are candidates, and the facts of
     further hops are in the memory from the start, whereas in the paper they are hashed by the question alone. Stories are not
-    hashed but read completely, with time. Every word has a window, not only the entities. B starts as A and is
-    not tied to it. Adam with cosine decay; 100 dimensions instead of 500.
+    hashed but read completely, with time. Every word has a window, not only the entities. B starts as A and is not tied to it.
+    Adam with cosine decay; 100 dimensions instead of 500.
     """
 
     def __init__(self, vocabulary_size, memories, *, embedding_size=100, hops=2, memory="sentence", has_facts=False, seed=0):

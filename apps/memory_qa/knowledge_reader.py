@@ -45,9 +45,9 @@ class Reader(tf.Module):
     name.
 
     facts:    (subject, relation, object) each
-    words: result of `vocabulary` for these facts and memories
+    words:    result of `vocabulary` for these facts and memories
     memories: most facts that are read for a question
-    hops: maximum number of facts between topic and answer
+    hops:     maximum number of facts between topic and answer
 
     Source: key hashing, inverse relations and the limit of 1,000: Miller et al., 2016, "Key-Value Memory Networks for
     Directly Reading Documents", sections 3.1 and 3.2. Markers: Hermann et al., 2015, "Teaching Machines to Read and

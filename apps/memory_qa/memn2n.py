@@ -63,16 +63,16 @@ class MemN2N(Answerer):
     memories:         size of the memory in sentences
     longest_sentence: number of words of the longest sentence, to which `padded` pads
     embedding_size:   size of the vectors of words and memories
-    hops: number of memory hops
+    hops:             number of memory hops
     tying:            "adjacent" or "layer_wise"
     encoding:         "position", or "bag", which ignores word order
-    padded: whether to pad sentences
+    padded:           whether to pad sentences
     noise:            empty memories inserted during training, as a fraction of the number of memories
-    epochs: number of training epochs, which determines the linear start and the learning rate
+    epochs:           number of training epochs, which determines the linear start and the learning rate
     linear_start:     whether training begins without softmax
-    nonlinear: whether to apply a ReLU after each hop
+    nonlinear:        whether to apply a ReLU after each hop
     restarts:         number of networks
-    seed: seed of the empty memories
+    seed:             seed of the empty memories
 
     Example:
         >>> import numpy as np

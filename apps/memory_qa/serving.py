@@ -58,8 +58,7 @@ def warmup(config):
 def request(name):
     """Returns a story file as an input, in which the last line is the question; "-" is standard input.
 
-    A text that ends in "?"
-    and is not a file name is used as story and question itself.
+    A text that ends in "?" and is not a file name is used as story and question itself.
 
     Raises:
         UserError: the file cannot be read, is too large, is not text, or is empty.

@@ -81,7 +81,7 @@ class Stories:
     rows:      positions in `sentences`: those of the first question's story, then those of the second one's, and so on
     lengths:   number of sentences in the story of each question, (questions,)
     questions: texts, (questions,)
-    answers: one lower-case word each, (questions,)
+    answers:   one lower-case word each, (questions,)
     tasks:     numbers from 0, (questions,)
     story_ids: one number per story, (questions,)
     """

@@ -23,6 +23,7 @@ _UNREAD = ("saved_models", "force", "checkpoint_every", "initialize")
 
 def run(app, config):
     """Trains `restarts` networks per task, keeps the best one by validation, prints the errors and returns them by task.
+
     Finished tasks are saved: the same command with the same --name continues where it stopped.
 
     Raises:

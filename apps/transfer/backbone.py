@@ -41,9 +41,8 @@ class Facts(NamedTuple):
 def facts(config):
     """Returns the Facts of the backbone in the settings.
 
-    A run on top of another run's network includes everything to rebuild
-    this network, so it can be loaded and its export served without the other run. To train or evaluate it, the other run must
-    exist.
+    A run on top of another run's network includes everything to rebuild this network, so it can be loaded and its export
+    served without the other run. To train or evaluate it, the other run must exist.
 
     Raises:
         UserError: there is no such backbone, or its image size differs from `--image-size`.
@@ -91,7 +90,7 @@ def small(shape, *, width=16, blocks=3, mean=(127.5,), std=(64.0,)):
     shape:  of an image, (height, width, channels)
     width:  channels of the first of three stages; each further stage has twice as many
     blocks: residual blocks per stage
-    mean: mean of the pixels, from 0 to 255, per channel or one for all
+    mean:   mean of the pixels, from 0 to 255, per channel or one for all
     std:    standard deviation of the pixels, likewise
 
     Example:
@@ -159,11 +158,11 @@ def imagenet(config, shape):
 def cut(model, name):
     """Returns the part of an image model up to its features, as a backbone with the same weights.
 
-    The features are the output
-    of the layer "features" or, for a detector, the spatial mean of the last map of the layer "backbone".
+    The features are the output of the layer "features" or, for a detector, the spatial mean of the last map of the layer
+    "backbone".
 
     model: keras.Model
-    name: name of the model in error messages
+    name:  name of the model in error messages
 
     Raises:
         UserError: it has no such layer.

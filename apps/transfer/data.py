@@ -40,7 +40,7 @@ def datasets(config):
     inputs:  "image" uint8 (batch, side, side, channels): fitted into the top left of the square, the rest is black
     targets: "label" int32 (batch,); for multi_task also "source_label", and -1 for the task to which an image does not belong.
              Each batch has equally many images of both tasks
-    info: Info with the class names of the target
+    info:    Info with the class names of the target
 
     Raises:
         UserError: a data set is unknown, missing, too large for memory, or not a classification data set.

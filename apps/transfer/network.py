@@ -17,7 +17,7 @@ def classifier(below, heads, *, learning=None, name="classifier"):
     heads:    {name of the output: number of classes}
     learning: number of the backbone's layers with kernels that are trained, counted from the last one; None: all layers. Batch
               normalization below them keeps its statistics too
-    name: name of the network
+    name:     name of the network
     """
     if learning is not None:
         freeze(below, learning)
@@ -32,7 +32,7 @@ def build(config, spec, steps, learning=None):
 
     config:   settings
     spec:     Spec of the data
-    steps: steps of the training
+    steps:    steps of the training
     learning: as in `classifier`
     """
     classes = {"label": spec.info.class_names, "source_label": spec.info.source_class_names}

@@ -12,6 +12,7 @@ WEIGHTS = "backbone.weights.h5"
 
 def initialize(model, config, folder):
     """Loads pretrained weights into the backbone; scratch, and the small backbone of multi_task, start from random weights.
+
     The small backbone is pretrained here once: its weights are saved in the run's folder, in case training is resumed.
 
     Raises:

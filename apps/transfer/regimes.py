@@ -22,9 +22,9 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 def run(app, request):
     """Trains all systems on different numbers of target images; prints, saves, plots and returns the test accuracies.
 
-    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start
-    from the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the
-    last weights are used, and the test split is evaluated once.
+    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start from
+    the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the last
+    weights are used, and the test split is evaluated once.
 
     Multi-task learning passes over the source in each epoch, and therefore sees the target images more often than the other
     systems.
@@ -124,7 +124,7 @@ def markdown(accuracy):
 def multi_task_table(accuracy, source_accuracy, parameters, together):
     """Returns a Markdown table that compares one network for both tasks with two separate networks.
 
-    accuracy: accuracy on the target task, as in `markdown`
+    accuracy:        accuracy on the target task, as in `markdown`
     source_accuracy: {"alone": [accuracy for each seed], size: the same for multi_task}, on the source task
     parameters:      number of weights of a network for one task
     together:        number of weights of the network for both

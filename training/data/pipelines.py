@@ -21,15 +21,15 @@ class Share(NamedTuple):
 def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False, share=None):
     """Returns `batches(epoch, skip, context)`: the batches of one epoch for one replica, starting at step `skip`.
 
-    examples: dataset of known cardinality, always in the same order; must be cheap to skip, because resuming skips examples
+    examples:   dataset of known cardinality, always in the same order; must be cheap to skip, because resuming skips examples
     preprocess: (example, seed) -> (inputs, targets); `seed` (2,) is for `tf.random.stateless_*`, so augmentation is a function
-        of (seed, epoch, position in the epoch) too
+                of (seed, epoch, position in the epoch) too
     batch_size: examples per step over all replicas; the remainder of an epoch is dropped
-    buffer: size of the shuffle buffer in examples; shuffling is uniform if all examples fit in
+    buffer:     size of the shuffle buffer in examples; shuffling is uniform if all examples fit in
     cache: keep `examples` in memory
-    share: Share -> dataset of this share of the examples, for sets that are too large to be read by every worker: each worker
-        then shuffles its own share. Which examples meet in a batch then depends on the number of workers. Without
-        it, and with one worker, a step has the same examples on any number of workers.
+    share:      Share -> dataset of this share of the examples, for sets that are too large to be read by every worker: each
+                worker then shuffles its own share. Which examples meet in a batch then depends on the number of workers.
+                Without it, and with one worker, a step has the same examples on any number of workers.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
@@ -68,7 +68,7 @@ def in_memory(arrays, batch_size, seed, lengths=None):
     """Returns `batches(epoch, skip, context)` as `shuffled` does, for many small examples, see `gathered`.
 
     lengths: length of each example; a batch contains examples of similar lengths, and the batches are shuffled. Lengths are
-        compared by powers of two, so the composition of the batches still changes from epoch to epoch.
+             compared by powers of two, so the composition of the batches still changes from epoch to epoch.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
@@ -111,8 +111,8 @@ def gathered(arrays, rows):
 def augmented(batches, function, seed):
     """Returns `batches(epoch, skip, context)` with function(inputs, targets, seed) applied to each batch.
 
-    The function gets a whole batch of one replica, which is much faster than single examples; its `seed` (2,) is
-    for `tf.random.stateless_*` and a function of (seed, epoch, step).
+    The function gets a whole batch of one replica, which is much faster than single examples; its `seed` (2,) is for
+    `tf.random.stateless_*` and a function of (seed, epoch, step).
     """
     function = tf.function(function)
 

@@ -105,7 +105,7 @@ def renumbered(batches, info, wanted):
 
     batches: dataset of (inputs, targets)
     info:    Info of these batches
-    wanted: Info with the same class names in a different order
+    wanted:  Info with the same class names in a different order
     """
     places = tf.constant([wanted.class_names.index(name) for name in info.class_names])
 

@@ -216,7 +216,7 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     objects:    list of (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult). The boxes refer to the upright
                 image; if the annotation states the size of an image that is stored rotated, they refer to the stored image and
                 are rotated with it.
-    boxes: Boxes, which counts the faulty boxes
+    boxes:      Boxes, which counts the faulty boxes
 
     Raises:
         UserError: the image is damaged or does not have the stated size, or a label is not among the classes.
@@ -242,7 +242,7 @@ def example(content, source, name, number, size, objects, class_names, boxes):
 def archive(path, instructions):
     """Yields an open zip file, which is read without unpacking it to disk.
 
-    path: path of the zip file
+    path:         path of the zip file
     instructions: how to get the file, for the error message if it is missing
 
     Raises:

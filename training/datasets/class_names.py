@@ -12,8 +12,7 @@ _JOINERS = "\u200c\u200d"  # writing in Persian or Hindi needs them
 def class_name(text, what):
     """Returns the name of a class without surrounding white space, in Unicode's normal form C.
 
-    TFDS saves class names as lines
-    of text, which it strips; other names would not survive that.
+    TFDS saves class names as lines of text, which it strips; other names would not survive that.
 
     text: the name as it is written
     what: "the name of …", for the error message

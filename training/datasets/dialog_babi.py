@@ -23,10 +23,10 @@ _MOST_BYTES = 2 ** 26  # the largest file has 4 MB
 class DialogBabi(tfds.core.GeneratorBasedBuilder):
     """Dialogues with a bot that books restaurant tables; one example per bot turn.
 
-    task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information,
-    task5 whole dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places and
-    restaurants that do not occur in training. The utterance of a silent user is "<SILENCE>", as in the files; empty
-    utterances, which occur in task 6, are replaced by it.
+    task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information, task5 whole
+    dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places and restaurants that
+    do not occur in training. The utterance of a silent user is "<SILENCE>", as in the files; empty utterances, which occur in
+    task 6, are replaced by it.
 
     The candidate responses and the knowledge base do not belong to a single task: there are 4,212 responses and 8,400 facts
     for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further configurations

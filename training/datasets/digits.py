@@ -9,8 +9,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     The splits are those of digit_scenes: its test digits are the test digits here. Digits of one writer may be in several splits.
 
-    Source: the test part of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0), as shipped with
-    scikit-learn; its 17 gray levels are scaled to 0..255.
+    Source: the test part of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0), as shipped with scikit-learn;
+    its 17 gray levels are scaled to 0..255.
     """
 
     VERSION = tfds.core.Version("1.0.0")

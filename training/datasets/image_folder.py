@@ -18,8 +18,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     The layout is CLASS/IMAGE, with all images for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder
     name determines the split. The classes are the folders of train, sorted. Image files are recognized by their extension:
-    .jpg, .jpeg, .jfif, .png,
-    .bmp, .gif, .webp, .tif, .tiff. Hidden files are ignored.
+    .jpg, .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff. Hidden files are ignored.
     """
 
     VERSION = tfds.core.Version("1.1.0")

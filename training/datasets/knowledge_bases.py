@@ -29,7 +29,7 @@ def fact_features():
 def lines(path, instructions):
     """Returns the lines of a gzip file of UTF-8 text.
 
-    path: path of the file
+    path:         path of the file
     instructions: how to get the file, for the error message if it is missing
 
     Raises:

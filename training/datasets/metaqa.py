@@ -13,9 +13,9 @@ class Metaqa(tfds.core.GeneratorBasedBuilder):
     """Questions about films that need one or two facts, and 131,188 facts of nine relations.
 
     1-hop and 2-hop have the splits train (9,992 and 14,872 questions), which is the source's dev part, and test (9,947 and
-    14,872). The source's train files are not used, and applications hold out part of train for validation.
-    `path` lists the entity types on the way from the topic to the answers, such as actor, movie, year.
-    kb has a single split, kb, which contains the answers of all 1-hop questions and of 89 % of the 2-hop questions.
+    14,872). The source's train files are not used, and applications hold out part of train for validation. `path` lists the
+    entity types on the way from the topic to the answers, such as actor, movie, year. kb has a single split, kb, which
+    contains the answers of all 1-hop questions and of 89 % of the 2-hop questions.
 
     Source: Zhang et al., 2018, "Variational Reasoning for Question Answering with Knowledge Graph" (Creative Commons),
     over WikiMovies (Miller et al., 2016).

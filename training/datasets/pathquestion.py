@@ -16,9 +16,9 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
     """1,908 questions that need two facts and 5,198 that need three, with 1,211 and 2,839 facts of 13 relations.
 
     The authors split 8:1:1 at random and do not publish the parts. Here a hash of each line determines the order, so the parts
-    are the same everywhere. Most questions are paraphrases of a path that occurs in other questions too, in all parts.
-    The topic, which the source does not mark, is in [brackets]. `path` is topic, relation, entity, relation, …, answer.
-    2-hop-kb and 3-hop-kb have a single split, kb.
+    are the same everywhere. Most questions are paraphrases of a path that occurs in other questions too, in all parts. The
+    topic, which the source does not mark, is in [brackets]. `path` is topic, relation, entity, relation, …, answer. 2-hop-kb
+    and 3-hop-kb have a single split, kb.
 
     Source: Zhou, Huang and Zhu, 2018, "An Interpretable Reasoning Network for Multi-Relation Question Answering".
     """

@@ -30,14 +30,12 @@ class SimulatedWorld(tfds.core.GeneratorBasedBuilder):
 
     The tasks are bAbI's 1, 2, 3, 6, 7, 8, 11, 12, 13, 14 and 15, with this project's own words and simulator: there are 1,000
     training and 1,000 test questions per task, five per story. The first two sentences of a story determine its split, so no
-    story, and no beginning of a story with a question, is in both splits.
-    `supporting` lists the positions of the supporting sentences in `story`. There is no validation split: hold out some
-    stories.
+    story, and no beginning of a story with a question, is in both splits. `supporting` lists the positions of the supporting
+    sentences in `story`. There is no validation split: hold out some stories.
 
-    Source: the tasks are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of
-    Prerequisite Toy Tasks", section 3. What differs: a place in a question ("before the market") was visited only once, so
-    every question has one answer; questions that count or list things are balanced over the numbers of things that people
-    hold.
+    Source: the tasks are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of Prerequisite Toy
+    Tasks", section 3. What differs: a place in a question ("before the market") was visited only once, so every question has
+    one answer; questions that count or list things are balanced over the numbers of things that people hold.
     """
 
     VERSION = tfds.core.Version("1.0.0")

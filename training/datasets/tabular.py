@@ -19,8 +19,8 @@ class Tabular(tfds.core.GeneratorBasedBuilder):
         iris            150 flowers, 4 columns; label: one of three species
         wine            178 wines, 13 columns; label: one of three growers
 
-    The splits are stratified by class, or by tenths of the target. `metadata["columns"]` names the columns; values are in
-    the units of the source, in float32, because TFDS stores all floats in it.
+    The splits are stratified by class, or by tenths of the target. `metadata["columns"]` names the columns; values are in the
+    units of the source, in float32, because TFDS stores all floats in it.
 
     Source: Efron et al., 2004, "Least Angle Regression" (diabetes); UCI "Breast Cancer Wisconsin (Diagnostic)", "Iris" and
     "Wine" (CC BY 4.0); all as shipped with scikit-learn.

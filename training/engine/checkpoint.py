@@ -22,11 +22,11 @@ _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 class Checkpoints:
     """Saves and restores the state of a training, and keeps the two newest files.
 
-    folder:     folder of the checkpoints; created if it does not exist
+    folder:            folder of the checkpoints; created if it does not exist
     model, optimizers: their variables, the seeds of random layers and the metrics are saved
-    callbacks:  those with attributes in STATE are saved by class name
-    strategy:   the `tf.distribute.Strategy` in whose scope they were created
-    facts:      JSON-serializable dict of values that must be equal when a run is resumed, such as the steps per epoch
+    callbacks:         those with attributes in STATE are saved by class name
+    strategy:          the `tf.distribute.Strategy` in whose scope they were created
+    facts:             JSON-serializable dict of values that must be equal when a run is resumed, such as the steps per epoch
 
     Trainable weights and optimizer slots are equal on all replicas and saved once. The rest (moving statistics, seeds,
     metrics) differs between replicas; the values of all replicas are saved, which makes resuming exact.
@@ -149,7 +149,7 @@ def write(path, state, arrays):
     """Writes a JSON-able `state` and `arrays` atomically: `path` contains either all of it or its previous content.
 
     path:   path of a file in the format of `numpy.savez`, with the state as an additional member
-    state: JSON-serializable dict
+    state:  JSON-serializable dict
     arrays: list of numpy arrays
     """
     with files.whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # keeps a CRC of every member

@@ -10,10 +10,9 @@ from PIL import Image
 def rendered(figure, *, dpi=110, is_tight=True):
     """Returns a figure as uint8 (height, width, 3).
 
-    Text between dollar signs is not treated as a formula, because names come
-    from users.
+    Text between dollar signs is not treated as a formula, because names come from users.
 
-    figure: matplotlib figure
+    figure:   matplotlib figure
     dpi:      pixels per inch
     is_tight: whether to apply the tight layout; false for a figure with its own layout
     """
@@ -30,7 +29,7 @@ def rendered(figure, *, dpi=110, is_tight=True):
 def legend(axes, names, **settings):
     """Adds a legend that shows names literally; matplotlib omits labels that begin with an underscore.
 
-    axes: matplotlib axes
+    axes:     matplotlib axes
     names:    labels of its artists, in order
     settings: arguments of `Axes.legend`
     """

@@ -21,9 +21,9 @@ def whole(path, temporary_name=None):
     When the context ends with an error, the temporary file is removed and `path` is unchanged. A killed process may leave a
     file `.<name>.<process>.tmp`.
 
-    path: path of the file
-    temporary_name: file name in the same folder, if the writer needs a certain extension; it should
-    begin with a dot. Because the name is the same for every process, only one process at a time may write the file.
+    path:           path of the file
+    temporary_name: file name in the same folder, if the writer needs a certain extension; it should begin with a dot. Because
+                    the name is the same for every process, only one process at a time may write the file.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(temporary_name or f".{path.name}.{os.getpid()}.tmp")
@@ -51,8 +51,7 @@ def write_text(path, text):
 def new_folder(folder):
     """Creates a new folder and returns it; if the name is taken, the next free number is appended.
 
-    Processes that use the same
-    name at the same time get different folders.
+    Processes that use the same name at the same time get different folders.
 
     folder: the preferred folder; `runs/a` becomes `runs/a-2`, `runs/a-3` and so on
     """
@@ -87,10 +86,9 @@ def sync_folder(folder):
 def lock(folder, waiting=None):
     """Locks `folder` for this process while the context lasts; the system releases the lock when the process ends.
 
-    A file
-    system without locks is reported once, and the folder is not locked.
+    A file system without locks is reported once, and the folder is not locked.
 
-    folder: an existing folder
+    folder:  an existing folder
     waiting: message to print before waiting for another process; None: do not wait
 
     Raises:

@@ -25,7 +25,7 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
     rate:           number or schedule
     weight_decay:   fraction of a weight that is subtracted per step and unit of learning rate, except for `_KEPT`
     gradient_noise: variance of the gradient noise at the first step, see `noisy`; 0: no noise
-    seed: seed of the noise
+    seed:           seed of the noise
     """
     kind, settings = _KINDS[name]
     if gradient_noise:
@@ -39,7 +39,7 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
 def warmup_cosine(peak, steps):
     """Returns a learning rate schedule: linear warmup over a tenth of the steps, at most 500, then cosine decay to 0.
 
-    peak: highest learning rate
+    peak:  highest learning rate
     steps: steps of the whole training
     """
     warmup = max(1, min(500, steps // 10))
@@ -55,7 +55,7 @@ def noisy(kind, variance, seed):
 
     kind:     class of a Keras optimizer
     variance: variance of the noise at t = 0
-    seed: integer
+    seed:     integer
 
     Source: Neelakantan et al., 2015, "Adding Gradient Noise Improves Learning for Very Deep Networks", eq. 1.
     """

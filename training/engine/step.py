@@ -29,9 +29,8 @@ def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=Non
                `keras.Model.compute_loss` or a loss divided by a count over all replicas. Otherwise it is a mean over this
                replica's examples, and is divided by the number of replicas.
     change:    function that receives and returns a list of gradients, one per variable: dense tensors without the loss scale,
-               or None. They belong to this replica's share; a norm of the global gradient needs
-               `strategies.global_sum` first. If a gradient is not finite, the optimizer skips the step, whatever `change`
-               returns.
+               or None. They belong to this replica's share; a norm of the global gradient needs `strategies.global_sum` first.
+               If a gradient is not finite, the optimizer skips the step, whatever `change` returns.
     """
     if not variables:
         return losses_of()
@@ -69,7 +68,7 @@ def apply_scaled(optimizer, gradients, variables, *, change=None):
     It is the second half of `gradient_step`.
 
     optimizer, variables, change: as in `gradient_step`
-    gradients: list with one gradient per variable, from `scaled_gradients`
+    gradients:                    list with one gradient per variable, from `scaled_gradients`
     """
     is_dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if change is not None or (is_dynamic and tf.distribute.get_strategy().num_replicas_in_sync > 1):

@@ -41,12 +41,12 @@ class TensorBoard(keras.callbacks.Callback):
     batch_size:       examples per step over all replicas (default: from the loop)
     histograms_every: epochs between histograms of the weights; 0: no histograms
 
-    Scalars are `epoch/<name of the log>`, `epoch/learning_rate`, `speed/examples_per_second` and
-    `update_ratio/<layer>`: the norm of a layer's change in one step over the norm of its weights, for weights with at least
-    two dimensions; a layer with several of them has one value per weight. About 1e-3 is healthy; `update_ratio/_1e-3` marks
-    this value. When a call runs several steps, the change over the call is divided by
-    their number, which is slightly less than the mean change per step. It is measured on the first call of the epoch and again
-    on the first call after half of the epoch, which replaces the first value.
+    Scalars are `epoch/<name of the log>`, `epoch/learning_rate`, `speed/examples_per_second` and `update_ratio/<layer>`: the
+    norm of a layer's change in one step over the norm of its weights, for weights with at least two dimensions; a layer with
+    several of them has one value per weight. About 1e-3 is healthy; `update_ratio/_1e-3` marks this value. When a call runs
+    several steps, the change over the call is divided by their number, which is slightly less than the mean change per step.
+    It is measured on the first call of the epoch and again on the first call after half of the epoch, which replaces the first
+    value.
 
     The callback has no state: a resumed run continues at its epoch, after a mark in the event files that makes TensorBoard
     discard what the interrupted run had written from that epoch on.

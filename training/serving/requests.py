@@ -50,10 +50,9 @@ def names(inputs, kinds, output):
     """Returns the names of all input files in order, and the number of skipped files in folders.
 
     inputs: files, folders and patterns such as "photos/*.jpg"; "-" is standard input, and a text that ends in "?" may be a
-            question.
-            A folder stands for all files of these kinds in it and its subfolders, except hidden ones. An existing file or
-            folder with [ or * in its name is not treated as a pattern.
-    kinds: file name extensions in lower case
+            question. A folder stands for all files of these kinds in it and its subfolders, except hidden ones. An existing
+            file or folder with [ or * in its name is not treated as a pattern.
+    kinds:  file name extensions in lower case
     output: output folder of the predictions, which is skipped when folders are searched
 
     Raises:

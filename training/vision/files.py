@@ -4,8 +4,9 @@ JPEG, PNG, GIF and plain BMP are kept byte for byte. TIFF, WebP and other kinds 
 their EXIF orientation, and written as PNG with 8 bits. Only the EXIF tag counts: an orientation in XMP is ignored, as browsers
 do. Gray images with more than 8 bits keep the upper 8: of 16 bits, of 12 bits in a TIFF that says so, and of 32-bit integers
 that fit into 16 bits. Floating-point values from 0 to 1 become 0 to 255. Values outside these ranges are rejected, as are
-images that use less than a sixteenth of their range, because they would become nearly black. Importing this module does not
-import TensorFlow.
+images that use less than a sixteenth of their range, because they would become nearly black.
+
+Importing this module does not import TensorFlow.
 """
 import contextlib
 import io
@@ -37,8 +38,7 @@ _TRANSPOSES = {
 def encoded(file, name):
     """Returns the bytes of an image file in a format that `training.vision.images.decode` reads.
 
-    A JPEG, PNG, GIF or plain BMP
-    is returned unchanged and unchecked: the decoder detects damage.
+    A JPEG, PNG, GIF or plain BMP is returned unchanged and unchecked: the decoder detects damage.
 
     file: its path, or its bytes
     name: of the image in error sentences

@@ -1,8 +1,8 @@
 """Images from the bytes of a file, in the graph: the same decoding and fitting for training data and serving.
 
 Everything here consists of TensorFlow operations, so an export includes it and accepts raw bytes. XLA cannot compile decoding.
-JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB,
-transparency is dropped (the colors below it are kept), and a JPEG's EXIF orientation is applied.
+JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB, transparency is dropped
+(the colors below it are kept), and a JPEG's EXIF orientation is applied.
 """
 import tensorflow as tf
 

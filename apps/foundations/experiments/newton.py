@@ -75,11 +75,11 @@ def minimize(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance
     the function decreases. If the gradient is 0, a random right-hand side finds such a direction if the Hessian has one, so
     the method does not stop at a saddle point.
 
-    damping: damping of the first step; 0: no damping until a step has a bad ratio
+    damping:   damping of the first step; 0: no damping until a step has a bad ratio
     forcing:   0: conjugate gradients continue to rounding precision
     tolerance: tolerance of the gradient norm
     curvature: whether to look for negative curvature; False for convex functions
-    seed: seed of the random right-hand sides
+    seed:      seed of the random right-hand sides
 
     Source: Martens, 2010, "Deep learning via Hessian-free optimization", sections 3 and 4.1, products, conjugate gradients,
     and damping by the ratio (there by 3/2, and with lambda itself); Li, Fukushima, Qi and Yamashita, 2004, "Regularized Newton
