@@ -1,4 +1,4 @@
-"""Applications: one per task, each run with `python -m apps.<task>`."""
+"""Applications, one per task: `python -m apps.<task>`."""
 import importlib.machinery
 import pathlib
 import sys
@@ -8,9 +8,9 @@ _NEIGHBORS = ("layers", "training")
 
 
 class _Neighbors:
-    """Finds the packages beside this one before Python looks into the working folder.
+    """Finds the packages next to this one before Python searches the working folder.
 
-    A user may have folders or files of these names there, such as `training/` with images.
+    A user's working folder may contain folders or files with these names, such as `training/` with images.
     """
 
     @staticmethod
@@ -21,4 +21,4 @@ class _Neighbors:
 sys.meta_path.insert(0, _Neighbors)
 for _name in _NEIGHBORS:
     if _name in sys.modules and pathlib.Path(sys.modules[_name].__file__ or "").resolve().parent != _HOME / _name:
-        raise ImportError(f"another {_name} than the one in {_HOME} was imported before apps: import apps first")
+        raise ImportError(f"a package {_name} from outside {_HOME} was imported before apps: import apps first")

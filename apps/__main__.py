@@ -8,12 +8,12 @@ from training.app import App
 
 
 def catalogue():
-    """Returns {task: its App} for every application; making one imports no TensorFlow."""
+    """Returns {task: its App} of all applications, without importing TensorFlow."""
     return {task: App(task) for task in sorted(module.name for module in pkgutil.iter_modules(apps.__path__) if module.ispkg)}
 
 
 def show():
-    """Prints every application with its systems and the command of each."""
+    """Prints all applications with their systems and commands."""
     found = catalogue()
     for task, app in found.items():
         print(f"{task}: {app.doc.splitlines()[0]}")
@@ -25,12 +25,12 @@ def show():
             print(f"  {command:{width}}  {', '.join(kind.ID) or 'baseline'}: {config.title(kind)}")
         print()
     print(f"{len(found)} application{'s' * (len(found) != 1)}, {sum(len(app.systems) for app in found.values())} systems. "
-          "Each takes a verb:")
+          "Each application has these verbs:")
     for verb, text in cli.VERBS.items():
         print(f"  {verb:8}  {text}")
-    print("\npython -m apps.TASK --help  its settings\n"
+    print("\npython -m apps.TASK --help  shows the settings of an application\n"
           "python -m apps runs         lists, compares and prunes runs and exports\n"
-          "python -m apps doctor       says what this machine has, and what is missing")
+          "python -m apps doctor       checks whether this machine has everything that the suite needs")
 
 
 def main(arguments):
@@ -48,8 +48,8 @@ def main(arguments):
             show()
         else:
             task = verb if verb in catalogue() else "TASK"
-            raise UserError("python -m apps takes runs or doctor, or nothing for the catalogue; "
-                            f"an application is python -m apps.{task}")
+            raise UserError("`python -m apps` accepts only runs or doctor, and lists all applications without them; "
+                            f"start an application with `python -m apps.{task}`")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def outcome(case, copy, random=None):
     except SystemExit as ended:
         lines = said.getvalue().strip().splitlines()
         sentence = lines[-1] if lines else ""
-        if ended.code == 2 and len(lines) == 1 and sentence.startswith("error: ") and "(--debug shows where)" not in sentence:
+        is_sentence = sentence.startswith("error: ") and "(--debug shows the traceback)" not in sentence
+        if ended.code == 2 and len(lines) == 1 and is_sentence:
             return "refused", sentence if random is None else ""
         return "failed", f"exit code {ended.code}: {' / '.join(lines)[:300]}"
     except Exception as error:  # that is what is looked for

@@ -145,13 +145,13 @@ def test_the_walk_through_runs(tmp_path):
 
 def test_tables_of_settings_tell_what_the_classes_declare():
     lines = settings_tables.table("detection").splitlines()
-    assert ("| `--image-size` | all | 512 | 128 for digit_scenes; 320 for bccd | whole number, 1 or more | "
+    assert ("| `--image-size` | all | 512 | 128 for digit_scenes; 320 for bccd | integer, 1 or more | "
             "side length, in pixels, of the square that each image is resized to fit |") in lines
     first, = [number for number, line in enumerate(lines) if line.startswith("| `--anchor-octaves` | faster_rcnn | 1 | 2 for digit_scenes, bccd |")]
     assert lines[first + 1] == "|  | retinanet | 3 | 2 for digit_scenes |  |  |"  # what would be repeated is empty
     text = settings_tables.table("classification")
     assert "224 with `--full-size`" in text and "(only with `--augment`)" in text and "(not with `--dropout 0`)" in text
-    assert "| `--steps-per-call` | none | whole number, 1 or more, or none |" in settings_tables.table("shared")
+    assert "| `--steps-per-call` | none | integer, 1 or more, or none |" in settings_tables.table("shared")
     assert "| `RUN` | none | text or none |" in settings_tables.table("dialog chat") and "--runs" in settings_tables.table("dialog chat")
     assert settings_tables.systems("foundations").splitlines()[2].startswith("| `softmax` (default) | Softmax regression")
     for name in ("nothing", "detection chat"):

@@ -178,7 +178,7 @@ def test_a_worker_starts_a_run_goes_on_with_it_and_leaves_a_finished_one_alone(k
         assert first.saved_models == str(tmp_path / "saved_models") and first.data_dir == str(tmp_path / "tensorflow_datasets")
     (folder / "results.json").touch()
     assert run() == 0 and len(calls(tmp_path)) == 2
-    assert "is finished" in (tmp_path / "log").read_text()
+    assert "is already finished" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("kind, host", [("job", "detection-{}.detection"), ("train_job", "detection-node-0-{}.detection")])
@@ -323,7 +323,7 @@ def test_lost_workers_cost_nothing(kind, deploy, tmp_path, unbroken):
     expected, last, data = unbroken
     with cluster(kind, deploy, tmp_path, data) as found:
         results = found.finish(KILLS)
-        assert len(found.codes) >= (4 if kind == "job" else 2) and "going on after step" in found.logs(), found.codes
+        assert len(found.codes) >= (4 if kind == "job" else 2) and "continuing after step" in found.logs(), found.codes
         if kind == "job":
             assert 2 in found.codes and "another worker was lost" in found.logs()
     assert results["replicas"] == expected["replicas"] == 2

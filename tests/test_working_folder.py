@@ -56,4 +56,4 @@ def test_the_program_runs_there(crowded):
 def test_a_package_that_was_imported_before_is_named(tmp_path):
     (tmp_path / "training.py").touch()
     ended = run(tmp_path, "import training, apps", PYTHONPATH=str(ROOT))
-    assert ended.returncode == 1 and "ImportError: another training than the one in" in ended.stderr
+    assert ended.returncode == 1 and "ImportError: a package training from outside" in ended.stderr

@@ -1,4 +1,4 @@
-"""What all applications share: settings, data, strategies, the loop, TensorBoard, export.
+"""What all applications share: settings, data, distribution strategies, training loop, TensorBoard and export.
 
 Importing this package does not import TensorFlow; its modules do.
 """
@@ -21,7 +21,7 @@ if os.path.expanduser("~") == "~":  # a user without a home folder, for whom Ker
 
 
 def load(run):
-    """Returns (model with the run's best weights, its Config) for a run's folder."""
+    """Returns (the model with the best weights, its Config) of the run in a folder."""
     from training import run as flow
 
     return flow.load(run)

@@ -1,4 +1,4 @@
-"""What `training` asks of an application: its systems and verbs, and one module for each of its rooms."""
+"""The interface between `training` and an application: systems, verbs, and one module per room."""
 import importlib
 import importlib.util
 import inspect
@@ -9,7 +9,7 @@ from training.config import Config, UserError, Verb
 
 
 class Rendered(NamedTuple):
-    """What a person looks at after a training."""
+    """Everything that is shown after a training."""
 
     pictures: dict[str, Any] = {}
     """{name: uint8 (n, height, width, 3)}, written as files and shown in TensorBoard"""
@@ -22,7 +22,7 @@ class Rendered(NamedTuple):
 
 
 class System(Protocol):
-    """The module of a system, named as its class declares `model`."""
+    """The module of a system; its name is the `model` of the system's class."""
 
     def build_model(self, config, spec, steps):
         """Returns a compiled keras.Model for the data that the Spec describes; it will be trained for `steps` steps."""
@@ -32,7 +32,7 @@ class Data(Protocol):
     """The room `data`."""
 
     Info: type
-    """what a model must know of the data beside its tensors, a subclass of `training.data.spec.Info`"""
+    """what a model needs to know about the data besides its tensors, a subclass of `training.data.spec.Info`"""
 
     def datasets(self, config):
         """Returns the `training.data.spec.Splits` of config.dataset."""
@@ -42,10 +42,10 @@ class Evaluation(Protocol):
     """The room `evaluation`."""
 
     VALIDATION_METRICS: tuple[str, ...]
-    """metrics that are shown after each validation, those that systems name in MONITOR among them"""
+    """metrics that are shown after each validation, including those in the MONITOR of the systems"""
 
     def evaluate(self, model, batches, config, info, *, resamples=0, validating=False):
-        """Returns {metric: number, or what JSON takes}, with 95 % intervals by `resamples` bootstrap samples."""
+        """Returns {metric: JSON-serializable value}, with 95 % confidence intervals from `resamples` bootstrap samples."""
 
     def table(self, metrics):
         """Prints what `evaluate` returned as a table."""
@@ -62,30 +62,30 @@ class Serving(Protocol):
     """The room `serving`."""
 
     PREDICT: str
-    """the signature that the verb `predict` asks"""
+    """the signature that the verb `predict` calls"""
     KINDS: tuple[str, ...]
-    """endings of the files that `predict` takes from a folder, in lower case"""
+    """file name extensions that `predict` reads from a folder, in lower case"""
     BATCH: int
-    """rows that `predict` asks for at once, which bounds its memory"""
+    """rows per batch of `predict`, which limits the memory use"""
 
     def signatures(self, model, config, info):
         """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
 
     def warmup(self, config):
-        """Returns {signature: {input name: value}}, a request for each."""
+        """Returns {signature: {input name: value}}, one warm-up request per signature."""
 
     def request(self, name):
-        """Returns what one input of `predict` asks, as `training.serving.requests.Asked`; name: of a file, or what was typed.
+        """Returns one input of `predict` as `training.serving.requests.Asked`; name: file name, or the text itself.
 
         Raises:
-            UserError: the input is refused.
+            UserError: the input is not valid.
         """
 
     def present(self, asked, answer, path):
         """Returns the answer to one input as (JSON document, lines to print).
 
-        The document has an "error", which is empty where all is well; one with several answers has "rows", each with its own.
-        What does not go into the document is written to `path` with an ending, one of `training.serving.requests.ENDINGS`.
+        The document has an "error", which is empty without an error; one with several answers has "rows", each with its own
+        "error". Other output is written to `path` with one of the extensions in `training.serving.requests.ENDINGS`.
         """
 
 
@@ -93,18 +93,18 @@ class Monitors(Protocol):
     """The room `monitors`, which an application may lack."""
 
     def callbacks(self, model, splits, config, folder):
-        """Returns the Keras callbacks that watch a training; they write into the run's folder."""
+        """Returns the Keras callbacks that monitor a training; they write to the run's folder."""
 
 
 class Pretraining(Protocol):
     """The room `pretraining`, which an application may lack."""
 
     def initialize(self, model, config, folder):
-        """Gives a model the weights that it starts from, where these are not random; keeps in `folder` what that took."""
+        """Loads the initial weights of a model if they are not random; saves the result of pretraining in `folder`."""
 
 
 ROOMS = {"data": Data, "evaluation": Evaluation, "pictures": Pictures, "serving": Serving}
-"""rooms that every application has, each a module of its package"""
+"""rooms of every application; each one is a module of its package"""
 OPTIONAL_ROOMS = {"monitors": Monitors, "pretraining": Pretraining}
 
 
@@ -120,7 +120,7 @@ class _Room:
 
 
 class App:
-    """An application, whose rooms are imported when they are first asked for; making one imports no TensorFlow.
+    """An application. Its rooms are imported on first use, so creating an App does not import TensorFlow.
 
     task: the name of its package in `apps`
 
@@ -145,7 +145,7 @@ class App:
                         if issubclass(kind, Config) and "ID" in vars(kind) and not issubclass(kind, Verb)}
         """{model: its class}, the default first"""
         self.verbs = {snake_case(kind.__name__): kind for kind in declared if issubclass(kind, Verb)}
-        """{verb: the class of its settings}, those that only this application has"""
+        """{verb: the class of its settings} of the verbs that only this application has"""
 
     @property
     def doc(self):
@@ -153,12 +153,12 @@ class App:
         return inspect.cleandoc(importlib.import_module(self.package).__doc__)
 
     def config(self, model=None, **given):
-        """Returns the settings of a system, by default of the first one, see `training.Config.of`."""
+        """Returns the settings of a system (default: the first one), see `training.Config.of`."""
         kind = self.systems[model] if model else next(iter(self.systems.values()))
         return kind.of(**given)
 
     def build_model(self, config, spec, steps):
-        """Returns the compiled model of a system for data, which will be trained for `steps` steps."""
+        """Returns the compiled model of a system for the data of a Spec and a training of `steps` steps."""
         return importlib.import_module(f"{self.package}.{config.model}").build_model(config, spec, steps)
 
     def verb(self, name):

@@ -1,17 +1,17 @@
-"""How sure a figure is: intervals by the bootstrap."""
+"""Confidence intervals by the bootstrap."""
 import numpy as np
 
 
 def intervals(statistics, count, resamples, seed):
-    """Returns {name: [low, high]}, the 95 % percentile interval of each statistic over resamples of the examples.
+    """Returns {name: [low, high]}, the 95 % percentile interval of each statistic over bootstrap samples of the examples.
 
-    A statistic that is NaN for a resample, since there was nothing to measure, is left out of that one; a statistic that is
-    NaN for all of them has no interval.
+    A NaN value, which means that a bootstrap sample had nothing to measure, is ignored; a statistic that is always NaN has no
+    interval.
 
     statistics: function of row numbers (count,), drawn with replacement, that returns {name: number} for these examples
-    count:      examples
-    resamples:  how many times they are drawn
-    seed:       of the drawing
+    count:      number of examples
+    resamples:  number of bootstrap samples
+    seed:       random seed
 
     Source: Efron and Tibshirani, 1993, "An Introduction to the Bootstrap", section 13.3.
     """

@@ -16,50 +16,50 @@ from training.paths import Expanding, IsPath, Path
 from training.serving import requests
 
 VERBS = {
-    "train": "train, test, export and render pictures (the default)",
-    "evaluate": "test a run on its own or another data set, with confidence intervals",
-    "predict": "predict for files with the newest export or a server",
-    "summary": "print shapes, parameters and multiply-adds by layer",
-    "search": "find the settings that validate best, coarse to fine",
+    "train": "train, test, export and render pictures (default)",
+    "evaluate": "test a run on its own or another data set, with 95 % confidence intervals",
+    "predict": "predict for files, with the newest export or a server",
+    "summary": "print output shapes, parameters and multiply-adds per layer",
+    "search": "search for the best settings by validation, from coarse to fine",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(Expanding):
-    """Tests a finished run, on its own test split or on another data set's."""
+    """Tests a finished run on its own test split or on that of another data set."""
 
     run: tyro.conf.Positional[Annotated[str | None, IsPath()]] = None
-    """folder or name of a run; None: the newest finished one"""
+    """folder or name of a run; None: the newest finished run"""
     dataset: str | None = None
-    """another data set with the same classes; None: the run's own"""
+    """another data set with the same classes; None: the data set of the run"""
     data_dir: str | None = None
-    """folder of prepared TFDS data sets; None: the run's own"""
+    """folder of prepared TFDS data sets; None: as in the run"""
     manual_dir: str | None = None
-    """folder of data sets that are fetched by hand; None: the run's own"""
+    """folder of manually downloaded data sets; None: as in the run"""
     resamples: Annotated[int, NotNegative] = 100
-    """bootstrap samples of the test split for the 95 % interval; 0: no interval"""
+    """bootstrap samples of the test split for the 95 % confidence intervals; 0: no intervals"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Predict(Expanding):
-    """Predicts for files with the newest export, or with a server that holds it."""
+    """Predicts for files, with the newest export or with a server that has loaded it."""
 
     inputs: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]]
-    """files, folders, or patterns in quotes such as 'photos/*.jpg'; - is standard input"""
+    """files, folders, or quoted patterns such as 'photos/*.jpg'; - reads standard input"""
     server: str | None = None
-    """HOST:PORT of a TensorFlow Serving gRPC port; None: use an export on this machine"""
+    """HOST:PORT of TensorFlow Serving's gRPC port; None: use an export on this machine"""
     export: Annotated[str | None, IsPath()] = None
-    """folder of one exported version; None: the newest under --saved-models"""
+    """folder of one exported version; None: the newest version in --saved-models"""
     saved_models: Path = "saved_models"
-    """folder that holds the exports"""
+    """parent folder of the exports"""
     output: Path = "predictions"
-    """folder that takes the predictions"""
+    """output folder of the predictions"""
     timeout_seconds: Annotated[float, Positive] = 60.0
-    """how long to wait for a server"""
+    """time limit for an answer from the server"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -68,11 +68,11 @@ def main(package, arguments=None):
     """Runs the command line of one application; `package` is its dotted name, "apps.detection"."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said in a sentence of ours
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # failures are reported in our own sentence
     app = App(package.rpartition(".")[2])
     verb = arguments.pop(0) if arguments and arguments[0] in {*VERBS, *app.verbs} else "train"
     program = f"python -m {app.package}" + ("" if verb == "train" else f" {verb}")
-    with sentences(debug="--debug" in arguments, stopped="go on with --resume" if verb == "train" else ""):
+    with sentences(debug="--debug" in arguments, stopped="continue with --resume" if verb == "train" else ""):
         if verb in app.verbs:
             request = _own_request(app, verb, program, arguments)  # before the import, which may bring TensorFlow
             return app.verb(verb).run(app, request)
@@ -104,9 +104,9 @@ def _run(app, verb, request):
 
 @contextlib.contextmanager
 def sentences(debug=False, stopped=""):
-    """Ends the program with one sentence and exit code 2 where an error comes out of the block; `debug` lets it through.
+    """Turns an error in the block into one sentence and exit code 2; with `debug`, the error is raised as it is.
 
-    A character that an output stream cannot show, as outside of UTF-8, is written as its number and ends nothing.
+    A character that the output stream cannot encode is written as an escape sequence.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -131,20 +131,21 @@ def _sentence(error):
     if isinstance(error, settings.UserError):
         return str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-        return f"the disk is full ({getattr(error, 'filename', None) or 'while writing'}): make room, then go on with --resume"
+        where = getattr(error, "filename", None) or "while writing"
+        return f"the disk is full ({where}): free some space, then continue with --resume"
     if "unable to lock file" in str(error):  # HDF5's words
-        return "this file system has no locks, which HDF5 asks for: set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
+        return "this file system does not support the file locks of HDF5: set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300]} (--debug shows where)"
+    return f"{type(error).__name__}: {lines[0][:300]} (--debug shows the traceback)"
 
 
 def _settings(app, verb, program, arguments):
     """Returns what `train`, `summary` or `search` takes after the app, or None after `--print-config`; imports no TensorFlow."""
     extras = [forms.PRINT_CONFIG]
     if verb == "search":
-        extras.append(forms.Extra("trials", int, 20, "settings to try; the first three fifths take a third of the epochs"))
+        extras.append(forms.Extra("trials", int, 20, "number of trials; the first three fifths run for a third of the epochs"))
     parsed = forms.parse(app.systems, arguments, program=program, description=_description(app), extras=extras)
     if parsed.config.resume and verb == "train":
         _refuse_settings_with_resume(arguments)
@@ -164,7 +165,7 @@ def _description(app):
     width = max(map(len, [*verbs, *systems]))
     return "\n".join([app.doc, "", "Systems:", *(f"  {name:{width}}  {text}" for name, text in systems.items()), "",
                       "Verbs:", *(f"  {name:{width}}  {text}" for name, text in verbs.items()), "",
-                      "--config FILE takes the settings from a run's config.json; flags change them."])
+                      "--config FILE reads the settings from a run's config.json; other flags override them."])
 
 
 def _check(task, verb, request):
@@ -194,4 +195,4 @@ def _refuse_settings_with_resume(arguments):
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     others = [flag for flag in flags if flag.replace("_", "-") not in kept]
     if others:
-        raise settings.UserError(f"--resume goes on with the run's own settings: leave out {', '.join(others)}")
+        raise settings.UserError(f"--resume continues with the run's own settings: leave out {', '.join(others)}")

@@ -1,4 +1,4 @@
-"""Settings: declared once by a class for each system, completed for the data set, checked, saved and loaded."""
+"""Settings: declared by one class per system, completed with defaults for the data set, checked, saved and loaded."""
 import dataclasses
 import datetime
 import difflib
@@ -16,15 +16,15 @@ from training.errors import UserError
 from training.paths import IsPath, Path
 
 LARGEST_FILE = 1_000_000
-"""bytes of a file of settings that are read"""
+"""size limit of a settings file in bytes"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values that a number, or each number of a list, may take; it goes into the annotation of a setting."""
+    """The allowed range of a number, or of each number in a list; used in the annotation of a setting."""
 
     least: float = -math.inf
-    """smallest value that is allowed"""
+    """smallest allowed value"""
     below: float = math.inf
     """the value must be less than this"""
     above: float = -math.inf
@@ -44,9 +44,9 @@ class Range:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class When:
-    """A setting has an effect only when the setting `name` has one of these values; it goes into the annotation.
+    """A setting has an effect only when the setting `name` has one of these values; used in the annotation.
 
-    A value of `dataset` stands for all configurations of that data set: "babi" for "babi/en-10k" too.
+    A value of `dataset` matches all configurations of that data set: "babi" also matches "babi/en-10k".
     """
 
     name: str
@@ -57,15 +57,15 @@ class When:
         object.__setattr__(self, "values", values)
 
     def holds(self, value):
-        """Returns whether the setting has an effect beside this value of the setting `name`."""
+        """Returns whether the setting has an effect, given this value of the setting `name`."""
         return value in self.values or (self.name == "dataset" and set_name(value) in self.values)
 
 
 class Unless(When):
-    """A setting has no effect when the setting `name` has one of these values; it goes into the annotation."""
+    """A setting has no effect when the setting `name` has one of these values; used in the annotation."""
 
     def holds(self, value):
-        """Returns whether the setting has an effect beside this value of the setting `name`."""
+        """Returns whether the setting has an effect, given this value of the setting `name`."""
         return not super().holds(value)
 
 
@@ -76,10 +76,10 @@ Fraction = Range(0, below=1)
 
 
 class Settings(paths.Expanding):
-    """The base of all settings: a subclass is a frozen dataclass without saying so.
+    """The base class of all settings: every subclass becomes a frozen dataclass automatically.
 
-    An inherited setting gets another default by a plain assignment in the class body, such as `epochs = 20`, which keeps its
-    annotation and its docstring.
+    A plain assignment in the class body, such as `epochs = 20`, changes the default of an inherited setting and keeps its
+    annotation and docstring.
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -99,9 +99,9 @@ class Data(Settings):
     data_dir: str = dataclasses.field(default_factory=lambda: os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     """folder of prepared TFDS data sets"""
     manual_dir: str | None = None
-    """folder of data sets that are fetched by hand, one folder per set; for the *_folder sets the folder itself"""
+    """folder of manually downloaded data sets, one subfolder per set; for the *_folder sets, the folder itself"""
     download: bool = False
-    """let TFDS use the network to fetch the data set"""
+    """allow downloads: TFDS may fetch the data set over the network"""
 
 
 class Training(Settings):
@@ -110,80 +110,80 @@ class Training(Settings):
     epochs: Annotated[int, Count] = 10
     """passes over the training split"""
     batch_size: Annotated[int, Count] = 32
-    """examples per step, over all replicas"""
+    """examples per step, summed over all replicas"""
     learning_rate: Annotated[float, Positive] = 1e-3
     """peak learning rate of the optimizer"""
     seed: Annotated[int, Range(0, below=2**32)] = 0
-    """seed of the initial weights, the order of the examples, augmentation and dropout"""
+    """random seed for initialization, shuffling, augmentation and dropout"""
     dtype: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """precision; auto takes bfloat16 where the hardware multiplies matrices in it and the system gains speed by it"""
+    """precision; auto chooses bfloat16 if the hardware has matrix units for it and the system runs faster with it"""
     strategy: Literal["default", "mirrored", "multi_worker", "tpu"] = "default"
-    """train on one device, on all GPUs of this machine, on the workers that TF_CONFIG or Slurm names, or on a TPU"""
+    """train on one device, all GPUs of this machine, the workers listed by TF_CONFIG or Slurm, or a TPU"""
     xla: bool = False
-    """compile the train step with XLA; works on one device"""
+    """compile the training step with XLA; single device only"""
     steps_per_call: Annotated[int | None, Count] = None
-    """steps in the graph between two callbacks; None: about one second's worth"""
+    """training steps per compiled call; None: as many as take about one second"""
     checkpoint_every: Annotated[int, Count] = 200
-    """steps between two checkpoints that --resume can continue from"""
+    """steps between checkpoints, from which --resume continues"""
     validate_every: Annotated[int, Count] = 1
-    """epochs between two validations; the last epoch is always validated"""
+    """epochs between validations; the last epoch is always validated"""
     limit_steps: Annotated[int | None, Count] = None
-    """stop after this many steps and test on as many batches, for a quick check; None: train to the end"""
+    """stop after this many steps and test on as many batches, as a quick check; None: no limit"""
     initialize: Annotated[str | None, IsPath()] = None
-    """name or folder of a run whose best weights to start from; None: start as the system does"""
+    """name or folder of a run; training starts from its best weights; None: the system's usual initial weights"""
 
 
 class Run(Settings):
-    """Where the run and its export go."""
+    """Where to store the run and its export."""
 
     name: str | None = None
     """name of the run's folder; None: date, time and model"""
     runs: Path = "runs"
-    """folder that takes the run"""
+    """parent folder of the runs"""
     saved_models: Path = "saved_models"
-    """folder that takes the export"""
+    """parent folder of the exports"""
     resume: bool = False
-    """continue the newest unfinished run (or the one of --name)"""
+    """continue the newest unfinished run, or the run given with --name"""
     force: bool = False
-    """export even if the signature differs from the newest version's"""
+    """export even if the signatures differ from those of the newest version"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 GROUPS = (Data, Training, Run)
-"""the settings that all systems share, as --help groups them"""
+"""the settings shared by all systems, in the groups of --help"""
 
 
 class Config(Run, Training, Data):
-    """The settings of a system; each system of an application is a subclass in the module `systems`, declared with its names:
+    """The settings of a system; each system is a subclass in the module `systems` of its application, declared with its names:
 
         class FasterRCNN(Pyramid, model="faster_rcnn", ids=("D5",)): ...
 
-    `model` is the name of the module that builds it and `ids` are its numbers in the catalogue, none for a baseline. A subclass
-    without `model` is what several systems share. The first line of the docstring is the system's title. The fields are the
-    settings that it reads, with their default values, ranges (`Range`) and conditions (`When`, `Unless`) in the annotations,
-    and a docstring each.
+    `model` is the name of the module that builds it and `ids` are its numbers in the catalogue, none for a baseline. A
+    subclass without `model` collects what several systems share. The first line of the docstring is the system's title. The
+    fields are the settings that the system reads: each has a default value, a docstring and, in its annotation, a range
+    (`Range`) and conditions (`When`, `Unless`).
 
-    A value is chosen in this order, later ones first: what the user gives, `VARIANTS`, and then from the class up through its
-    bases `DATASETS` and the defaults of that class.
+    The value of a setting comes from the first of these that defines it: the user, `VARIANTS`, and then, from the class up
+    through its bases, `DATASETS` and the defaults of that class.
     """
 
     ID: ClassVar[tuple[str, ...]] = ()
     """the system's numbers in the catalogue of systems; empty for a baseline"""
     MONITOR: ClassVar[tuple[str, str]] = ("loss", "min")
-    """validation metric that chooses between weights, and settings in `search`; "min" or "max" says which is better"""
+    """validation metric that selects the best weights and, in `search`, settings; and whether "min" or "max" is better"""
     BEST_WEIGHTS: ClassVar[bool] = True
-    """whether the weights that validated best count; otherwise the last ones do"""
+    """whether to keep the weights with the best validation metric; otherwise the last weights are kept"""
     BFLOAT16: ClassVar[bool] = True
-    """whether bfloat16 is faster than float32 for this system, so that `--dtype auto` takes it"""
+    """whether bfloat16 is faster than float32 for this system, so that `--dtype auto` chooses it"""
     DATASETS: ClassVar[dict[str, dict[str, Any]]] = {}
-    """values by data set, by its plain name ("babi") or with a configuration ("babi/en-10k")"""
+    """defaults by data set; the key is a plain name ("babi") or includes a configuration ("babi/en-10k")"""
     VARIANTS: ClassVar[dict[tuple[str, Any], dict[str, Any]]] = {
         ("strategy", "mirrored"): {"xla": False}, ("strategy", "multi_worker"): {"xla": False},
         ("strategy", "tpu"): {"xla": False}}
-    """values that follow from another setting's value: {(setting, value): {setting: value}}"""
+    """defaults that depend on another setting's value: {(setting, value): {setting: value}}"""
     SPACE: ClassVar[dict[str, tuple]] = {}
-    """what `search` tries: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}"""
+    """the search space of `search`: {setting: ("log" or "linear", lowest, highest) or ("choice", value, …)}"""
 
     model: str = ""
     """the system to train"""
@@ -195,7 +195,7 @@ class Config(Run, Training, Data):
 
     @classmethod
     def defaults(cls, **given):
-        """Returns {setting: value} of this system for the data set, and for whatever else is `given` and others follow."""
+        """Returns {setting: default} of this system, which depends on the data set and on other settings in `given`."""
         values, variants, dataset = {}, {}, given.get("dataset") or cls.dataset
         for kind in reversed(cls.__mro__):
             own = vars(kind)
@@ -215,34 +215,34 @@ class Config(Run, Training, Data):
 
     @classmethod
     def of(cls, **given):
-        """Returns the settings of this system: the given ones, and for the others the values that suit the data set.
+        """Returns the settings of this system: the given values, and the defaults for the data set for all others.
 
         Raises:
-            UserError: a value is out of its range, or a given one has no effect beside the others.
+            UserError: a value is out of range, or a given setting has no effect in combination with the others.
         """
         config = cls(**cls.defaults(**given) | given)
         check(config, given)
         return config
 
     def shortened(self, share):
-        """Returns these settings with one part in `share` of the epochs, for a trial of `search`."""
+        """Returns these settings with 1/`share` of the epochs, for a trial of `search`."""
         return dataclasses.replace(self, epochs=max(1, self.epochs // share))
 
 
 class Verb(Settings):
-    """The settings of a verb that only one application has; its name is the class's in snake case, its title the docstring."""
+    """The settings of a verb of one application; the verb is the class name in snake case, and its title is the docstring."""
 
     debug: bool = False
     """show the traceback of an error"""
 
 
 class Experiment(Verb):
-    """Settings that every experiment shares: a verb that leaves a report (`training.reports`) instead of a run."""
+    """The settings shared by all experiments, verbs that write a report (`training.reports`) instead of a run."""
 
     seed: Annotated[int, Range(0, below=2**32)] = 0
-    """seed of everything that is drawn at random"""
+    """random seed"""
     runs: Path = "runs"
-    """folder that takes the report"""
+    """parent folder of the report"""
     name: str | None = None
     """name of the report's folder; None: date, time and verb"""
 
@@ -253,13 +253,13 @@ def title(kind):
 
 
 def check(request, given=()):
-    """Checks the numbers of a dataclass against the ranges in its annotations, and that its settings have an effect.
+    """Checks that the values of a dataclass are in the ranges of their annotations, and that all given settings have an effect.
 
     request: a Config, or the settings of a verb
-    given:   names of the settings that the user gave; others count as given where they differ from the default
+    given:   names of the settings that the user gave; a setting that differs from its default counts as given too
 
     Raises:
-        UserError: a value is out of its range, or a given one has no effect beside the others.
+        UserError: a value is out of range, or a given setting has no effect in combination with the others.
     """
     usual = request.defaults(**dataclasses.asdict(request)) if isinstance(request, Config) else {}
     for name, hint in typing.get_type_hints(type(request), include_extras=True).items():
@@ -275,14 +275,14 @@ def check(request, given=()):
 
 def _check_range(name, value, allowed):
     if value == ():
-        raise UserError(f"{flag(name)} needs one value or more")
+        raise UserError(f"{flag(name)} needs at least one value")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not allowed.holds(number):
             raise UserError(f"{flag(name)} must be {allowed}, got {number}")
 
 
 def owners_of(systems, name):
-    """Returns the models, of {model: its class}, that have a setting of this name."""
+    """Returns those models of {model: its class} that have a setting with this name."""
     return [model for model, kind in systems.items() if name in {field.name for field in dataclasses.fields(kind)}]
 
 
@@ -292,14 +292,14 @@ def set_name(dataset):
 
 
 def folder_name(name, what):
-    """Returns the name of a folder below the runs: the given one, or date, time and what it is of.
+    """Returns the name of a run's or report's folder: the given name, or else date, time and `what`.
 
     Raises:
-        UserError: it is no plain name.
+        UserError: it is not a plain folder name.
     """
     name = name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{what}"
     if pathlib.Path(name).name != name or name.startswith("."):
-        raise UserError(f"--name {name} must be the plain name of a folder")
+        raise UserError(f"--name {name} must be a plain folder name, not a path or a hidden folder")
     return name
 
 
@@ -309,7 +309,7 @@ def flag(name):
 
 
 def dumps(config):
-    """Returns settings as the JSON text that `load` takes."""
+    """Returns settings as JSON text, which `load` reads."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -317,7 +317,7 @@ def read(path):
     """Returns the JSON object in a file of settings.
 
     Raises:
-        UserError: the file is not there or holds no JSON object.
+        UserError: the file does not exist or does not contain a JSON object.
     """
     path = paths.expanded(path)
     try:
@@ -326,32 +326,32 @@ def read(path):
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read settings from {path}: {error}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} holds no JSON object of settings")
+        raise UserError(f"{path} does not contain a JSON object of settings")
     return values
 
 
 def load(systems, path):
-    """Returns the settings in a JSON file; `systems` is {model: its class}, of which the file names one.
+    """Returns the settings in a JSON file, which names one of `systems`, {model: its class}.
 
     Raises:
-        UserError: the file is not there, is no JSON object, or holds settings that the system lacks or of another type.
+        UserError: the file does not exist, is not a JSON object, or contains settings that are unknown or of the wrong type.
     """
     return of_plain(systems, read(path), path)
 
 
 def of_plain(systems, values, where):
-    """Returns the settings that came from JSON as `values`; `where` it was is for the sentence of an error.
+    """Returns settings from `values` that were read from JSON; `where` names their source in error messages.
 
-    Settings that are not among the values get the system's own.
+    Settings that `values` lacks get the defaults of the system.
 
     Raises:
-        UserError: the values name no system, or hold settings that it lacks, of another type or out of range.
+        UserError: the system is unknown, or a setting is unknown, of the wrong type or out of range.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where} holds no JSON object of settings")
+        raise UserError(f"{where} does not contain a JSON object of settings")
     model = values.get("model", next(iter(systems)))
     if not isinstance(model, str) or model not in systems:
-        raise UserError(f"{where} has the model {json.dumps(model)[:80]}; there are {', '.join(systems)}")
+        raise UserError(f"{where} names the unknown model {json.dumps(model)[:80]}; choose one of {', '.join(systems)}")
     kind = systems[model]
     hints = typing.get_type_hints(kind)
     settings = [field.name for field in dataclasses.fields(kind)]
@@ -359,11 +359,11 @@ def of_plain(systems, values, where):
         if name not in settings:
             owners = owners_of(systems, name)
             near = difflib.get_close_matches(name, settings, 1)
-            raise UserError(f"{where} has the unknown setting {name!r}" + (
+            raise UserError(f"{where} contains the unknown setting {name!r}" + (
                 f"; it belongs to {', '.join(owners)}, not to {model}" if owners else
                 f"; did you mean {near[0]!r}?" if near else ""))
         if not _fits(value, hints[name]):
-            raise UserError(f"{where} has {name!r}: {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
+            raise UserError(f"{where} sets {name!r} to {json.dumps(value)[:80]}, which is not {_words(hints[name])}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     config = kind(**kind.defaults(**values) | values)
     check(config)
@@ -392,5 +392,5 @@ def _words(hint):
     if typing.get_origin(hint) in _UNIONS:
         return " or ".join(_words(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"a list, each {_words(typing.get_args(hint)[0])}"
-    return {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}[hint]
+        return f"a list in which each value is {_words(typing.get_args(hint)[0])}"
+    return {str: "text", int: "an integer", float: "a number", bool: "true or false", type(None): "null"}[hint]

@@ -1,4 +1,4 @@
-"""Says what this machine has for the suite, and what is missing: `python -m apps doctor`."""
+"""Checks whether this machine has everything that the suite needs: `python -m apps doctor`."""
 import configparser
 import dataclasses
 import importlib
@@ -23,11 +23,11 @@ from training.paths import Expanding, IsPath, Path
 DISTRIBUTION = "tensorflow-suite"
 PORTS = {6006: "TensorBoard", 8500: "TensorFlow Serving, gRPC", 8501: "TensorFlow Serving, REST"}
 ROOM = 5e9
-"""bytes of free disk below which a long training may end in a full disk"""
+"""free disk space in bytes below which a long training may fill the disk"""
 
 
 class Finding(NamedTuple):
-    """One line: `state` is ok, note (works, but look) or bad (the suite cannot work)."""
+    """One line of the report: `state` is ok, note (works with limitations) or bad (the suite cannot work)."""
 
     state: str
     what: str
@@ -36,18 +36,18 @@ class Finding(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Doctor(Expanding):
-    """Says what this machine has for the suite, and what is missing. Exit code 2 where something essential is."""
+    """Checks whether this machine has everything that the suite needs. Exit code 2 if something essential is missing."""
 
     data_dir: str | None = None
     """folder of prepared TFDS data sets (default: TFDS's own, ~/tensorflow_datasets)"""
     manual_dir: Annotated[str | None, IsPath()] = None
-    """folder of data sets that are fetched by hand"""
+    """folder of manually downloaded data sets"""
     runs: Path = "runs"
-    """folder that takes the runs"""
+    """parent folder of the runs"""
     saved_models: Path = "saved_models"
-    """folder that takes the exports"""
+    """parent folder of the exports"""
     timeout_seconds: float = 120.0
-    """how long TensorFlow may take to answer"""
+    """time limit for the start of TensorFlow"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -65,7 +65,7 @@ def main(arguments):
             print(f"{finding.state:4}  {finding.what:24}  {finding.text}", flush=True)
             worst = "bad" if "bad" in (worst, finding.state) else worst
     if worst == "bad":
-        print("\nThe lines that begin with bad must be mended first.")
+        print("\nFix the problems marked bad first.")
         return 2
     return 0
 
@@ -79,7 +79,7 @@ def python():
 
 
 def packages():
-    """Returns a finding for every package that the suite asks for."""
+    """Returns a Finding for every required package."""
     from packaging.requirements import Requirement
 
     found = []
@@ -94,12 +94,12 @@ def packages():
             continue
         inside = requirement.specifier.contains(version, prereleases=True)
         found.append(Finding("ok", requirement.name, version) if inside else
-                     Finding("note", requirement.name, f"{version} is outside of what was tested: {requirement.specifier}"))
+                     Finding("note", requirement.name, f"{version} is outside the tested range {requirement.specifier}"))
     return found
 
 
 def requirements():
-    """Returns the suite's requirements, as text: from the clone where there is one, else from the installed package."""
+    """Returns the suite's requirements, as text, from the clone or else from the installed package."""
     clone = pathlib.Path(__file__).resolve().parents[1] / "setup.cfg"
     parser = configparser.ConfigParser()
     if clone.is_file() and parser.read(clone, encoding="utf-8") and parser.get("metadata", "name", fallback="") == DISTRIBUTION:
@@ -125,13 +125,13 @@ print(json.dumps({
 
 
 def devices(timeout_seconds):
-    """Returns what TensorFlow computes on, and why no GPU where it sees none."""
+    """Returns Findings about the devices that TensorFlow sees, and why it sees no GPU."""
     try:
         ended = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, text=True, timeout=timeout_seconds,
                                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return [Finding("bad", "devices", f"TensorFlow gave no answer within {timeout_seconds:.0f} seconds: is a driver hanging? "
-                                          "CUDA_VISIBLE_DEVICES=-1 leaves the GPU out")]
+        return [Finding("bad", "devices", f"TensorFlow did not respond within {timeout_seconds:.0f} s: a driver may hang; "
+                                          "set CUDA_VISIBLE_DEVICES=-1 to run without the GPU")]
     try:
         seen = json.loads(ended.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
@@ -149,37 +149,37 @@ def devices(timeout_seconds):
 
 
 def nvidia_smi():
-    """Returns "absent", "failing" or "working": what NVIDIA's driver says of itself."""
+    """Returns "absent", "failing" or "working": the state of the NVIDIA driver."""
     if shutil.which("nvidia-smi"):
         return "working" if "GPU" in _runs("nvidia-smi", "-L") else "failing"
     return "failing" if pathlib.Path("/proc/driver/nvidia/version").exists() else "absent"
 
 
 def why_no_gpu(cuda_build, log, driver, environment=os.environ):
-    """Returns the likeliest reason why TensorFlow sees no GPU, and the remedy.
+    """Returns the most likely reason why TensorFlow sees no GPU, and the remedy.
 
     cuda_build: whether this TensorFlow was built with CUDA.
     log:        what TensorFlow wrote to its error stream.
-    driver:     as `nvidia_smi` says.
+    driver:     as `nvidia_smi` returns it.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if driver == "absent":
         return "there is no NVIDIA driver on this machine"
     if driver == "failing":
-        return "NVIDIA's driver is installed but does not answer; see `nvidia-smi`, and reboot after an update"
+        return "NVIDIA's driver is installed but does not respond: run `nvidia-smi`, and reboot after a driver update"
     if visible is not None and visible.strip() in ("", "-1"):
-        return f"CUDA_VISIBLE_DEVICES={visible!r} hides it"
+        return f"CUDA_VISIBLE_DEVICES={visible!r} hides all GPUs"
     if not cuda_build:
         return "this TensorFlow was built without CUDA" + \
-            (": on Windows use WSL2" if sys.platform == "win32" else ": pip install -c constraints.txt -e '.[gpu]'")
+            (": use WSL2 on Windows" if sys.platform == "win32" else ": pip install -c constraints.txt -e '.[gpu]'")
     if "Cannot dlopen" in log or "could not open" in log.lower() or "Could not find cuda drivers" in log:
-        return "CUDA's libraries are missing or of another version: pip install -c constraints.txt -e '.[gpu]'"
+        return "the CUDA libraries are missing or have the wrong version: pip install -c constraints.txt -e '.[gpu]'"
     lines = [line for line in log.splitlines() if "cuda" in line.lower()]
-    return lines[-1].split("] ")[-1][:200] if lines else "TensorFlow does not say why"
+    return lines[-1].split("] ")[-1][:200] if lines else "TensorFlow gives no reason"
 
 
 def gpu_units(capability):
-    """Returns what a GPU of this compute capability multiplies matrices fast in."""
+    """Describes the matrix units of a GPU with this compute capability."""
     if not capability:
         return "compute capability unknown"
     version = ".".join(map(str, capability))
@@ -191,10 +191,10 @@ def gpu_units(capability):
 
 
 def processor_flags(path="/proc/cpuinfo"):
-    """Returns the names of what the processor can do.
+    """Returns the feature flags of the processor.
 
     Raises:
-        OSError: the system does not tell.
+        OSError: the system does not provide them.
     """
     text = pathlib.Path(path).read_text(errors="replace")
     lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
@@ -202,26 +202,26 @@ def processor_flags(path="/proc/cpuinfo"):
 
 
 def bfloat16_instructions(flags):
-    """Returns what `--dtype auto` takes bfloat16 for on a processor: "AMX", "AVX-512 BF16", or None."""
+    """Returns the bfloat16 instructions that `--dtype auto` relies on: "AMX", "AVX-512 BF16", or None."""
     return next((name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if flag in flags), None)
 
 
 def matrix_units(path="/proc/cpuinfo"):
-    """Returns whether the processor multiplies matrices in bfloat16 in hardware."""
+    """Returns the Finding about matrix units for bfloat16 in the processor."""
     try:
         flags = processor_flags(path)
     except OSError:
-        return Finding("note", "matrix units", "cannot tell on this system")
+        return Finding("note", "matrix units", "unknown on this system")
     found = bfloat16_instructions(flags)
     if found:
-        return Finding("ok", "matrix units", f"{found}: --dtype auto takes bfloat16")
+        return Finding("ok", "matrix units", f"{found}: --dtype auto can choose bfloat16")
     if "bf16" in flags:
-        return Finding("ok", "matrix units", "Arm's bfloat16 instructions, not tried here: --dtype auto takes float32")
-    return Finding("ok", "matrix units", "the processor has none: --dtype auto takes float32 on it")
+        return Finding("ok", "matrix units", "Arm's bfloat16 instructions, which are untested: --dtype auto chooses float32")
+    return Finding("ok", "matrix units", "the processor has none: --dtype auto chooses float32")
 
 
 def data_sets(path=None):
-    """Returns the Finding about the folder of prepared data sets: `path`, or the one that TFDS takes."""
+    """Returns the Finding about the folder of prepared data sets: `path`, or else the default of TFDS."""
     path = path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     try:
         return folder("data sets", paths.expanded(path, paths.DATA_DIR_REMEDY))
@@ -230,15 +230,15 @@ def data_sets(path=None):
 
 
 def folder(what, path):
-    """Returns whether a folder can be written, what it holds and how large it is."""
+    """Returns the Finding about a folder: whether it is writable, its contents and its size."""
     path = pathlib.Path(path)
     nearest = next((parent for parent in (path, *path.absolute().parents) if parent.exists()), None)
     if nearest is None or not nearest.is_dir():
-        return Finding("bad", what, f"{path} is in the way of a folder" if nearest else f"{path} cannot be made")
+        return Finding("bad", what, f"{path} is blocked by a file" if nearest else f"{path} cannot be created")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        return Finding("bad", what, f"{path} cannot be written: change its owner, or choose another folder")
+        return Finding("bad", what, f"{path} is not writable: change its owner, or choose another folder")
     if nearest != path:
-        return Finding("ok", what, f"{path} will be made")
+        return Finding("ok", what, f"{path} will be created")
     holds = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     size = sum(file.stat().st_size for parent, _, names in os.walk(path) for name in names
                if (file := pathlib.Path(parent, name)).is_file() and not file.is_symlink())
@@ -247,37 +247,37 @@ def folder(what, path):
 
 
 def room(path):
-    """Returns the free disk where runs go."""
+    """Returns the Finding about the free disk space for runs."""
     path = pathlib.Path(path).absolute()
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(nearest).free
     return Finding("ok" if free > ROOM else "note", "free disk", f"{free / 1e9:.1f} GB" +
-                   ("" if free > ROOM else f": `python -m apps runs prune --keep 1 --runs {shlex.quote(str(path))}` makes room"))
+                   ("" if free > ROOM else f": `python -m apps runs prune --keep 1 --runs {shlex.quote(str(path))}` frees space"))
 
 
 def tensorboard():
     """Returns the Finding about the program `tensorboard`."""
     try:
         importlib.import_module("tensorboard.main")
-        return Finding("ok", "tensorboard", "can be started")
+        return Finding("ok", "tensorboard", "installed")
     except Exception as error:  # a missing pkg_resources is the usual one
         return Finding("bad", "tensorboard", f"cannot be imported ({error}): pip install 'setuptools<81'")
 
 
 def ports(wanted=PORTS):
-    """Returns whether anything answers on the ports that the README names."""
-    return [Finding("note", f"port {port}", f"in use ({use}): choose another one for it") if _answers(port) else
-            Finding("ok", f"port {port}", f"free ({use})") for port, use in wanted.items()]
+    """Returns Findings about the ports that the README uses."""
+    return [Finding("note", f"port {port}", f"in use (needed for {use}): choose another port for it") if _answers(port) else
+            Finding("ok", f"port {port}", f"free (for {use})") for port, use in wanted.items()]
 
 
 def containers():
-    """Returns whether a container engine answers; a client alone is none."""
+    """Returns the Finding about a container engine; a client without an engine does not count."""
     found = {program: _runs(program, "version") for program in ("docker", "podman") if shutil.which(program)}
     for program, answers in found.items():
         if answers:
             return Finding("ok", "container engine", program)
-    why = f"{' and '.join(found)} installed, but no engine answers" if found else "none found"
-    return Finding("note", "container engine", f"{why}: TensorFlow Serving needs one")
+    why = f"{' and '.join(found)} installed, but no engine responds" if found else "none found"
+    return Finding("note", "container engine", f"{why}: TensorFlow Serving needs a container engine")
 
 
 def _runs(*command):

@@ -1,4 +1,4 @@
-"""Command lines of settings: flags in groups, each shown with the value that the system will use for the data set."""
+"""Command lines made from settings: grouped flags whose defaults depend on the system and the data set."""
 import ast
 import dataclasses
 import difflib
@@ -15,7 +15,7 @@ from training.config import UserError, flag
 
 
 class Extra(NamedTuple):
-    """A flag of one verb that is no setting of the system."""
+    """A flag of one verb that is not a setting of the system."""
 
     name: str
     hint: Any
@@ -23,27 +23,27 @@ class Extra(NamedTuple):
     help: str
 
 
-PRINT_CONFIG = Extra("print_config", bool, False, "print the settings as JSON that --config takes, and do nothing else")
+PRINT_CONFIG = Extra("print_config", bool, False, "print the settings as JSON for --config, and exit")
 
 
 class Parsed(NamedTuple):
-    """What a command line says."""
+    """The result of parsing a command line."""
 
     config: settings.Config
     given: set[str]
-    """names of the settings whose flags are on the command line"""
+    """names of the settings that were given on the command line"""
     extras: dict[str, Any]
     """values of the `Extra` flags"""
 
 
 def parse(systems, arguments, *, program, description, extras=()):
-    """Returns the Parsed settings of one of the systems, {model: its class}; the first is the default.
+    """Returns the Parsed settings of one of the systems, {model: its class}; the first system is the default.
 
-    `--model`, `--dataset` and `--config FILE` are read first: they decide which flags there are, and their defaults.
+    `--model`, `--dataset` and `--config FILE` are read first, because they determine the available flags and their defaults.
 
     Raises:
-        UserError: no such system or setting, a setting of another system only, or a value that is refused.
-        SystemExit: after --help, or where a value is of the wrong type.
+        UserError: a system, setting or value is unknown or not allowed, or a setting belongs to another system.
+        SystemExit: after --help, or if a value is of the wrong type.
     """
     arguments, path = _without_config(arguments)
     texts = _texts(arguments)
@@ -76,7 +76,7 @@ def parse(systems, arguments, *, program, description, extras=()):
 
 @functools.lru_cache(maxsize=None)
 def docs(kind):
-    """Returns {field: its docstring in one line} of a dataclass and its bases."""
+    """Returns {field: its docstring as one line} of a dataclass and its bases."""
     found = {}
     for each in reversed(kind.__mro__):
         if dataclasses.is_dataclass(each) and each.__module__ in sys.modules:
@@ -101,7 +101,7 @@ def _without_config(arguments):
         if name == "--config":
             path = path if joined else "".join(arguments[index + 1:index + 2])
             if not path:
-                raise UserError("--config needs the name of a file")
+                raise UserError("--config needs a file name")
             return arguments[:index] + arguments[index + (1 if joined else 2):], path
     return arguments, None
 
@@ -124,7 +124,7 @@ def _says(texts, name, value):
 
 
 def conditions(kind):
-    """Returns the (setting, value) pairs that other settings of a system follow, in the order in which they are declared."""
+    """Returns the (setting, value) pairs on which defaults of other settings depend, in the order of their declaration."""
     return dict.fromkeys(pair for each in reversed(kind.__mro__) for pair in vars(each).get("VARIANTS", {}))
 
 
@@ -134,7 +134,7 @@ def _system(systems, model):
     if model not in systems:
         near = difflib.get_close_matches(str(model), systems, 1)
         raise UserError(f"there is no system {str(model)[:80]!r}" + (
-            f"; did you mean {near[0]}?" if near else f"; there are {', '.join(systems)}"))
+            f"; did you mean {near[0]}?" if near else f"; choose one of {', '.join(systems)}"))
     return systems[model]
 
 
@@ -147,7 +147,7 @@ def _check_names(flags, names, systems, kind):
         near = difflib.get_close_matches(name, names, 1)
         raise UserError(f"{flag(name)} is not a setting of {kind.model}" + (
             f"; it belongs to {', '.join(owners)}" if owners else f"; did you mean {flag(near[0])}?" if near else
-            "; --help shows those that there are"))
+            "; --help lists all settings"))
 
 
 def _with_plain_flags(arguments, names):

@@ -1,4 +1,4 @@
-"""Paths that users give: a leading ~ is the home folder, also where no shell has replaced it, as in `--runs=~/runs`."""
+"""Paths given by users: a leading ~ is replaced by the home folder, even where no shell does it, as in `--runs=~/runs`."""
 import dataclasses
 import functools
 import os
@@ -8,20 +8,20 @@ from typing import Annotated
 
 from training.errors import UserError
 
-DATA_DIR_REMEDY = "name a folder with --data-dir or TFDS_DATA_DIR"
-"""what helps a user without a home folder, in which TFDS keeps its data"""
+DATA_DIR_REMEDY = "specify a folder with --data-dir or TFDS_DATA_DIR"
+"""advice for a user without a home folder, where TFDS keeps its data by default"""
 
 
 @dataclasses.dataclass(frozen=True)
 class IsPath:
-    """A setting, or each value of a list, is a path whose leading ~ is the home folder; it goes into the annotation."""
+    """A setting, or each value in a list, is a path in which a leading ~ means the home folder; used in the annotation."""
 
 
 Path = Annotated[str, IsPath()]
 
 
 class Expanding:
-    """The base of settings: an instance holds the settings that are annotated with `IsPath` without a leading ~.
+    """The base class of settings with paths: replaces a leading ~ in the settings that are annotated with `IsPath`.
 
     Raises:
         UserError: there is no home folder.
@@ -36,17 +36,17 @@ class Expanding:
 
 
 def expanded(path, remedy="write the path without ~"):
-    """Returns a path with the home folder in place of a leading ~.
+    """Returns a path in which a leading ~ is replaced by the home folder.
 
     path:   text
-    remedy: what to do where there is no home folder, for the sentence of the error
+    remedy: advice in the error message if there is no home folder
 
     Raises:
         UserError: there is no home folder.
     """
     found = os.path.expanduser(path)
     if re.match(r"~([/\\]|$)", found):  # a folder called ~ would be made, and is dangerous to remove
-        raise UserError(f"this user has no home folder, which {path} asks for: {remedy}")
+        raise UserError(f"{path} refers to the home folder, but this user has none: {remedy}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Published figures as records that are kept of finished runs, see `training.tables`; imports no TensorFlow."""
+"""Records of finished runs, from which the published tables are made, see `training.tables`. Does not import TensorFlow."""
 import dataclasses
 import importlib.metadata
 import json
@@ -16,15 +16,15 @@ from training.config import UserError
 from training.paths import Expanding, Path
 
 LARGEST = 20 * 1024
-"""bytes of a record"""
+"""size limit of a record in bytes"""
 LONGEST_LIST = 32
-"""numbers of a list that is kept, which a report has for its seeds"""
+"""longest list of numbers that is kept, such as one number per seed in a report"""
 LEFT_OUT = ("data_dir", "manual_dir", "runs", "saved_models", "name", "resume", "force", "download", "debug")
-"""settings that name places on one machine, or change no number"""
+"""settings that are paths on one machine or do not affect the results"""
 PATHS = ("initialize", "backbone")
-"""settings that may hold a path; its last part is kept"""
+"""settings that may contain a path; its last part is kept"""
 FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16")
-"""what decides how fast a processor multiplies matrices, and whether `--dtype auto` is bfloat16"""
+"""processor flags that determine the speed of matrix products and whether `--dtype auto` chooses bfloat16"""
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -33,23 +33,23 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Record(Expanding):
-    """Keeps the figures of a finished run, or of the report of an experiment, as results/<app>/<name>.json.
+    """Saves the metrics of a finished run, or the numbers of an experiment's report, as results/<app>/<name>.json.
 
-    The record names the present hardware and commit: record a run on the machine and from the source that trained it.
+    The record names the current hardware and commit: record a run on the machine and with the source code that trained it.
     """
 
     run: tyro.conf.Positional[Path]
-    """folder or name of a finished run or of a report"""
+    """folder or name of a finished run or a report"""
     name: str | None = None
-    """name of the record (default: model or verb, data set, and the seed where it is not 0)"""
+    """name of the record (default: model or verb, data set, and the seed unless it is 0)"""
     group: str | None = None
-    """name shared by records that differ only in their seeds; tables show the median and every value"""
+    """name shared by records that differ only in the seed; tables show their median and all values"""
     force: bool = False
-    """replace a record of this name"""
+    """replace an existing record of this name"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""
     results: Path = "results"
-    """folder that holds the records"""
+    """parent folder of the records"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -58,18 +58,18 @@ def record(request):
     """Writes a record and returns its path.
 
     Raises:
-        UserError: there is no finished run, a name is not plain, the record exists, or nothing is left to keep.
+        UserError: the run is not finished, a name is not allowed, the record exists, or there is nothing to record.
     """
     for option, name in (("--name", request.name), ("--group", request.group)):
         if name is not None and not _NAME.fullmatch(name):
-            raise UserError(f"{option} {name} must be a plain name of letters, digits, dots, dashes and underscores")
+            raise UserError(f"{option} {name} may contain only letters, digits, dots, dashes and underscores")
     content = _of_report(request) or _of_run(runs.find(request.run, request.runs))
     content["seed"] = seed = content["seed"] if isinstance(content["seed"], int) else None
     parts = [content.get("verb") or content.get("model") or "run", content.get("dataset"), f"seed-{seed}" if seed else None]
     name = request.name or re.sub(r"[^\w.-]+", "-", "-".join(str(part) for part in parts if part), flags=re.ASCII)
     for part in (content["app"], name):
         if not _NAME.fullmatch(part):
-            raise UserError(f"{part} is no plain name to keep a record under: give one with --name")
+            raise UserError(f"{part} cannot be the name of a record: choose another one with --name")
     path = pathlib.Path(request.results) / content["app"] / f"{name}.json"
     if path.exists() and not request.force:
         raise UserError(f"{path} exists already: choose another --name, or replace it with --force")
@@ -78,7 +78,7 @@ def record(request):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     dropped = ", ".join(re.sub(r"[^\w -]", "?", name)[:48] for name in dropped)  # a run's file may hold anything
-    print(f"kept in {path}" + (f"; too large to keep: {dropped}" if dropped else ""))
+    print(f"written to {path}" + (f"; left out because of their size: {dropped}" if dropped else ""))
     return path
 
 
@@ -132,7 +132,7 @@ def _report(request):
         if value.get("verb") == file.stem or ({"rows", "settings"} <= set(value) and file.name != "rows.json"):
             found[file.resolve()] = value
     if len(found) > 1:
-        raise UserError(f"there are several reports {request.run}: give the file of one")
+        raise UserError(f"there are several reports named {request.run}: give the file of one of them")
     return next(iter(found.items()), (None, None))
 
 
@@ -201,7 +201,7 @@ def _text(content):
 
 
 def hardware(path="/proc/cpuinfo"):
-    """Returns what figures depend on: processor, its flags that matter, cores, and GPUs where the driver answers."""
+    """Returns the hardware that the results depend on: processor, relevant flags, cores, and GPUs if the driver responds."""
     found = {"cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
              "processor": platform.processor() or platform.machine()}
     try:
@@ -217,7 +217,7 @@ def hardware(path="/proc/cpuinfo"):
 
 
 def commit(root=_ROOT):
-    """Returns the commit of the clone, with -dirty where the programs differ from it, or None where there is no clone."""
+    """Returns the commit of the clone, with -dirty if the source code was changed, or None without a clone."""
     if not (root / ".git").exists():
         return None
     name = _output("git", "-C", str(root), "rev-parse", "HEAD")

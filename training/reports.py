@@ -1,4 +1,4 @@
-"""What an experiment leaves: its numbers as JSON, its pictures as files and in TensorBoard, its texts in TensorBoard."""
+"""Reports of experiments: numbers as JSON, pictures as files and in TensorBoard, and texts in TensorBoard."""
 import dataclasses
 import json
 import pathlib
@@ -16,13 +16,13 @@ _ROWS = "rows.json"
 
 
 class Rows(dict):
-    """Numbers that take long to get, kept as JSON with each that comes, so that the same command goes on where it was stopped.
+    """Numbers of a long computation, saved as JSON after each new one; the same command then continues where it stopped.
 
-    path:     of the file
-    settings: that the numbers depend on, fit for JSON
+    path:     path of the file
+    settings: the settings that the numbers depend on, as JSON-serializable values
 
     Raises:
-        UserError: the file is of other settings, or none of these.
+        UserError: the file belongs to other settings or cannot be read.
     """
 
     def __init__(self, path, settings):
@@ -35,9 +35,9 @@ class Rows(dict):
             is_alike = kept["settings"] == self.settings
             self.update(kept["rows"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"cannot read {self.path}: delete it or choose another --name: {error!r}") from None
+            raise UserError(f"cannot read {self.path} ({error!r}): delete it or choose another --name") from None
         if not is_alike:
-            raise UserError(f"{self.path} is of other settings: delete it or choose another --name")
+            raise UserError(f"{self.path} belongs to other settings: delete it or choose another --name")
 
     def __setitem__(self, key, numbers):
         super().__setitem__(key, numbers)
@@ -46,32 +46,32 @@ class Rows(dict):
 
 
 def rows_of(folder, request):
-    """Returns the Rows of an experiment that `keep` ends."""
+    """Returns the Rows of an experiment; `keep` removes their file."""
     return Rows(folder / _ROWS, _settings(request))
 
 
 def folder_of(app, verb, request):
-    """Returns the folder runs/<app>/<name> of an experiment, which `keep` makes: one that fails leaves none, or its rows.
+    """Returns the folder runs/<app>/<name> of an experiment. `keep` creates it, so a failed experiment leaves at most its rows.
 
     Raises:
-        UserError: it holds something else already, or its name is no plain one.
+        UserError: the folder is not empty, or its name is not a plain folder name.
     """
     folder = pathlib.Path(request.runs) / app.task / settings.folder_name(request.name, verb)
     if folder.exists() and any(_ROWS not in path.name for path in folder.iterdir()):
-        raise UserError(f"{folder} holds something already: choose another --name")
+        raise UserError(f"{folder} is not empty: choose another --name")
     return folder
 
 
 def keep(folder, verb, request, numbers, figures, texts=None, trials=None):
-    """Writes <verb>.json, then pictures/<name>.png and what TensorBoard shows, and says where; returns the numbers.
+    """Writes <verb>.json, then pictures/<name>.png and the TensorBoard logs, and prints their paths; returns the numbers.
 
-    The folder of an experiment without a --name gets a number where another one took the name in the same second. A picture
-    that fails is said in one line, and costs nothing of the rest.
+    Without a --name, the folder gets a number if another experiment has taken the name in the same second. A picture that
+    cannot be rendered is reported in one line and does not affect the rest.
 
-    numbers: fit for JSON
+    numbers: JSON-serializable dict
     figures: {name: function without arguments that returns a matplotlib figure}
     texts:   {name: Markdown}
-    trials:  {name: (settings, figures)} for TensorBoard's page that compares them
+    trials:  {name: (settings, metrics)} for TensorBoard's HParams page
     """
     if request.name is None and not (folder / _ROWS).exists():
         folder = files.new_folder(folder)
@@ -89,7 +89,7 @@ def keep(folder, verb, request, numbers, figures, texts=None, trials=None):
     with showing.optional("TensorBoard's texts", request.debug):
         tensorboard.texts(folder, texts or {}, step=0)
     for name, (chosen, found) in (trials or {}).items():
-        with showing.optional(f"TensorBoard's page of settings for {name}", request.debug):
+        with showing.optional(f"TensorBoard's HParams page of {name}", request.debug):
             tensorboard.hparams(folder / name, chosen, found)
     print(f"\nnumbers   {folder / f'{verb}.json'}\npictures  {folder / 'pictures'}")
     return numbers

@@ -1,4 +1,4 @@
-"""The flow of every application: train, test, export, render; and what is done with a finished run."""
+"""The workflow of every application: train, test, export and render pictures; and evaluate or load a finished run."""
 import contextlib
 import dataclasses
 import importlib.metadata
@@ -27,7 +27,7 @@ from training.serving import answers, export
 
 
 def train(app, config):
-    """Trains a system, tests its best weights once, writes the results, exports and renders pictures; returns the results."""
+    """Trains and tests a system, writes the results and the export, and renders pictures; returns the results."""
     folder, config = runs.unfinished(app.task, config) if config.resume else (runs.new(app.task, config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
@@ -39,10 +39,10 @@ def train(app, config):
         folder = files.new_folder(folder)  # another run may have begun in the same second
     elif chief:
         folder.mkdir(parents=True, exist_ok=True)
-    with files.lock(folder) if chief else contextlib.nullcontext(), signals.leaving("stopped; go on with --resume"):
+    with files.lock(folder) if chief else contextlib.nullcontext(), signals.leaving("stopped; continue with --resume"):
         if chief:
             if runs.read(folder).is_complete or (not config.resume and (folder / "config.json").exists()):
-                raise UserError(f"{folder} holds a run already: choose another --name, or continue it with --resume")
+                raise UserError(f"{folder} already contains a run: choose another --name, or continue the run with --resume")
             files.write_text(folder / "config.json", settings.dumps(dataclasses.replace(config, resume=False)))
         try:
             results = _train(app, config, strategy, folder, chief)
@@ -57,11 +57,11 @@ def train(app, config):
 
 
 def trial(app, config, splits, watching=(), prepare=None):
-    """Trains a system and returns it with its last weights: neither tests nor writes anything.
+    """Trains a system and returns it with its last weights; neither tests nor writes anything.
 
-    splits:   of the app's `data`, which may be read once for several trials
+    splits:   Splits from the app's `data`; several trials may share them
     watching: Keras callbacks
-    prepare:  gets the model before it is trained
+    prepare:  function that is called with the model before the training
     """
     strategy = strategies.make(config.strategy)
     model = _built(app, config, splits, steps_of(config, splits), strategy)
@@ -74,9 +74,9 @@ def trial(app, config, splits, watching=(), prepare=None):
 
 
 def initialize(app, model, config, folder):
-    """Gives a model the weights that it starts from where these are not random: those of `--initialize`, or pretrained ones.
+    """Loads the initial weights of a model if they are not random: those of `--initialize`, or pretrained weights.
 
-    folder: in which the application keeps what pretraining gave, so that it does so once
+    folder: folder in which the application saves pretrained weights, so that pretraining runs only once
     """
     if config.initialize:
         _initialize(model, runs.initial_weights(app.task, config))
@@ -171,7 +171,7 @@ def _train(app, config, strategy, folder, chief):
     with _leaving_complete():
         with _phase(seconds, "pictures"):
             showing.show(app, model, splits, config, folder, metrics)
-        with showing.optional("the last lines", config.debug):
+        with showing.optional("printing the summary", config.debug):
             results = write(version)
             showing.farewell(app, config, folder, version, results)
     return results
@@ -191,14 +191,14 @@ def _check_same_data(folder, config, spec, steps, examples):
         raise UserError(f"cannot read the description of the data in {folder}: {fault}")
     words = difference(kept, spec, steps, examples)
     if words:
-        raise UserError(f"{folder.name} was begun with {words} than {config.dataset} has now: "
-                        "put the data back as it was, or begin a new run")
+        raise UserError(f"{config.dataset} has changed since {folder.name} was started ({words}): "
+                        "restore the data, or start a new run")
 
 
 @contextlib.contextmanager
 def _leaving_complete():
     """Tells whoever stops a run that is only shown still that nothing of it is missing."""
-    message = "stopped; the results and the export are written"
+    message = "stopped; the results and the export were already written"
     with signals.leaving(message):
         try:
             yield
@@ -208,7 +208,7 @@ def _leaving_complete():
 
 
 def evaluate(app, request):
-    """Tests a finished run on its own test split or another data set's, prints and keeps the figures."""
+    """Tests a finished run on its own test split or that of another data set; prints and saves the metrics."""
     run = runs.finished(app.task, request)
     found = described(run.folder)
     model, config, spec = _model(found, run.folder), found.config, found.spec
@@ -221,12 +221,12 @@ def evaluate(app, request):
     metrics = app.evaluation.evaluate(model, test, config, spec.info, resamples=request.resamples)
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
     files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
-    with showing.optional("the table", request.debug):
+    with showing.optional("printing the table", request.debug):
         app.evaluation.table(metrics)
     for name, value in showing.numbers(metrics).items():
         low_high = metrics.get("intervals", {}).get(name)
         print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
-    print(f"kept in {path}")
+    print(f"written to {path}")
     return metrics
 
 
@@ -242,29 +242,29 @@ def _matched(run, dataset, splits, spec):
         if wanted == found:
             continue
         if sorted(map(str, wanted)) != sorted(map(str, found)):
-            raise UserError(f"{run} was trained with other {words} than {dataset} has")
+            raise UserError(f"the {words} of {dataset} differ from those that {run} was trained with")
         if name != "class_names" or len(set(wanted)) < len(wanted):
-            raise UserError(f"{run} was trained with the {words} of {dataset} in another order: put them in the order of "
+            raise UserError(f"{run} was trained with the {words} of {dataset} in a different order: put them in the order "
                             f"{', '.join(map(str, wanted[:5]))}{' …' * (len(wanted) > 5)}")
         is_renumbered = True
     if splits.spec.inputs != spec.inputs:
-        raise UserError(f"{run} was trained on inputs of other shapes than {dataset} has")
+        raise UserError(f"the input shapes of {dataset} differ from those that {run} was trained on")
     if is_renumbered:
-        print(f"{dataset} has the classes in another order, and they are matched by name")
+        print(f"{dataset} lists the classes in a different order: they are matched by name")
     return renumbered(splits.test, info, spec.info) if is_renumbered else splits.test
 
 
 def predict(app, request):
-    """Predicts for files with the newest export, or with the server that holds it, see `training.serving.answers`.
+    """Predicts for files with the newest export or with a server, see `training.serving.answers`.
 
     Raises:
-        UserError: some have no answer; the others' are written.
+        UserError: some predictions failed; all others were written.
     """
     answers.predict(app, request)
 
 
 def load(run):
-    """Returns (model with the run's best weights, its Config) for a run's folder."""
+    """Returns (the model with the best weights, its Config) of the run in a folder."""
     folder = pathlib.Path(run)
     found = described(folder)
     return _model(found, folder), found.config
@@ -279,32 +279,32 @@ def _model(found, folder):
 
 
 class Described(NamedTuple):
-    """What builds a run's model again."""
+    """Everything needed to rebuild the model of a run."""
 
     app: App
     config: settings.Config
     spec: Spec
     steps: int
-    """of its training"""
+    """steps of its training"""
 
 
 def described(folder):
-    """Returns what a run's folder says of itself, as Described; no model is made.
+    """Returns what a run's folder contains as Described, without building the model.
 
     Raises:
-        UserError: it is no run's folder, or its files cannot be read.
+        UserError: it is not the folder of a run, or its files cannot be read.
     """
     folder = pathlib.Path(folder)
     try:
         app = App(folder.resolve().parent.name)
     except UserError:
-        raise UserError(f"{folder} is no run's folder: that is runs/<app>/<run>") from None
+        raise UserError(f"{folder} is not the folder of a run, such as runs/<app>/<run>") from None
     config = settings.load(app.systems, folder / "config.json")
     return Described(app, config, *load_spec(folder / "spec.json", app.data.Info))
 
 
 def load_weights(model, folder):
-    """Gives a model the best weights of a run, or its last ones where the system takes those."""
+    """Loads the best weights of a run into a model, or its last weights if the system keeps those."""
     _load_file(model, runs.weights(folder))  # the optimizer's state is in the file too, and plays no part here
 
 
@@ -330,9 +330,9 @@ def _initialize(model, weights):
     _load_file(model, weights, skip_mismatch=True)
     taken = sum(not np.array_equal(old, keras.ops.convert_to_numpy(v)) for old, v in zip(before, model.weights))
     if not taken:
-        raise UserError(f"nothing of {weights} fits this network: it is of another model or of other settings")
+        raise UserError(f"no weights in {weights} fit this network: they belong to another model or to other settings")
     left = len(before) - taken
-    print(f"starting from {weights}" + (f"; {left} of {len(before)} weights stay as they are" if left else ""))
+    print(f"starting from {weights}" + (f"; {left} of {len(before)} weights are unchanged" if left else ""))
 
 
 @contextlib.contextmanager

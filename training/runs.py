@@ -1,4 +1,4 @@
-"""Lists, compares and prunes runs and exports; imports no TensorFlow, and trusts no file that it reads."""
+"""Lists, compares and prunes runs and exports. Does not import TensorFlow and does not trust the files that it reads."""
 import contextlib
 import dataclasses
 import difflib
@@ -20,56 +20,56 @@ from training.config import UserError
 from training.paths import Expanding, IsPath, Path
 
 LARGEST_FILE = 10_000_000
-"""bytes of JSON that are read; a file above it is no settings or results of ours"""
+"""size limit of a JSON file in bytes; the settings and results of a run are smaller"""
 
 _CHECKPOINT = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
 
 @dataclasses.dataclass(frozen=True)
 class List(Expanding):
-    """Lists runs, the newest first."""
+    """Lists all runs, newest first."""
 
     app: str | None = None
     """only runs of this application"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Compare(Expanding):
-    """Shows where the settings of runs differ, and their metrics side by side."""
+    """Shows which settings of the runs differ, and compares their metrics side by side."""
 
     run: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]]
     """folders or names of two or more runs"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prune(Expanding):
-    """Removes old checkpoints and exports; only says which, unless --yes is given."""
+    """Removes old checkpoints and exports. Without --yes, only lists them."""
 
     keep: int
-    """how many of the newest checkpoints of each run, and exports of each model, stay; at least 1"""
+    """number of newest checkpoints of each run, and of newest exports of each model, to keep; at least 1"""
     app: str | None = None
     """only runs and exports of this application"""
     yes: bool = False
-    """do remove"""
+    """remove them instead of only listing them"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""
     saved_models: Path = "saved_models"
-    """folder that holds the exports"""
+    """parent folder of the exports"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run's folder tells; `fault` says what is wrong with its files, or is empty."""
+    """The contents of a run's folder; `fault` describes what is wrong with its files, or is empty."""
 
     folder: pathlib.Path
     config: dict
@@ -79,12 +79,12 @@ class Run:
 
     @property
     def is_complete(self):
-        """Whether the run has its results and its export, so that there is nothing to resume."""
+        """Whether the run has results and an export, which leaves nothing to resume."""
         return bool(self.results) and self.results.get("export", "") is not None
 
     @property
     def state(self):
-        """Whether the run is finished, running, without its export or unfinished, or what is wrong with its files."""
+        """One of finished, running, not exported and unfinished, or a description of what is wrong with its files."""
         if self.fault:
             return f"broken: {self.fault}"
         if self.is_complete:
@@ -102,7 +102,7 @@ def main(arguments):
     if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
         arguments = ["list", *arguments]
     request = tyro.cli(functools.reduce(operator.or_, kinds), prog="python -m apps runs", args=arguments,
-                       description="Lists (the default), compares, prunes and records runs.")
+                       description="Lists (default), compares, prunes and records runs, and writes the generated tables.")
     {kind: function for kind, function in verbs.values()}[type(request)](request)
 
 
@@ -133,7 +133,7 @@ def compare(request):
     differing = [name for name in names if len({json.dumps(run.config.get(name)) for run in chosen}) > 1 and name != "name"]
     metrics = [_metrics(run.results) for run in chosen]
     rows = [("", *(run.folder.name for run in chosen))]
-    rows += [(name, *(run.config.get(name) for run in chosen)) for name in differing] or [("no setting differs",)]
+    rows += [(name, *(run.config.get(name) for run in chosen)) for name in differing] or [("no settings differ",)]
     rows += [()]
     rows += [(name, *(values.get(name, "-") for values in metrics))
              for name in dict.fromkeys(name for values in metrics for name in values)]
@@ -142,9 +142,9 @@ def compare(request):
 
 
 def prune(request):
-    """Removes old checkpoints and exports, or says which it would remove."""
+    """Removes old checkpoints and exports, or lists what it would remove."""
     if request.keep < 1:
-        raise UserError("--keep must be at least 1: the newest is never removed")
+        raise UserError("--keep must be at least 1: the newest version is never removed")
     total = 0
     for run in every(request.runs, request.app):
         old = _checkpoints(run.folder)[request.keep:]
@@ -152,17 +152,17 @@ def prune(request):
             continue
         with _unless_in_use(run.folder) as free:
             if not free:
-                print(f"left    {_clean(run.folder)}: in use")
+                print(f"kept    {_clean(run.folder)}: in use")
                 continue
             total += sum(_removed(path, request.yes) for path in old)
     for versions in _exports(request.saved_models, request.app):
         total += sum(_removed(path, request.yes) for path in versions[request.keep:])
-    print(f"{_size(total)} " + ("removed" if request.yes else "can be removed: add --yes to do it") if total
+    print(f"{_size(total)} " + ("removed" if request.yes else "can be removed: add --yes to remove them") if total
           else "nothing to remove")
 
 
 def every(runs, app=None):
-    """Returns all runs under the folder `runs`, the newest first; what an experiment leaves has none of a run's files."""
+    """Returns all runs in the folder `runs`, newest first; the folders of experiments contain no run's files and are skipped."""
     found = [read(folder) for application in folders(runs) if app in (None, application.name)
              for folder in folders(application) if any((folder / name).exists() for name in ("config.json", "results.json"))]
     return sorted(found, key=lambda run: run.started, reverse=True)
@@ -172,7 +172,7 @@ def find(name, runs, app=None):
     """Returns the run with this folder or name.
 
     Raises:
-        UserError: there is none, or several applications have one of this name.
+        UserError: there is no such run, or several applications have a run of this name.
     """
     folder = pathlib.Path(name)
     if (folder / "config.json").is_file():
@@ -183,27 +183,27 @@ def find(name, runs, app=None):
         return named[0]
     if named:
         folders = ", ".join(str(run.folder) for run in named)
-        raise UserError(f"several applications have a run {name}: give its folder, one of {folders}")
+        raise UserError(f"several applications have a run {name}: give the folder of one of them, {folders}")
     near = difflib.get_close_matches(name, [run.folder.name for run in found], 1)
     raise UserError(f"there is no run {name} in {runs}; " + (f"did you mean {near[0]}?" if near else _listing(runs)))
 
 
 def new(task, config):
-    """Returns the folder of a run that has not begun.
+    """Returns the folder of a new run.
 
     Raises:
-        UserError: its name is no plain one, or is missing where workers must mean the same run.
+        UserError: its name is not a plain folder name, or is missing although several workers must share the run.
     """
     if config.name is None and config.strategy == "multi_worker":
-        raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
+        raise UserError("--strategy multi_worker needs --name, so that all workers share one run")
     return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)
 
 
 def unfinished(task, config):
-    """Returns (folder, its own settings) of the run to go on with: the one named, or the newest that is not complete.
+    """Returns (folder, its settings) of the run to resume: the named run, or the newest incomplete one.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such run.
     """
     if config.name:
         found = [find(config.name, config.runs, task)]
@@ -213,7 +213,7 @@ def unfinished(task, config):
         raise UserError(f"there is no unfinished run of {task} in {config.runs}")
     folder = found[0].folder
     if found[0].is_complete:
-        raise UserError(f"{folder} is finished: there is nothing to go on with")
+        raise UserError(f"{folder} is already finished: there is nothing to resume")
     kept = settings.load(App(task).systems, folder / "config.json")
     saved_models = config.saved_models if config.saved_models != settings.Run().saved_models else kept.saved_models
     return folder, dataclasses.replace(kept, runs=config.runs, resume=True, debug=config.debug, saved_models=saved_models,
@@ -221,28 +221,28 @@ def unfinished(task, config):
 
 
 def finished(task, request):
-    """Returns the Run that is named, or the newest finished one.
+    """Returns the named Run, or the newest finished one.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such run.
     """
     if request.run:
         return find(request.run, request.runs, task)
     found = [run for run in every(request.runs, task) if run.results]
     if not found:
-        raise UserError(f"there is no finished run of {task} in {request.runs}: train one with python -m apps.{task}")
+        raise UserError(f"there is no finished run of {task} in {request.runs}: train one with `python -m apps.{task}`")
     return found[0]
 
 
 def weights(folder):
-    """Returns the file of a run's best weights, or of its last ones where the system takes those.
+    """Returns the file of a run's best weights, or of its last weights if the system keeps those.
 
     Raises:
-        UserError: there is none yet.
+        UserError: the run has no weights yet.
     """
     found = [folder / name for name in ("best.weights.h5", "last.weights.h5") if (folder / name).is_file()]
     if not found:
-        raise UserError(f"{folder} holds no weights yet: go on with it by --resume")
+        raise UserError(f"{folder} contains no weights yet: continue the run with --resume")
     return found[0]
 
 
@@ -250,13 +250,13 @@ def initial_weights(task, config):
     """Returns the file of the weights that `--initialize` names.
 
     Raises:
-        UserError: there is no such run, or it holds none yet.
+        UserError: there is no such run, or it has no weights yet.
     """
     return weights(find(config.initialize, config.runs, task).folder)
 
 
 def read(folder):
-    """Returns what the run in `folder` tells; never raises for what its files hold."""
+    """Returns the Run in `folder`; damaged files never raise an error but are described in its `fault`."""
     (config, fault), (results, other) = (json_object(folder / name) for name in ("config.json", "results.json"))
     if not config and not fault:
         fault = "no config.json"
@@ -273,33 +273,33 @@ def _listing(runs):
 
 
 def in_use(folder):
-    """Whether a process trains in this run's folder now."""
+    """Returns whether a process is training in this run's folder."""
     with _unless_in_use(folder) as free:
         return not free
 
 
 def table(rows):
-    """Returns rows of values as lines of aligned columns."""
+    """Returns rows of values as text in aligned columns."""
     rows = [[_clean(value) for value in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
     return "\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def json_object(path):
-    """Returns (the JSON object in a file, "") or ({}, what is wrong); a file that is not there is an empty object."""
+    """Returns (the JSON object in a file, "") or ({}, a description of the fault); a missing file gives an empty object."""
     try:
         if not path.is_file():
-            return {}, f"{path.name} is no file" if path.exists() else ""
+            return {}, f"{path.name} is not a file" if path.exists() else ""
         if path.stat().st_size > LARGEST_FILE:
             return {}, f"{path.name} is too large"
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}, f"{path.name} cannot be read"
-    return (value, "") if isinstance(value, dict) else ({}, f"{path.name} holds no object")
+    return (value, "") if isinstance(value, dict) else ({}, f"{path.name} does not contain a JSON object")
 
 
 def folders(folder):
-    """Returns the folders in a folder, sorted; links and hidden ones are left out, and a folder that is not there has none."""
+    """Returns the sorted subfolders of a folder, without links and hidden ones; a missing folder has no subfolders."""
     try:
         return sorted(path for path in pathlib.Path(folder).iterdir()
                       if path.is_dir() and not path.is_symlink() and not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""The verb `search`: settings are drawn coarsely over a wide space, then finely around the best ones."""
+"""The verb `search`: samples settings coarsely over a wide space, then finely around the best ones."""
 import contextlib
 import dataclasses
 import json
@@ -17,13 +17,13 @@ from training.config import UserError
 from training.engine import files, strategies, tensorboard
 
 _COARSE = 0.6
-"""share of the trials that are drawn over the whole space"""
+"""fraction of the trials that sample the whole space"""
 _SHORTER = 3
-"""of the epochs a coarse trial takes one part in so many"""
+"""a coarse trial trains for 1/_SHORTER of the epochs"""
 _NARROWER = 4
-"""of the width of a range the fine trials take one part in so many, around the best"""
+"""fine trials sample 1/_NARROWER of the width of each range, around the best coarse value"""
 _WORST = {"min": 1e9, "max": -1e9}
-"""the value of a trial that broke"""
+"""the value of a failed trial"""
 
 
 class _Best(keras.callbacks.Callback):
@@ -40,24 +40,24 @@ class _Best(keras.callbacks.Callback):
 
 
 def search(app, config, trials, given=()):
-    """Tries settings and prints a table of them and the command of the best; returns that trial's settings.
+    """Runs trials and prints a table of them and the command with the best settings; returns the settings of the best trial.
 
-    The space is the system's `SPACE`, see `training.Config`, without the settings that it lacks and those that are `given`.
-    Three trials of five are drawn evenly over it and take a third of the epochs, see `training.Config.shortened`; the others
-    take all epochs and are drawn from a quarter of each range around the best coarse one, whose choices they share. The trials
-    are kept, so that the same command with the same --name goes on where it was stopped.
+    The search space is the system's `SPACE`, see `training.Config`, without the settings that are `given`. Three fifths of the
+    trials sample the whole space and train for a third of the epochs, see `training.Config.shortened`. The others train for
+    all epochs and sample a quarter of each range around the best coarse trial, whose choices they keep. The trials are saved:
+    the same command with the same --name continues where it stopped.
 
     Raises:
-        UserError: nothing to search for, a --name that holds the search of other settings, no network to begin with, or no
-            validation.
+        UserError: there are no settings to search, --name belongs to a search with other settings, the first network cannot be
+            trained, or there is no validation split.
     """
     space = {name: how for name, how in config.SPACE.items() if hasattr(config, name) and name not in given}
     if not space:
-        raise UserError(f"{config.model} has no settings left to search for")
+        raise UserError(f"{config.model} has no settings left to search: give fewer of them as flags")
     strategies.set_precision(config)
     splits = app.data.datasets(config)
     if splits.validation is None:
-        raise UserError("search chooses by the validation split, and with these settings there is none: leave out --train-on-all")
+        raise UserError("search needs a validation split, which these settings do not leave: leave out --train-on-all")
     folder = pathlib.Path(config.runs) / app.task / settings.folder_name(
         config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _searched(app, config, splits, folder, space, trials):
     coarse = max(1, round(trials * _COARSE))
     done = _finished(study)
     if done:
-        print(f"going on after {len(done)} of {trials} trials")
+        print(f"continuing after {len(done)} of {trials} trials")
     for number in range(len(done), trials):
         best = _best(study, coarse, mode) if number >= coarse else None
         # a sampler for each trial, so that a search that was stopped draws what it would have drawn
@@ -109,7 +109,7 @@ def _searched(app, config, splits, folder, space, trials):
         trial.set_user_attr("seconds", round(time.perf_counter() - began, 1))
         with _quiet():
             study.tell(trial, value)
-        with showing.optional("TensorBoard's page of settings", config.debug):
+        with showing.optional("TensorBoard's HParams page", config.debug):
             tensorboard.hparams(folder / f"trial-{number + 1:03}", drawn | {"epochs": chosen.epochs}, {f"val_{name}": value})
         print(f"trial {number + 1} of {trials}, {'fine' if best else 'coarse'}: {name} {math.nan if is_broken else value:.4f}   "
               + "  ".join(f"{settings.flag(each)} {_short(value)}" for each, value in drawn.items()), flush=True)
@@ -181,7 +181,7 @@ def _check_settings(path, wanted):
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept | {"trials": 0} != wanted | {"trials": 0}:
-            raise UserError(f"{path.parent} holds a search with other settings: choose another --name")
+            raise UserError(f"{path.parent} contains a search with other settings: choose another --name")
     files.write_text(path, json.dumps(wanted, indent=2) + "\n")
 
 

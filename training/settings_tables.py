@@ -1,4 +1,4 @@
-"""Tables of systems and of their settings as Markdown, read from the classes that declare them; imports no TensorFlow."""
+"""Tables of systems and of their settings as Markdown, read from the classes that declare them. Does not import TensorFlow."""
 import dataclasses
 import types
 import typing
@@ -18,10 +18,10 @@ _OTHER = "-"
 
 
 def table(name):
-    """Returns a table of settings as Markdown.
+    """Returns a Markdown table of settings.
 
-    name: "shared" for the settings of every application, "detection" for those of an application's systems, or
-          "classification depths" for those of a verb that only one application has
+    name: "shared" for the settings of all applications, "detection" for those of an application's systems, or "classification
+          depths" for those of a verb of one application
 
     Raises:
         UserError: there is no such application or verb.
@@ -38,8 +38,8 @@ def table(name):
 
 
 def systems(task):
-    """Returns a table of the systems of an application as Markdown, the default first."""
-    return _markdown(("system", "what it is"), [
+    """Returns a Markdown table of the systems of an application, the default first."""
+    return _markdown(("system", "description"), [
         (f"`{model}`" + (" (default)" if number == 0 else ""), settings.title(kind))
         for number, (model, kind) in enumerate(App(task).systems.items())])
 
@@ -151,7 +151,7 @@ def _kinds(hint):
         return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"list, each a {_kinds(typing.get_args(hint)[0])}"
-    return {str: "text", int: "whole number", float: "number", bool: "on or off", type(None): "none"}[hint]
+    return {str: "text", int: "integer", float: "number", bool: "on or off", type(None): "none"}[hint]
 
 
 def _meaning(kind, name, hints):

@@ -1,6 +1,6 @@
-"""What a finished training shows: a table, pictures, TensorBoard's pages, and the commands to go on with.
+"""The output of a finished training: a table, pictures, TensorBoard logs, and the commands for the next steps.
 
-Results and export are written before. What fails here is said in one line and costs nothing of them.
+Results and export are written before. A failure here is reported in one line and does not affect them.
 """
 import contextlib
 import dataclasses
@@ -25,9 +25,9 @@ _NO_HPARAMS = {"data_dir", "manual_dir", "download", "runs", "saved_models", "na
 
 @contextlib.contextmanager
 def optional(what, debug=False):
-    """Says in one line that `what` failed if the block does, and goes on after it.
+    """Reports in one line that `what` failed if the block raises an error, and continues after the block.
 
-    debug: print the traceback too
+    debug: whether to print the traceback too
     """
     try:
         yield
@@ -35,18 +35,18 @@ def optional(what, debug=False):
         if debug:
             traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
-        print(f"{what} failed: {type(error).__name__}: {lines[0][:300]}; everything else is written", file=sys.stderr, flush=True)
+        print(f"{what} failed: {type(error).__name__}: {lines[0][:300]}; the rest was written", file=sys.stderr, flush=True)
 
 
 def show(app, model, splits, config, folder, metrics):
-    """Prints the table of a run's test metrics, and writes its pictures and TensorBoard's pages into its folder."""
+    """Prints the table of a run's test metrics, and writes its pictures and TensorBoard logs into its folder."""
     attempt = functools.partial(optional, debug=config.debug)
-    with attempt("the table"):
+    with attempt("printing the table"):
         app.evaluation.table(metrics)
     rendered = Rendered()
-    with attempt("the pictures"):
+    with attempt("rendering the pictures"):
         rendered = app.pictures.render(model, splits, config, splits.spec.info, metrics)
-    with attempt("the files of the pictures"):
+    with attempt("writing the pictures"):
         for name, images in rendered.pictures.items():
             for number, image in enumerate(np.asarray(images)):
                 write_picture(folder / "pictures" / f"{name.replace('/', '_')}_{number}.png", image)
@@ -57,19 +57,19 @@ def show(app, model, splits, config, folder, metrics):
     with attempt("TensorBoard's texts"):
         tensorboard.texts(folder, rendered.texts, step=config.epochs)
     for name, (vectors, metadata, thumbnails) in rendered.embeddings.items():
-        with attempt(f"TensorBoard's projector of {name}"):
+        with attempt(f"TensorBoard's projector for {name}"):
             tensorboard.projector(folder, name, vectors, metadata, thumbnails)
     with attempt("TensorBoard's graph"):
         tensorboard.graph(folder, model, splits.spec.inputs)
-    with attempt("TensorBoard's page of settings"):
+    with attempt("TensorBoard's HParams page"):
         chosen = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_HPARAMS}
         tensorboard.hparams(folder, chosen, numbers(metrics))
 
 
 def write_picture(path, image):
-    """Writes a PNG file, and makes its folder.
+    """Writes a PNG file and creates its folder.
 
-    path:  of the file
+    path:  path of the file
     image: uint8 (height, width, 3)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def numbers(metrics):
 
 
 def farewell(app, config, folder, version, results):
-    """Prints a run's figures, where everything is, and the commands to look at it, predict and serve."""
+    """Prints a run's metrics, the paths of its files, and the commands for TensorBoard, prediction and serving."""
     saved_models = shlex.quote(str(version.parent.parent.resolve()))
     predict = f"{shlex.quote(sys.executable)} -m {app.package} predict"
     where = "" if config.saved_models == settings.Run.saved_models else f" --saved-models {shlex.quote(config.saved_models)}"
@@ -90,7 +90,7 @@ def farewell(app, config, folder, version, results):
     shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers(results["metrics"]).items() if value >= 0)
     print(f"""
 test      {shown}
-time      {results['seconds']['total']:.0f} s in all, {results['seconds']['train']:.0f} s of them training
+time      {results['seconds']['total']:.0f} s in total, including {results['seconds']['train']:.0f} s of training
 run       {folder}
 export    {version}
 pictures  {folder / 'pictures'}

@@ -1,4 +1,4 @@
-"""The verb `summary`: shape, parameters and multiply-adds of every layer of a network."""
+"""The verb `summary`: output shape, parameters and multiply-adds of every layer of a network."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from training import runs
 
 
 def show(app, config):
-    """Prints shape, parameters and multiply-adds of every layer for one example."""
+    """Prints output shape, parameters and multiply-adds of every layer for one example."""
     keras.config.set_dtype_policy("float32")
     spec = app.data.datasets(config).spec
     model = app.build_model(config, spec, steps=1)
@@ -18,10 +18,10 @@ def show(app, config):
 
 
 def layer_rows(model, spec):
-    """Returns (name, output shape, parameters, multiply-adds) per call of a leaf layer, in the order of the calls.
+    """Returns (name, output shape, parameters, multiply-adds) for each call of a leaf layer, in the order of the calls.
 
-    A layer of several affine ones says its `rows(outputs)` itself. Weights that the answer is computed from and no such layer
-    holds are in a row of their own.
+    A layer that consists of several affine layers provides its own `rows(outputs)`. Weights outside of the called layers have
+    a separate row.
     """
     rows, called = [], {}
 

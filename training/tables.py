@@ -1,5 +1,5 @@
-"""Generated tables in the documents: figures from the records in results/, settings from the systems' classes, and signatures
-from exports; imports no TensorFlow where no signature is written."""
+"""Generated tables in the documents: results from the records in results/, settings from the systems' classes, and signatures
+from exports. Imports TensorFlow only for signatures."""
 import dataclasses
 import math
 import pathlib
@@ -13,7 +13,7 @@ from training.config import UserError
 from training.paths import Expanding, IsPath, Path
 
 DOCUMENTS = ("README.md", "RESULTS.md", "docs", "saved_models/README.md")
-"""documents with tables; a folder stands for the Markdown files in it"""
+"""documents with tables; a folder stands for its Markdown files"""
 
 _KINDS = "table|systems|settings|signatures"
 _BEGIN = re.compile(rf"^<!-- (?:{_KINDS}): ", re.MULTILINE)
@@ -24,25 +24,25 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Tables(Expanding):
-    """Writes the generated tables in the documents: figures from the records and results/tables.toml, and settings of systems."""
+    """Writes the generated tables in the documents: results from the records and results/tables.toml, and settings of systems."""
 
     check: bool = False
-    """only report whether the documents are up to date; exit code 2 if they are not"""
+    """only check whether the documents are up to date; exit code 2 if they are not"""
     documents: Annotated[tuple[str, ...], IsPath()] = DOCUMENTS
     """files with generated tables, or folders of them; a table stands between <!-- table: NAME -->, or systems, settings or
     signatures in place of table, and <!-- end -->"""
     results: Path = "results"
-    """folder that holds the records"""
+    """parent folder of the records"""
     exports: Annotated[str | None, IsPath()] = None
-    """folder of exports from which the tables of signatures are written; None: they stay as they are"""
+    """folder of exports for the tables of signatures; None: these tables stay as they are"""
     debug: bool = False
     """show the traceback of an error"""
 
 
 class Shelf(NamedTuple):
-    """All that tables are made from.
+    """Everything that tables are made from.
 
-    records:   {"<app>/<name>": what its file holds}
+    records:   {"<app>/<name>": contents of its file}
     published: {name: {"text", "source", "comparable", its figures}}, of published.toml
     tables:    {name: {"columns", "cells", "rows"}}, of tables.toml
     machines:  {letter: {"processors", "cores"}}, of tables.toml
@@ -77,10 +77,10 @@ def shelf(folder):
 
 
 def write(request):
-    """Writes the tables of all documents, or with `check` reports which are out of date.
+    """Writes the tables of all documents, or with `check` reports documents that are out of date.
 
     Raises:
-        UserError: with `check` where one differs; a document or a file of the results is missing or at fault.
+        UserError: `check` found a difference, or a document or a file of the results is missing or invalid.
     """
     kept, differing = shelf(request.results), []
     for document in documents(request.documents):
@@ -94,21 +94,21 @@ def write(request):
             if not request.check:
                 document.write_text(new, encoding="utf-8")
     if differing and request.check:
-        raise UserError(f"tables in {' and '.join(differing)} are out of date: python -m apps runs tables writes them")
+        raise UserError(f"tables in {' and '.join(differing)} are out of date: run `python -m apps runs tables`")
     print(f"written: {', '.join(differing)}" if differing else "all tables are up to date")
 
 
 def documents(names, root="."):
-    """Returns the files that these names stand for, see DOCUMENTS."""
+    """Returns the files for these names, see DOCUMENTS."""
     paths = [pathlib.Path(root, name) for name in names]
     return [file for path in paths for file in (sorted(path.glob("*.md")) if path.is_dir() else [path])]
 
 
 def rendered(text, kept, exports=None):
-    """Returns a document's text with its tables up to date.
+    """Returns the text of a document with up-to-date tables.
 
     kept:    a Shelf
-    exports: folder of exports that signatures are read from; None: their tables stay as they are
+    exports: folder of exports with the signatures; None: their tables stay as they are
     """
     if not len(_BEGIN.findall(text)) == len(_END.findall(text)) == len(_BLOCK.findall(text)):
         raise UserError("each <!-- table: NAME --> needs a line of its own and an <!-- end --> after the table")
@@ -138,9 +138,9 @@ def _signatures_of(app, exports):
 
 
 def signatures(described):
-    """Returns a table of the signatures of an export as Markdown.
+    """Returns a Markdown table of the signatures of an export.
 
-    described: what `training.serving.export.describe` returns; the first dimension that is open is the batch
+    described: the result of `training.serving.export.describe`; the first dimension of unknown size is the batch
     """
     lines = [("signature", "input or output", "name", "type", "shape"), ["---"] * 5]
     for name, sides in described.items():
@@ -155,10 +155,10 @@ def signatures(described):
 def table(name, kept):
     """Returns a table as Markdown.
 
-    A cell is what its row has under the heading, else what `cells` have. In it <word> is replaced by what the row has under
-    that word, and {figure:format} by a figure of the row's record, see `_figure`. `keys` are rows that have only a key; with
-    `each = "published"` there is a row for each entry of published.toml.
-    `summarizes` names another table: of its rows those with a `summary` are taken, with what that holds in place of their own.
+    A cell comes from its row under the heading, or else from `cells`. In it, <word> is replaced by the row's entry for that
+    word, and {figure:format} by a figure of the row's record, see `_figure`. `keys` are rows with only a key; with `each =
+    "published"` there is one row per entry of published.toml. `summarizes` names another table: its rows with a `summary` are
+    used, and the entries of the summary override theirs.
     """
     if name not in kept.tables:
         raise UserError(f"there is no table {name} in tables.toml")
@@ -223,7 +223,7 @@ def _figure(place, row, kept):
 
 
 def sources(name, kept):
-    """Returns the record of this name, or those of the group of this name in the order of their seeds."""
+    """Returns the record with this name, or the records of the group with this name in the order of their seeds."""
     if name in kept.records:
         return [kept.records[name]]
     app, _, group = str(name).partition("/")
@@ -253,7 +253,7 @@ def _shown(values, spec, is_alone):
         return values[0]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{value} is no finite number")
+            raise ValueError(f"{value} is not a finite number")
     texts = [format(value, spec) for value in values]
     median = format(statistics.median(values), spec)
     return median if is_alone or len(values) == 1 else f"{median} ({', '.join(text.removesuffix('%') for text in texts)})"
@@ -269,7 +269,7 @@ def _longest(found):
 
 
 def machine(hardware, machines):
-    """Returns the letter of a machine that tables.toml describes, else its processor, and the cores where they are fewer."""
+    """Returns the letter of a machine in tables.toml or else its processor, and the number of cores if it differs."""
     for letter, known in machines.items():
         if hardware.get("processor") in known["processors"]:
             cores = hardware.get("cores", known["cores"])

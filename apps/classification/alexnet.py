@@ -6,32 +6,34 @@ from apps.classification.blocks import Blocks
 from training import UserError
 
 _SMALLEST, _SMALLEST_FULL = 15, 67
-"""side of an image, in pixels, of which a place is left after the pools, in the small network and in the paper's"""
+"""smallest image side, in pixels, that the pooling layers allow, in the small network and in that of the paper"""
 
 
 def build_model(config, spec, steps):
     """Returns a compiled AlexNet.
 
     Raises:
-        UserError: images of less than 15 pixels, or 67 with `full_size`.
+        UserError: the images are smaller than 15 pixels, or than 67 with `full_size`.
     """
     smallest = _SMALLEST_FULL if config.full_size else _SMALLEST
     if config.image_size < smallest:
         beside = " with --full-size True" if config.full_size else ""
-        raise UserError(f"alexnet takes images of {smallest} pixels or more{beside}, not --image-size {config.image_size}")
+        raise UserError(f"alexnet needs images of at least {smallest} pixels{beside}, not --image-size {config.image_size}")
     return classifier.compiled(config, spec, steps, network)
 
 
 def network(images, *, full_size=False, width=24, activation="relu", normalization="local_response", dropout=0.5,
             dropout_scaling="inverted", initializer="he"):
-    """Returns the second fully connected layer of AlexNet: five convolutions and three pools come before the first one.
+    """Returns the second fully connected layer of AlexNet, which has five convolutions and three pooling layers before the
+    first one.
 
-    With `full_size` it is the paper's network for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256 3x3,
-    the second, fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes. Otherwise the
-    first layer is 5x5 of stride 1, every layer has `width` / 96 of the paper's maps, and the units are ten times `width`.
+    With `full_size`, it is the paper's network for images of 227 pixels: 96 maps 11x11 of stride 4, 256 5x5, 384, 384 and 256
+    3x3, the second, fourth and fifth in two groups, then 4,096 and 4,096 units: 60,965,224 weights with 1,000 classes.
+    Otherwise the first layer is 5x5 of stride 1, every layer has `width` / 96 of the paper's maps, and the units are ten times
+    `width`.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
-    full_size: whether the network has the size of the paper's; `width` is then 96
+    full_size: whether to use the size of the paper's network, in which `width` is 96
     width:     maps of the first layer
     activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
 
@@ -42,9 +44,9 @@ def network(images, *, full_size=False, width=24, activation="relu", normalizati
         (None, 60)
 
     Source: Krizhevsky et al., 2012, "ImageNet Classification with Deep Convolutional Neural Networks", sections 3 and 4.
-    What differs: the groups are on one device; He's initial weights, where the paper draws with a standard deviation of 0.01, and
-    biases that start at 0, not some of them at 1; Adam with a learning rate that decays as a cosine, not momentum; inverted
-    dropout, which scales in training, where the paper halves the answers in testing.
+    What differs: the groups are on one device; He initialization instead of a standard deviation of 0.01, and all biases start
+    at 0, whereas some start at 1 in the paper; Adam with cosine decay instead of momentum; inverted dropout, which scales
+    during training, whereas the paper halves the outputs in testing.
     """
     parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
                    initializer=initializer)

@@ -1,4 +1,4 @@
-"""What the networks are put together from: affine layers with normalization, activation and dropout."""
+"""Building blocks of the networks: affine layers with normalization, activation and dropout."""
 import keras
 
 import layers
@@ -6,7 +6,7 @@ import layers
 LEAK = 0.01
 """slope of a leaky ReLU below 0; Maas et al., 2013"""
 MAXOUT_PIECES = 2
-"""affine functions of each unit where maxout takes the place of an activation"""
+"""affine functions per unit if maxout replaces the activation"""
 _INITIALIZERS = {
     "small": lambda: keras.initializers.RandomNormal(stddev=0.01),
     "large": lambda: keras.initializers.RandomNormal(stddev=1.0),
@@ -27,7 +27,8 @@ _ACTIVATIONS = {
 
 
 def initializer(scheme):
-    """Returns a fresh Keras initializer, of which each weight needs its own: one gives the same numbers at every call.
+    """Returns a new Keras initializer; each weight needs its own, because an initializer returns the same values at every
+    call.
 
     scheme: "small", "large", "uniform", "lecun", "glorot" or "he"
     """
@@ -35,15 +36,15 @@ def initializer(scheme):
 
 
 class Blocks:
-    """Affine layers with normalization, activation and dropout, all of one kind throughout a network.
+    """Affine layers with normalization, activation and dropout, which are of the same kind throughout a network.
 
-    The order is affine, normalization, activation. "maxout" makes each affine layer that has an activation a maxout layer, whose
-    maximum is normalized. With batch normalization affine layers have no bias, since the shift takes its place.
+    The order is affine, normalization, activation. "maxout" turns each affine layer with an activation into a maxout layer
+    with a normalized maximum. With batch normalization, affine layers have no bias, because the shift replaces it.
 
     activation:      "sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu" or "maxout"
     normalization:   "none", "batch" or "local_response"
-    dropout:         share of units left out in training
-    dropout_scaling: "inverted" scales what is kept in training, "classic" everything in prediction
+    dropout:         dropout rate
+    dropout_scaling: "inverted" scales the remaining units during training, "classic" scales all units at prediction
     initializer:     scheme of the initial weights, see `initializer`
     """
 
@@ -52,11 +53,12 @@ class Blocks:
         self.rate, self.scaling, self.scheme = dropout, dropout_scaling, initializer
 
     def initializer(self):
-        """Returns a fresh Keras initializer of the network's scheme."""
+        """Returns a new Keras initializer of the network's scheme."""
         return initializer(self.scheme)
 
     def convolution(self, x, filters, size, strides=1, name=None, activate=True, padding="same", normalize=True):
-        """Returns the maps (batch, height, width, filters) of a convolution, by default normalized and activated."""
+        """Returns the feature maps (batch, height, width, filters) of a convolution, by default with normalization and
+        activation."""
         settings = dict(kernel_initializer=self.initializer(), padding=padding)
         if self.kind == "maxout" and activate:
             x = layers.MaxoutConv2D(filters, size, MAXOUT_PIECES, strides=strides, name=name, **settings)(x)
@@ -67,7 +69,7 @@ class Blocks:
         return self.activation(x, f"{name}_activation") if activate else x
 
     def dense(self, x, units, name):
-        """Returns the answers (batch, units) of a fully connected layer, activated and not normalized."""
+        """Returns the outputs (batch, units) of a fully connected layer with activation and without normalization."""
         if self.kind == "maxout":
             x = layers.Maxout(units, MAXOUT_PIECES, kernel_initializer=self.initializer(), name=name)(x)
         else:
@@ -75,11 +77,11 @@ class Blocks:
         return self.activation(x, f"{name}_activation")
 
     def activation(self, x, name):
-        """Returns the activation of x; after a maxout layer that is x itself."""
+        """Returns the activation of x, which is x itself after a maxout layer."""
         return x if self.kind == "maxout" else _ACTIVATIONS[self.kind](name, x.shape)(x)
 
     def normalize(self, x, name):
-        """Returns x normalized; with "none" that is x itself."""
+        """Returns x normalized, which is x itself with "none"."""
         if self.normalization == "batch":
             return layers.BatchNormalization(name=name)(x)
         if self.normalization == "local_response":
@@ -87,7 +89,7 @@ class Blocks:
         return x
 
     def dropout(self, x, name, rate=None):
-        """Returns x with a share `rate` of it left out in training; None: the network's share."""
+        """Applies dropout to x; rate: dropout rate; None: that of the network."""
         rate = self.rate if rate is None else rate
         if not rate:
             return x

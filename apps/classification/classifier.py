@@ -1,4 +1,4 @@
-"""What the systems of this app share: from pixels to the network, and from its features to a compiled classifier."""
+"""Common parts of the systems: scaling of pixels, and a compiled classifier on the features of a network."""
 import functools
 import inspect
 
@@ -10,11 +10,11 @@ from training.vision.adversarial import AdversarialTraining
 
 
 def compiled(config, spec, steps, network, scale=None, **logits):
-    """Returns a compiled classifier of the images that a Spec describes, which will be trained for `steps` steps.
+    """Returns a compiled classifier for the images of a Spec and a training of `steps` steps.
 
     network: as in `build`; its keyword arguments are the settings of the same names
-    scale:   layer from pixels to what the network gets; None: they are standardized by the training images' mean and standard
-             deviation
+    scale:   layer that maps pixels to the network's inputs; None: standardization by mean and standard deviation of the
+             training images
     logits:  settings of the last `keras.layers.Dense`
     """
     info = spec.info
@@ -36,14 +36,14 @@ def compiled(config, spec, steps, network, scale=None, **logits):
 def build(shape, classes, network, scale, *, name=None, adversarial_epsilon=0.0, **logits):
     """Returns a classifier: {"image": uint8 (batch, side, side, channels)} -> {"label": logits (batch, classes)}.
 
-    shape:               of an image, (side, side, channels)
+    shape:               shape of an image, (side, side, channels)
     classes:             number of classes
-    network:             function of a Keras tensor of scaled images that returns one of features, (batch, features). The logits
-                         are an affine function of them, and `training.vision.classifiers.features` finds them again
-    scale:               Keras layer from pixels to what the network gets
-    name:                of the model
-    adversarial_epsilon: how far each pixel of a second copy of every training image is moved against the network, as a share of
-                         white; 0: no second copy
+    network:             function of a Keras tensor of scaled images that returns features, (batch, features). The logits are
+                         an affine function of them, and `training.vision.classifiers.features` returns them
+    scale:               Keras layer that maps pixels to the network's inputs
+    name:                name of the model
+    adversarial_epsilon: perturbation of the adversarial copy of each image, as a fraction of the pixel range; 0: no
+                         adversarial copy
     logits:              settings of the last `keras.layers.Dense`
 
     Example:
@@ -65,11 +65,11 @@ def build(shape, classes, network, scale, *, name=None, adversarial_epsilon=0.0,
 
 @keras.saving.register_keras_serializable(package="apps")
 class CrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits with whole-number labels, of whose probability a share is spread over all classes.
+    """Cross-entropy of logits with integer labels and label smoothing.
 
         loss = -sum_k t_k log softmax(logits)_k,   t_k = (1 - smoothing) [k = label] + smoothing / classes
 
-    smoothing: share of the probability that is spread over all classes
+    smoothing: fraction of the target probability that is spread evenly over all classes
 
     Source: Szegedy et al., 2016, "Rethinking the Inception Architecture", section 7, label smoothing.
     """

@@ -1,4 +1,4 @@
-"""Images with one class each, from any such set of TFDS or of ours, augmented."""
+"""Images with one class each from any classification data set of TFDS or this project, with augmentation."""
 import tensorflow as tf
 
 from training.data.spec import Splits, spec_of
@@ -7,15 +7,15 @@ from training.vision.labelled_images import ImageInfo as Info
 
 
 def datasets(config):
-    """Returns the Splits of a set of images with one label each.
+    """Returns the Splits of a data set of images with one label each.
 
-    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
-             channel where the set is gray, else RGB
+    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the top left of the square, the rest is
+             black; one channel for gray data sets, otherwise RGB
     targets: "label" int32 (batch,)
     info:    an `Info` with the statistics of the training pixels
 
     Raises:
-        UserError: the data set is unknown, not there, empty, or no classification set.
+        UserError: the data set is unknown, missing, empty, or not a classification data set.
     """
     found = labelled_images.LabelledImages(config, config.train_on_all)
     batches, sample = found.train(config.batch_size, config.seed)

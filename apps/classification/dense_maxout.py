@@ -7,20 +7,20 @@ from apps.classification.blocks import Blocks
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled network of two maxout layers, whose last layer is bounded as they are."""
+    """Returns a compiled network of two maxout layers; the norm of the output weights is bounded too."""
     return maxout.compiled(config, spec, steps, network)
 
 
 def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
     """Returns the last of two fully connected maxout layers, (batch, width), with dropout before every layer.
 
-    The norm of the weights into every unit is bounded, those of the classes too. Pixels are from 0 to 1, so that dropout at
-    the input blackens.
+    The norm of the incoming weights of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout
+    turns inputs black.
 
     images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
     width:  units of each layer
-    pieces: affine functions of which a unit takes the largest
-    dropout, dropout_scaling, initializer: see `Blocks`; with any dropout 20 % of the pixels are left out in training too
+    pieces: affine functions over which each unit takes the maximum
+    dropout, dropout_scaling, initializer: see `Blocks`; if dropout is used, the dropout rate of the pixels is 20 %
 
     Example:
         >>> import keras
@@ -28,10 +28,10 @@ def network(images, *, width=240, pieces=5, dropout=0.5, dropout_scaling="invert
         >>> dense_maxout.network(keras.Input((8, 8, 1)), width=16).shape
         (None, 16)
 
-    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST, permutation invariant), and the settings
-    published with its code. What differs: momentum is 0.9 and the learning rate 0.025, which decays to 0 as a cosine; there
-    momentum rises from 0.5 to 0.7, and a rate of 0.1 hardly decays. What dropout keeps of the input is scaled too; initial
-    weights reach to 0.03, not to 0.005, except for those of the classes.
+    Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST, permutation invariant), and the settings published
+    with its code. What differs: momentum is 0.9, and the learning rate has cosine decay from 0.025 to 0, whereas in the paper
+    momentum rises from 0.5 to 0.7 and a rate of 0.1 hardly decays. Input dropout is scaled too; initial weights are within
+    0.03 instead of 0.005, except for the output weights.
     """
     parts = Blocks(dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
     x = keras.layers.Flatten()(parts.dropout(images, "input_dropout", maxout.INPUT_DROPOUT if dropout else 0.0))

@@ -1,4 +1,4 @@
-"""Where training dies, and what revives it: depth x activation x initializer x normalization of plain networks."""
+"""Where training fails: plain networks by depth, activation, initializer and normalization."""
 import itertools
 import time
 
@@ -15,21 +15,21 @@ ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout"
 INITIALIZERS = ("small", "large", "glorot", "he")
 NORMALIZATIONS = ("none", "batch")
 RATES = (0.003, 0.03, 0.3)
-"""learning rates, of which each network has the best by its training loss: no kind fails for a rate that suits another"""
+"""learning rates; each network uses the best one by its training loss, so no kind fails because of an unsuitable rate"""
 _KEYS = ("normalization", "depth", "activation", "initializer")
 _MOMENTUM, _BATCH, _SIDE = 0.9, 32, 8
 _EPSILON = 1e-5
 
 
 def run(app, request):
-    """Trains all networks, prints, renders and keeps the table; returns the figures.
+    """Trains all networks; prints, plots and saves the table, and returns the numbers.
 
-    A network is `depth` hidden layers of `units` and a softmax layer, trained by momentum on batches of 32. All networks of one
-    depth, activation and normalization are one program. Batch normalization takes the statistics of the batch, and in evaluation
-    those of all images that are evaluated.
+    A network is `depth` hidden layers of `units` and a softmax layer, trained by momentum on batches of 32. All networks of
+    one depth, activation and normalization are one program. Batch normalization uses the statistics of the batch, and in
+    evaluation those of all evaluated images.
 
     Raises:
-        UserError: the data set is not there, or the folder holds something already.
+        UserError: the data set is missing, or the folder is not empty.
     """
     folder = reports.folder_of(app, "depths", request)
     began = time.perf_counter()
@@ -56,18 +56,18 @@ def run(app, request):
 
 
 class Networks:
-    """Plain networks of one depth, activation and normalization: every initializer, learning rate and seed, side by side.
+    """Plain networks of one depth, activation and normalization, for all initializers, learning rates and seeds in parallel.
 
         x_0 = image,  x_l = f(normalize(x_(l-1) W_l + b_l)),  logits = x_depth W + b
 
     activation:    one of ACTIVATIONS
     normalization: one of NORMALIZATIONS
     depth:         hidden layers
-    units:         of each hidden layer
+    units:         units of each hidden layer
     epochs:        passes over the training images
     seeds:         networks of each kind
-    seed:          of the initial weights and the order of the images
-    inputs:        numbers of an image
+    seed:          seed of the initial weights and the shuffling
+    inputs:        number of inputs, the pixels of an image
     classes:       number of classes
     """
 
@@ -96,7 +96,8 @@ class Networks:
         return tf.Variable(tf.fill((len(self.members), 1, size), value))
 
     def logits(self, images):
-        """Returns the logits (members, images, classes) of images (images, inputs), and the last hidden layer's answers."""
+        """Returns the logits (members, images, classes) of images (images, inputs), and the outputs of the last hidden
+        layer."""
         weights = iter(self.weights)
         x = tf.repeat(images[None], len(self.members), axis=0)
         for _ in range(self.depth):
@@ -119,12 +120,12 @@ class Networks:
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
 
     def train(self, train, validation):
-        """Returns {scheme: {"accuracy", "loss", "std"}}: medians over the seeds of each seed's best rate.
+        """Returns {scheme: {"accuracy", "loss", "std"}}: medians over the seeds, each with its best learning rate.
 
-        accuracy: on validation
-        loss:     on the training images, in nats
-        std:      standard deviation over the images of a unit's answers in the last hidden layer before training; a mean over
-                  its units
+        accuracy: validation accuracy
+        loss:     training loss, in nats
+        std:      standard deviation over the images of a unit's output in the last hidden layer before training; mean over the
+                  units
         """
         images, labels = (tf.constant(part) for part in train)
         steps = len(train[0]) // _BATCH
@@ -184,7 +185,7 @@ def _maps(rows, request):
     """Returns a figure of the accuracies: a map for each normalization and depth, each with the "std" before training."""
     columns = list(itertools.product(NORMALIZATIONS, request.depths))
     figure = matplotlib.figure.Figure((2.6 * len(columns) + 1.5, 4.6))
-    figure.suptitle("validation accuracy; below it, how much the last layer's answers differed from image to image at first")
+    figure.suptitle("validation accuracy; below it, the initial variation of the last layer's outputs between images")
     for place, (kind, depth) in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
         shares = [[rows[kind, depth, activation, scheme]["accuracy"] for scheme in INITIALIZERS] for activation in ACTIVATIONS]

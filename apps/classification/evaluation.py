@@ -1,4 +1,4 @@
-"""How often the class is the right one, over all images and by class."""
+"""Accuracy and loss, over all images and by class."""
 from training.vision import classifiers
 from training.vision.classification_metrics import table  # noqa: F401  a part of this module's contract
 

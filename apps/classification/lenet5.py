@@ -6,7 +6,7 @@ from apps.classification import blocks, classifier
 from training import UserError
 
 SIDE = 32
-"""of the square images in the paper, in pixels"""
+"""side length of the images in the paper, in pixels"""
 TANH_SCALE = 1.7159
 """limit of the paper's squashing function"""
 
@@ -15,10 +15,10 @@ def build_model(config, spec, steps):
     """Returns a compiled LeNet-5.
 
     Raises:
-        UserError: images of another size than 28 or 32 pixels.
+        UserError: the images have neither 28 nor 32 pixels per side.
     """
     if config.image_size not in (SIDE - 4, SIDE):
-        raise UserError(f"lenet5 takes images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
+        raise UserError(f"lenet5 needs images of {SIDE - 4} or {SIDE} pixels, not --image-size {config.image_size}")
     return classifier.compiled(config, spec, steps, network)
 
 
@@ -27,7 +27,7 @@ def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted
 
         C1 6 maps 5x5, S2 subsampling, C3 16 maps 5x5 by table 1, S4 subsampling, C5 120 maps 5x5, F6 84 units
 
-    Images of 28 x 28 pixels get a margin of 2.
+    Images of 28 x 28 pixels are padded by 2 pixels.
 
     images: Keras tensor of scaled images, (batch, 28 or 32, 28 or 32, channels)
     activation, dropout, dropout_scaling, initializer: see `Blocks`; "tanh" is the paper's `ScaledTanh`
@@ -39,10 +39,9 @@ def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted
         (None, 84)
 
     Source: LeCun et al., 1998, "Gradient-Based Learning Applied to Document Recognition", section II.B.
-    What differs: the classes are an affine layer with softmax, not distances to drawn digits; Adam with a learning rate that
-    decays as a cosine and a weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without decay; initial
-    weights are normal with variance 1 / fan_in, not uniform within 2.4 / fan_in; with the activation "maxout" C3 sees all maps of
-    S2.
+    What differs: the output is an affine layer with softmax, not distances to prototypes of digits; Adam with cosine decay and
+    a weight decay of 0.05, not the stochastic diagonal Levenberg-Marquardt method without weight decay; initial weights are
+    normal with variance 1 / fan_in, not uniform within 2.4 / fan_in; with the activation "maxout" C3 sees all maps of S2.
     """
     parts = LeNetBlocks(
         activation=activation, dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
@@ -67,7 +66,8 @@ def network(images, *, activation="tanh", dropout=0.0, dropout_scaling="inverted
 
 
 class LeNetBlocks(blocks.Blocks):
-    """Blocks whose tanh is the paper's squashing function, scaled so that a unit's usual input reaches its bent part."""
+    """Blocks with the paper's squashing function as tanh, initialized so that typical inputs of a unit reach its nonlinear
+    range."""
 
     def activation(self, x, name):
         return ScaledTanh(name=name)(x) if self.kind == "tanh" else super().activation(x, name)

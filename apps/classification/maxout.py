@@ -7,9 +7,9 @@ from apps.classification.blocks import Blocks
 from training import UserError
 
 INPUT_DROPOUT = 0.2
-"""share of pixels left out in training, where units are left out at all"""
+"""dropout rate of the pixels, if dropout is used"""
 LARGEST_NORM = 1.9365
-"""of the weights into a unit"""
+"""largest norm of the incoming weights of a unit"""
 _LARGEST_FIRST_NORM = 0.9
 _SMALLEST = 16
 """side of an image, in pixels, of which a place is left after the pools"""
@@ -19,19 +19,19 @@ def build_model(config, spec, steps):
     """Returns a compiled network of three convolutional maxout layers.
 
     Raises:
-        UserError: images of less than 16 pixels.
+        UserError: the images are smaller than 16 pixels.
     """
     if config.image_size < _SMALLEST:
-        raise UserError(f"maxout takes images of {_SMALLEST} pixels or more, not --image-size {config.image_size}")
+        raise UserError(f"maxout needs images of at least {_SMALLEST} pixels, not --image-size {config.image_size}")
     return compiled(config, spec, steps, network)
 
 
 def compiled(config, spec, steps, network):
-    """Returns a compiled classifier on pixels from 0 to 1, whose last layer is bounded as the maxout layers are.
+    """Returns a compiled classifier on pixels from 0 to 1, with bounded output weights as in the maxout layers.
 
     config, spec, steps: as in `build_model`
-    network: function of a Keras tensor of images that returns one of features, (batch, features); its keyword arguments are
-             the settings of the same names
+    network:             function of a Keras tensor of images that returns features, (batch, features); its keyword arguments
+                         are the settings of the same names
     """
     scale = keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")
     return classifier.compiled(
@@ -42,14 +42,14 @@ def compiled(config, spec, steps, network):
 def network(images, *, width=48, pieces=2, dropout=0.5, dropout_scaling="inverted", initializer="uniform"):
     """Returns the last of three convolutional maxout layers as (batch, features), with dropout before every layer.
 
-    The layers have 8x8, 8x8 and 5x5 kernels with `width`, `width` and half as many maps, of which the last ones have twice as
-    many pieces, and pools of 4, 4 and 2 places with stride 2: of 28 pixels 10, 4 and 3 places are left. The norm of the weights
-    into every unit is bounded, those of the classes too. Pixels are from 0 to 1, so that dropout at the input blackens.
+    The layers have 8x8, 8x8 and 5x5 kernels with `width`, `width` and half as many maps, where the last layer has twice as
+    many pieces, and pooling of sizes 4, 4 and 2 with stride 2: 28 pixels become 10, 4 and 3. The norm of the incoming weights
+    of every unit is bounded, including the output units. Pixels are from 0 to 1, so dropout turns inputs black.
 
     images: Keras tensor of images from 0 to 1, (batch, side, side, channels)
     width:  maps of the first and the second layer
-    pieces: affine functions of which a unit takes the largest
-    dropout, dropout_scaling, initializer: see `Blocks`; with any dropout 20 % of the pixels are left out in training too
+    pieces: affine functions over which each unit takes the maximum
+    dropout, dropout_scaling, initializer: see `Blocks`; if dropout is used, the dropout rate of the pixels is 20 %
 
     Example:
         >>> import keras
@@ -58,9 +58,9 @@ def network(images, *, width=48, pieces=2, dropout=0.5, dropout_scaling="inverte
         (None, 18)
 
     Source: Goodfellow et al., 2013, "Maxout Networks", section 5.1 (MNIST), and the settings published with its code.
-    What differs: Adam with a learning rate that decays as a cosine, not a large one that hardly decays for hundreds of epochs;
-    what dropout keeps of the input is scaled too; initial weights reach to 0.03, not to 0.005, except for those of the classes; a
-    black margin of a pixel stands for pools that reach over the edge.
+    What differs: Adam with cosine decay, not a large learning rate that hardly decays for hundreds of epochs; input dropout is
+    scaled too; initial weights are within 0.03 instead of 0.005, except for the output weights; one pixel of black padding
+    replaces pooling beyond the edge.
     """
     parts = Blocks(dropout=dropout, dropout_scaling=dropout_scaling, initializer=initializer)
     x = parts.dropout(images, "input_dropout", INPUT_DROPOUT if dropout else 0.0)

@@ -1,4 +1,4 @@
-"""What training does to the layers, epoch by epoch: activations, dead and saturated units, gradients."""
+"""Monitors of the layers during training: activations, dead and saturated units, gradients."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,23 +13,24 @@ _NEAR = 0.05
 
 
 def callbacks(model, splits, config, folder):
-    """Returns the callbacks that watch this training; they write into the run's folder."""
+    """Returns the callbacks that monitor this training; they write to the run's folder."""
     batches = splits.train(0, 0, tf.distribute.InputContext()) if splits.validation is None else splits.validation
     return [Monitors(batches, folder)]
 
 
 class Monitors(keras.callbacks.Callback):
-    """Writes for TensorBoard what training does to the layers, before the first step and after each epoch.
+    """Writes the state of the layers for TensorBoard, before the first step and after each epoch.
 
-    It looks at the first images of the validation split, or of training where there is none:
+    It uses the first images of the validation split, or of the training split if there is no validation split:
 
-        activations/<depth>_<layer>   histogram of what the layer answers
-        dead_units/<layer>            share of units, or of maps, that answer the same to every image
-        saturated_units/<layer>       share of answers within 5 % of a limit of sigmoid or tanh
-        gradient_norm/<layer>         Euclidean norm of the loss's gradient by the layer's weights, without dropout
+        activations/<depth>_<layer>   histogram of the outputs of the layer
+        dead_units/<layer>            fraction of units, or of maps, with the same output for every image
+        saturated_units/<layer>       fraction of outputs within 5 % of a limit of sigmoid or tanh
+        gradient_norm/<layer>         Euclidean norm of the gradient of the loss with respect to the layer's weights, without
+        dropout
 
     batches: dataset of (inputs, targets)
-    folder:  of the run
+    folder:  folder of the run
     """
 
     def __init__(self, batches, folder):
@@ -72,7 +73,7 @@ class Monitors(keras.callbacks.Callback):
 
 
 def limits(layer):
-    """Returns the limits (lowest, highest) of a layer's function, as sigmoid and tanh have them, or None without these."""
+    """Returns the limits (lowest, highest) of a layer's function, such as sigmoid or tanh, or None without limits."""
     if isinstance(layer, ScaledTanh):
         return -TANH_SCALE, TANH_SCALE
     if isinstance(layer, keras.layers.Activation):
@@ -81,12 +82,12 @@ def limits(layer):
 
 
 def dead(values):
-    """Returns the share of units of (images, ..., units) whose answer is the same for every image and place."""
+    """Returns the fraction of units of (images, ..., units) with the same output for every image and position."""
     values = values.reshape(-1, values.shape[-1])
     return float((values.max(axis=0) - values.min(axis=0) <= 1e-6 * (1 + np.abs(values).max(axis=0))).mean())
 
 
 def saturated(values, lowest, highest):
-    """Returns the share of values within 5 % of a limit."""
+    """Returns the fraction of values within 5 % of a limit."""
     margin = _NEAR * (highest - lowest)
     return float(((values < lowest + margin) | (values > highest - margin)).mean())

@@ -1,4 +1,4 @@
-"""What a person looks at: wrong predictions, confused classes, first-layer filters, activations by depth, and features."""
+"""Pictures: misclassified images, confusion matrix, first-layer filters, activations by depth, and features."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,8 @@ from training.vision import classifiers
 
 
 def render(model, splits, config, info, metrics):
-    """Returns the Rendered pictures, see `pictures`, what the layers answer to a test batch, and the features of test images."""
+    """Returns the Rendered pictures, see `pictures`, the outputs of the layers for a test batch, and the features of test
+    images."""
     inputs, _ = next(iter(splits.test))
     return Rendered(pictures(model, splits, config, info), by_depth(outputs(model, inputs["image"][:64])),
                     embeddings=classifiers.embeddings(model, splits.test, config, info))
@@ -19,9 +20,9 @@ def render(model, splits, config, info, metrics):
 def pictures(model, splits, config, info):
     """Returns {name: uint8 (n, height, width, 3)}.
 
-    wrong:     test images that are predicted wrong, the surest first, with predicted and true class
-    confusion: images by true and predicted class
-    filters:   the first convolution's kernels, where there is one
+    wrong:     misclassified test images, most confident first, with predicted and true class
+    confusion: confusion matrix of true and predicted classes
+    filters:   kernels of the first convolution, if there is one
     """
     made = classifiers.pictures(model, splits.test, config, info)
     filters = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)

@@ -13,14 +13,14 @@ def build_model(config, spec, steps):
 
 def network(images, *, full_size=False, width=16, blocks=3, activation="relu", normalization="batch", dropout=0.0,
             dropout_scaling="inverted", initializer="he"):
-    """Returns the features of a residual network: the mean over the places of its last maps, (batch, channels).
+    """Returns the features of a residual network: the spatial mean of its last maps, (batch, channels).
 
-    With `full_size` it is ResNet-50 for images of 224 pixels: 25,557,032 weights with 1,000 classes. Otherwise it is the paper's
-    network for CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as many
-    channels; 3 blocks of 16 channels are ResNet-20.
+    With `full_size`, it is ResNet-50 for images of 224 pixels: 25,557,032 weights with 1,000 classes. Otherwise it is the
+    paper's network for CIFAR-10: a 3x3 convolution and three stages of `blocks` blocks with `width`, twice and four times as
+    many channels; 3 blocks of 16 channels are ResNet-20.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
-    full_size: whether it is ResNet-50; `width` and `blocks` are then those of the paper
+    full_size: whether it is ResNet-50, with `width` and `blocks` of the paper
     width:     channels of the first stage
     blocks:    residual blocks per stage
     activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
@@ -32,8 +32,8 @@ def network(images, *, full_size=False, width=16, blocks=3, activation="relu", n
         (None, 16)
 
     Source: He et al., 2016, "Deep Residual Learning for Image Recognition", table 1 and section 4.2.
-    What differs: ResNet-50's stride is in the 3x3 convolution of a block ("v1.5"); where the number of channels changes the
-    shortcut is a 1x1 convolution, in the small network too.
+    What differs: ResNet-50's stride is in the 3x3 convolution of a block ("v1.5"); where the number of channels changes, the
+    shortcut is a 1x1 convolution, also in the small network.
     """
     parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
                    initializer=initializer)

@@ -1,4 +1,4 @@
-"""What a client sends to an exported classifier and gets back: the signatures `serving_default` and `embed` of
+"""Interface of an exported classifier: the signatures `serving_default` and `embed` of
 `training.vision.classifiers`, the same for every system of this application."""
 from training.vision import classifiers, image_signatures
 from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
@@ -13,5 +13,5 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}."""
+    """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}

@@ -5,7 +5,7 @@ from apps.classification import classifier
 from apps.classification.blocks import Blocks
 
 STAGES = (2, 2, 3, 3, 3)
-"""convolutions before each pool"""
+"""convolutions before each pooling layer"""
 
 
 def build_model(config, spec, steps):
@@ -15,14 +15,15 @@ def build_model(config, spec, steps):
 
 def network(images, *, full_size=False, width=32, activation="relu", normalization="batch", dropout=0.5,
             dropout_scaling="inverted", initializer="he"):
-    """Returns the second fully connected layer of VGG-16: thirteen 3x3 convolutions in five stages come before the first one.
+    """Returns the second fully connected layer of VGG-16, which has thirteen 3x3 convolutions in five stages before the first
+    one.
 
-    With `full_size` it is the paper's configuration D: 64 to 512 channels and 4,096 units, for images of 224 pixels; 138,357,544
-    weights with 1,000 classes and without normalization. Otherwise the first stage has `width` channels, and the fully connected
-    layers have eight times as many units.
+    With `full_size`, it is the paper's configuration D: 64 to 512 channels and 4,096 units, for images of 224 pixels;
+    138,357,544 weights with 1,000 classes and without normalization. Otherwise the first stage has `width` channels, and the
+    fully connected layers have eight times as many units.
 
     images:    Keras tensor of scaled images, (batch, side, side, channels)
-    full_size: whether the network has the size of the paper's; `width` is then 64
+    full_size: whether to use the size of the paper's network, in which `width` is 64
     width:     channels of the first stage
     activation, normalization, dropout, dropout_scaling, initializer: see `Blocks`
 
@@ -33,8 +34,8 @@ def network(images, *, full_size=False, width=32, activation="relu", normalizati
         (None, 32)
 
     Source: Simonyan and Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table 1.
-    What differs: batch normalization is a choice, with which the network trains from random weights, where the paper begins with
-    those of a shallower network; maps of odd sides are padded before they are pooled.
+    What differs: optional batch normalization, with which the network trains from random weights, whereas the paper starts
+    from a shallower network; maps with odd sides are padded before pooling.
     """
     parts = Blocks(activation=activation, normalization=normalization, dropout=dropout, dropout_scaling=dropout_scaling,
                    initializer=initializer)

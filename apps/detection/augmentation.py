@@ -1,26 +1,26 @@
-"""Changes of a training image that its boxes follow, each a function of a seed."""
+"""Augmentation of training images with their boxes, as a function of a seed."""
 from typing import NamedTuple
 
 import tensorflow as tf
 
 
 class Recipe(NamedTuple):
-    """What may be done to the images of a data set without changing what they show."""
+    """The augmentations that preserve the labels of a data set."""
 
     flip_horizontal: bool = True
     flip_vertical: bool = False
     transpose: bool = False
-    """with both flips: all eight turns and mirrorings of a square"""
+    """together with both flips, all eight rotations and reflections of a square"""
     scale: tuple[float, float] = (0.6, 1.5)
-    """least and greatest enlargement of the fitted image"""
+    """smallest and largest scale factor of the fitted image"""
     brightness: float = 0.15
-    """greatest change, as a share of the whole range"""
+    """largest change, as a fraction of the full range"""
     contrast: float = 0.3
     saturation: float = 0.4
     tint: float = 0.1
-    """greatest change of one channel beside the others"""
+    """largest change of one channel relative to the others"""
     least_seen: float = 0.4
-    """an object with less of its box in the picture is neither object nor background"""
+    """an object with a smaller visible fraction of its box is ignored, neither object nor background"""
 
 
 RECIPES = {
@@ -33,9 +33,9 @@ PHOTOGRAPHS = Recipe()
 
 
 def augment(image, boxes_yxyx, image_size, seed, recipe):
-    """Returns (image, boxes_yxyx, seen): turned, scaled, shifted and recolored, in a square of `image_size`.
+    """Returns (image, boxes_yxyx, seen): flipped, scaled, shifted and recolored, in a square of `image_size`.
 
-    seen: the share of each box's area that is still in the picture; the boxes are clipped to it
+    seen: the fraction of each box's area that is still visible; the boxes are clipped to the image
 
     Shape:
         image:      (height, width, 3) uint8, RGB

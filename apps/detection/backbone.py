@@ -1,4 +1,4 @@
-"""The network under every head of ours: a backbone with its feature pyramid, and the anchors that go with it."""
+"""The network below the detection heads: a backbone with a feature pyramid, and the anchors of its levels."""
 import keras
 
 import layers
@@ -9,12 +9,13 @@ KINDS = {"small": backbones.small_resnet, "resnet18": backbones.resnet18}
 
 
 def build(image_size, kind, filters, extra_levels, min_stride=4):
-    """Returns (keras.Model from images to the pyramid's maps, fine to coarse, and their strides), from `min_stride` on.
+    """Returns (keras.Model from images to the maps of the pyramid, fine to coarse, and their strides), starting at
+    `min_stride`.
 
-    image_size:   side of the images, which are RGB from 0 to 255, (batch, image_size, image_size, 3)
-    kind:         "small" or "resnet18", the network under the pyramid
+    image_size:   side length of the images, which are RGB from 0 to 255, (batch, image_size, image_size, 3)
+    kind:         "small" or "resnet18", the network below the pyramid
     filters:      channels of each map, (batch, side, side, filters)
-    extra_levels: maps beyond the backbone's
+    extra_levels: coarser maps in addition to those of the backbone
 
     Raises:
         UserError: the backbone has no map of stride `min_stride`.
@@ -31,7 +32,7 @@ def build(image_size, kind, filters, extra_levels, min_stride=4):
 
 
 def anchor_levels(strides, min_stride):
-    """Returns the strides of the levels that have anchors, those from `min_stride` on.
+    """Returns the strides of the levels with anchors, starting at `min_stride`.
 
     Raises:
         UserError: no level has the stride `min_stride`.
@@ -42,5 +43,5 @@ def anchor_levels(strides, min_stride):
 
 
 def anchor_sizes(strides, scale, octaves):
-    """Returns per level the sides in pixels of its anchors: `scale` strides times powers of 2^(1 / octaves)."""
+    """Returns the side lengths in pixels of the anchors per level: `scale` strides times powers of 2^(1 / octaves)."""
     return tuple(tuple(scale * stride * 2 ** (step / octaves) for step in range(octaves)) for stride in strides)

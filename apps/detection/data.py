@@ -1,4 +1,4 @@
-"""Images fitted into a square, with padded boxes, from any detection set of TFDS or of ours."""
+"""Images fitted into a square, with padded boxes, from any detection data set of TFDS or this project."""
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -15,21 +15,21 @@ _BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
 
 
 def datasets(config):
-    """Returns the Splits of a detection set.
+    """Returns the Splits of a detection data set.
 
-    inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the square top left, the rest black
+    inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the top left of the square, the rest is black
     targets: "boxes_yxyx" float32 (batch, max_objects, 4) in pixels of the square; "class_ids" int32 and "ignore" bool
-             (batch, max_objects); places without an object have zeros, -1 and False. `ignore`: crowd or difficult, or
-             cut off by the augmentation, or beyond max_objects: neither object nor background in training. Where a
-             training image has more than max_objects objects, the second dimension is the greatest number of boxes.
+             (batch, max_objects); entries without an object are zeros, -1 and False. `ignore`: crowd or difficult, cut off by
+             the augmentation, or beyond max_objects: neither object nor background in training. If a training image has more
+             than max_objects objects, the second dimension is the largest number of boxes.
              Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
-             "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there
-             max_objects is the greatest number of the split, so that no object is lost.
+             "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
+             largest number in the split, so no object is lost.
 
-    Prints one line for each split with more objects in an image than there is room for, or with no object to evaluate on.
+    Prints one line for each split with an image that has too many objects, or without any object to evaluate on.
 
     Raises:
-        UserError: the data set is unknown, not there, empty, or no detection set, or has no object to learn.
+        UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.
     """
     prepared = sources.builder(config.dataset, config)
     class_names = _class_names(prepared)
@@ -89,11 +89,11 @@ def _room(contents, config):
     """
     if not contents.learnable:
         raise UserError(
-            f"the training split of {config.dataset} has no object to learn (images: {contents.images:,}, boxes: "
+            f"the training split of {config.dataset} contains no objects to learn (images: {contents.images:,}, boxes: "
             f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
             f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
     crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
-                           "the others are neither objects nor background in training")
+                           "the excess objects are ignored in training")
     return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
 
 
@@ -112,10 +112,10 @@ def _evaluation_batches(prepared, part, split, config):
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
-        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing (images: "
+        print(f"{config.dataset}, {part}: this split contains no objects, so its metrics are meaningless (images: "
               f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
-    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the {MAX_DETECTIONS} detections of an answer",
-                 "the others cannot be found")
+    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
+                 "the excess objects cannot be found")
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
         fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
@@ -129,7 +129,7 @@ def _evaluation_batches(prepared, part, split, config):
 def _class_names(prepared):
     features = prepared.info.features
     if "objects" not in features or not {"bbox", "label"} <= set(features["objects"].feature):
-        raise UserError(f"{prepared.name} is no detection set: its examples have no objects with boxes and labels")
+        raise UserError(f"{prepared.name} is not a detection data set: its examples have no objects with boxes and labels")
     return features["objects"].feature["label"].names
 
 

@@ -1,4 +1,4 @@
-"""What the systems of this app share: one training step over named losses, and detections of a fixed shape."""
+"""Common parts of the systems: a training step over named losses, and detections of a fixed shape."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -12,15 +12,15 @@ from training.engine import optimizers, step, strategies
 class Detector(keras.Model):
     """A detector of `classes` classes in images of image_size x image_size pixels.
 
-    A system defines `losses`, `class_scores` and `pyramid_features`; the rest is here. What not every system can tell is None by
-    default: `propose`, `embed` and `matched_anchors`.
+    A system defines `losses`, `class_scores` and `pyramid_features`. The optional methods `propose`, `embed` and
+    `matched_anchors` return None by default.
 
-    image_size:      side of the square images, in pixels
+    image_size:      side length of the square images, in pixels
     classes:         number of classes, without the background
-    loss_names:      keys of what `losses` returns
-    score_threshold: detections with a lower score are left out
-    candidates:      the best scores of an image that take part in the suppression
-    iou_threshold:   of two detections of one class that overlap by more, the better one stays
+    loss_names:      keys of the result of `losses`
+    score_threshold: detections with a lower score are dropped
+    candidates:      number of best scores per image that enter non-maximum suppression
+    iou_threshold:   of two detections of one class with a larger overlap, only the better one is kept
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -68,21 +68,23 @@ class Detector(keras.Model):
         """Returns {name: scalar}, each this replica's share: already divided by counts over all replicas."""
 
     def class_scores(self, images):
-        """Returns the candidates' scores (batch, places, classes) and boxes_yxyx (batch, places, 1 or classes, 4)."""
+        """Returns the scores (batch, candidates, classes) and boxes_yxyx (batch, candidates, 1 or classes, 4)."""
 
     def propose(self, images):
-        """Returns regions boxes_yxyx (batch, regions, 4) and scores (batch, regions), or None: no regions are proposed."""
+        """Returns regions boxes_yxyx (batch, regions, 4) and scores (batch, regions), or None if the system proposes no
+        regions."""
         return None
 
     def pyramid_features(self, images):
         """Returns the feature maps, fine to coarse, each (batch, height, width, filters); the signature `embed` needs them."""
 
     def embed(self, images, boxes_yxyx):
-        """Returns features of given boxes (batch, boxes, features), or None: boxes have no features of their own."""
+        """Returns features of given boxes (batch, boxes, features), or None if boxes have no features."""
         return None
 
     def matched_anchors(self, boxes_yxyx, class_ids):
-        """Returns which of `anchors` stand for an object in training, (batch, anchors) bool, or None: anchors are not shown."""
+        """Returns which of `anchors` are matched to an object in training, (batch, anchors) bool, or None to show no
+        anchors."""
         return None
 
     def call(self, inputs, training=False):
@@ -100,7 +102,8 @@ class Detector(keras.Model):
         return self.select(scores, boxes_yxyx)
 
     def select(self, scores, boxes_yxyx):
-        """Returns `detect`'s answer from candidates: scores (batch, places, classes), boxes (batch, places, 1 or classes, 4)."""
+        """Returns the result of `detect` from candidates: scores (batch, places, classes), boxes (batch, places, 1 or classes,
+        4)."""
         places, classes = scores.shape[1:]
         best, index = ops.top_k(ops.reshape(scores, (-1, places * classes)), min(self.candidates, places * classes))
         class_ids = index % classes
@@ -120,12 +123,12 @@ class Detector(keras.Model):
 
 
 def is_compiled(config):
-    """Returns whether the train step must do without the operations that XLA lacks."""
+    """Returns whether the training step must avoid operations that XLA does not support."""
     return config.xla or config.strategy == "tpu"
 
 
 def share(total, count):
-    """Returns this replica's part of a mean: its total over the count of all replicas."""
+    """Returns this replica's part of a mean: its total divided by the count over all replicas."""
     return total / ops.maximum(strategies.global_sum(count), 1.0)
 
 
@@ -136,9 +139,9 @@ def smooth_l1(difference, beta=1 / 9):
 
 
 def optimizer(config, steps):
-    """Returns AdamW whose rate warms up linearly and then decays to 0 as a cosine, over `steps`.
+    """Returns AdamW with linear warmup and cosine decay to 0 over `steps`.
 
-    The papers take SGD with momentum over a pretrained network and long schedules; from random weights in minutes
-    AdamW gets further.
+    The papers use SGD with momentum, a pretrained network and long schedules; AdamW is better for short trainings from random
+    weights.
     """
     return optimizers.make("adam", optimizers.warmup_cosine(config.learning_rate, steps), weight_decay=config.weight_decay)

@@ -1,15 +1,15 @@
-"""How good detections are: COCO and VOC average precision, recall of proposals, bootstrap intervals.
+"""Evaluation of detections: COCO and VOC average precision, recall of proposals, bootstrap intervals.
 
 Everything here is plain numpy in pixels of the original image, as float64:
 
     ground_truth: list of one dict per image
         {"boxes_yxyx": (objects, 4), "class_ids": (objects,), "is_crowd": (objects,), "is_difficult": (objects,)}
-        (the two flags may be left out: then no object has them)
+        (both flags are optional and default to false)
     detections:   list of one dict per image, in the same order
         {"boxes_yxyx": (detections, 4), "scores": (detections,), "class_ids": (detections,)}
 
 Boxes are continuous coordinates: width = right - left, without VOC's "+ 1".
-A figure for which there is nothing to measure (no object of that size, say) is -1, as in COCO's own code.
+A metric with nothing to measure, such as no objects of a size, is -1, as in COCO's own code.
 """
 import itertools
 import math
@@ -29,19 +29,18 @@ from training.engine import graphs
 from training.engine.names import one_line
 
 VALIDATION_METRICS = ("ap", "ap50", "ap75")
-"""what is shown after each epoch"""
+"""metrics that are shown after each epoch"""
 NOTHING = -1.0
-"""COCO's mark for a figure without an object to measure it on"""
+"""COCO's value of a metric without any object to measure"""
 
 
 def coco(ground_truth, detections, class_names):
     """Returns COCO's average precision and recall: ap, ap50, ap75, ap_small, ap_medium, ap_large, ar100, per class.
 
-    The figures are those of pycocotools, whose code raises where there is no detection at all: that is 0 here.
-    A class without an object is left out of the means and of `per_class`, `per_class_ap50`.
-    Crowds follow COCO: what overlaps one is neither hit nor miss, measured by the detection's own area.
-    A difficult object, which COCO does not know, is one outside of every range of areas: its detection is neither
-    hit nor miss, by ordinary IoU.
+    The values are those of pycocotools, except that they are 0 without any detection, for which its code raises an error. A
+    class without objects is excluded from the means and from `per_class`, `per_class_ap50`. Crowds are treated as in COCO: a
+    detection that overlaps one, relative to its own area, is neither hit nor miss. A difficult object, which COCO does not
+    have, is treated as outside of every area range: its detection, by ordinary IoU, is neither hit nor miss.
 
     Source: Lin et al., 2014, "Microsoft COCO", and cocodataset.org/#detection-eval.
     """
@@ -51,12 +50,13 @@ def coco(ground_truth, detections, class_names):
 
 
 def voc(ground_truth, detections, eleven_point=False, iou=0.5):
-    """Returns the mean over classes of VOC's average precision; -1 when there is no object.
+    """Returns VOC's average precision, averaged over the classes; -1 without any object.
 
-    eleven_point: mean of the best precision at recall >= 0, 0.1 ... 1 (VOC 2007), else the area under the
-        monotone envelope of precision over recall (VOC 2010 and later).
-    A difficult (or crowd) object is ignored: neither its detection nor its absence counts.
-    Boxes are continuous, without the development kit's "+ 1".
+    eleven_point: mean of the best precision at recall >= 0, 0.1 ... 1 (VOC 2007), else the area under the monotone envelope of
+                  precision over recall (VOC 2010 and later)
+
+    A difficult (or crowd) object is ignored: neither its detection nor its absence counts. Box coordinates are continuous,
+    without the development kit's "+ 1".
 
     Source: Everingham et al., 2010, "The PASCAL Visual Object Classes (VOC) Challenge", sections 4.1 and 4.2.
     """
@@ -66,10 +66,10 @@ def voc(ground_truth, detections, eleven_point=False, iou=0.5):
 
 
 def proposal_recall(ground_truth, proposals, at=(50, 100, 300), iou=0.5):
-    """Returns {"recall_50": ...}: the share of objects that one of an image's best n proposals covers.
+    """Returns {"recall_50": ...}: the fraction of objects that one of the best n proposals of an image covers.
 
-    proposals: list of {"boxes_yxyx": (n, 4), "scores": (n,)} per image, any order. Classes play no part, and crowds
-    and difficult objects do not count. -1 when there is no object.
+    proposals: list of {"boxes_yxyx": (n, 4), "scores": (n,)} per image, any order. Classes are ignored, and crowds and
+               difficult objects do not count. The value is -1 without any object.
     """
     found = {n: 0 for n in at}
     total = 0
@@ -86,9 +86,9 @@ def proposal_recall(ground_truth, proposals, at=(50, 100, 300), iou=0.5):
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics of `model.detect` over a validation or test set of batches.
 
-    Keys: those of `coco`, `voc_ap50` (all-point), `voc07_ap50` (11-point), `recall_50`, `recall_100`, `recall_300` when the
-    model proposes regions and this is no validation, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50": ...},
-    the 95 % percentile interval over so many bootstrap samples of the images.
+    Keys: those of `coco`, `voc_ap50` (all-point), `voc07_ap50` (11-point), `recall_50`, `recall_100`, `recall_300` if the
+    model proposes regions and `validating` is false, and with `resamples` above 0 `intervals`: {"ap": [low, high], "ap50":
+    ...}, the 95 % percentile interval over this number of bootstrap samples of the images.
     """
     ground_truth, detections, proposed = detect(model, batches, config, proposals=not validating)
     names = info.class_names
@@ -105,7 +105,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 def detect(model, batches, config, *, proposals=False):
     """Runs the model over `batches` and returns (ground_truth, detections, proposals or None).
 
-    The last batch is padded to the size of the others, so that one trace serves for all, and for every later call.
+    The last batch is padded to the size of the others, so all batches and later calls share one trace.
     """
     call = graphs.of_model(model, ("detect", proposals), lambda model: _graph(model, proposals))
     ground_truth, detections, proposed = [], [], []
@@ -140,9 +140,9 @@ def detect(model, batches, config, *, proposals=False):
 
 
 def intervals(ground_truth, detections, class_names, resamples, seed=0):
-    """Returns {"ap": [low, high], "ap50": [low, high]}, 95 % by bootstrap over images.
+    """Returns {"ap": [low, high], "ap50": [low, high]}, the 95 % bootstrap intervals over images.
 
-    Where no sample holds an object the interval is that of a figure without an object: -1 to -1.
+    If no sample contains an object, the interval is -1 to -1.
     """
     figures_of = resampler(ground_truth, detections, class_names)
 
@@ -156,9 +156,9 @@ def intervals(ground_truth, detections, class_names, resamples, seed=0):
 
 
 def resampler(ground_truth, detections, class_names):
-    """Returns figures(drawn) -> what `coco` gives for the images of these numbers, without the figures by area.
+    """Returns a function of image numbers with the result of `coco` for these images, without the values by area.
 
-    Detections are matched to objects once; a sample only orders them again and accumulates.
+    Detections are matched to objects once; each sample only sorts and accumulates them.
     """
     evaluation = _matched(ground_truth, detections, class_names, all_areas=False)
     matches = evaluation._evalImgs_cpp  # one for each class and image, all images of the first class first
@@ -174,7 +174,7 @@ def resampler(ground_truth, detections, class_names):
 
 
 def table(metrics):
-    """Prints the figures and a row for each class; plain text when the output is no terminal."""
+    """Prints the metrics and a row for each class, as plain text unless the output is a terminal."""
     console = rich.console.Console(highlight=False)
     classes = rich.table.Table(box=_box(console))
     classes.add_column("class")
@@ -200,7 +200,7 @@ def table(metrics):
 
 
 def intersection_over_union(first, second):
-    """Returns (n, m) for boxes (n, 4) and (m, 4), yxyx; 0 where both are empty."""
+    """Returns the intersection over union (n, m) of boxes (n, 4) and (m, 4), yxyx; 0 for two empty boxes."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.prod(np.maximum(bottom_right - top_left, 0), axis=-1)

@@ -26,7 +26,7 @@ def build_model(config, spec, steps):
 
 
 class FasterRCNN(detector.Detector):
-    """Two stages: a network that proposes regions, and one that classifies and refines each of them.
+    """A two-stage detector: one network proposes regions, and another one classifies and refines them.
 
         pyramid = FPN(backbone(image))
         objectness, offsets = conv1x1(ReLU(conv3x3(pyramid[l])))           per level and anchor, weights shared by levels
@@ -36,23 +36,24 @@ class FasterRCNN(detector.Detector):
 
         loss = BCE(objectness) + smooth_l1(offsets of anchors) + CE(class) + smooth_l1(offsets of regions)
 
-    each a mean over the sampled anchors (256, up to half of them objects) or regions (`regions_per_image`, up to half of them).
-    Anchors above IoU 0.7 or best for an object are objects, below 0.3 background; regions above 0.5 are objects.
+    each a mean over the sampled anchors (256, up to half of them objects) or regions (`regions_per_image`, up to half of
+    them). Anchors with an IoU above 0.7, or the best IoU for an object, are objects, and those below 0.3 are background;
+    regions above 0.5 are objects.
 
-    image_size:        side of the square images, in pixels
+    image_size:        side length of the square images, in pixels
     classes:           number of classes, without the background
-    backbone_kind:     "small" or "resnet18", the network under the pyramid
+    backbone_kind:     "small" or "resnet18", the network below the pyramid
     pyramid_filters:   channels of each level of the pyramid
-    extra_levels:      levels beyond the backbone's
-    min_anchor_stride: stride of the finest level that has anchors, in pixels
-    anchor_scale, anchor_octaves, anchor_ratios: side of a level's smallest anchor in strides, sizes per level, and shapes
-                       (height over width)
-    proposals:         regions per image that the proposal network passes on
-    regions_per_image: regions per image that the second stage trains on
-    region_levels:     levels of the pyramid that regions are read from
+    extra_levels:      coarser levels in addition to those of the backbone
+    min_anchor_stride: stride of the finest level with anchors, in pixels
+    anchor_scale, anchor_octaves, anchor_ratios: side length of a level's smallest anchor in strides, number of sizes per
+                       level, and aspect ratios (height / width)
+    proposals:         region proposals per image that the second stage classifies
+    regions_per_image: regions per image sampled to train the second stage
+    region_levels:     pyramid levels from which region features are pooled
     head_units:        units of each of the second stage's two hidden layers
-    seed:              of the samplers
-    is_compiled:       whether the model must do without the operations that XLA lacks
+    seed:              seed of the samplers
+    is_compiled:       whether the model must avoid operations that XLA does not support
 
     Example:
         >>> import numpy as np
@@ -64,9 +65,9 @@ class FasterRCNN(detector.Detector):
         (TensorShape([2, 100, 4]), TensorShape([2, 100]))
 
     Source: Ren et al., 2015, "Faster R-CNN"; Lin et al., 2017, "Feature Pyramid Networks", section 4.
-    What differs: trained end to end from random weights, so with batch normalization in backbone and pyramid; RoI align
-    in place of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in
-    the authors' code; half, not a quarter, of the sampled regions may be objects.
+    What differs: training end to end from random weights, and therefore batch normalization in backbone and pyramid; RoI align
+    instead of RoI pooling; AdamW (see `detector.optimizer`); the true boxes join the regions in training, as in the authors'
+    code; half, not a quarter, of the sampled regions may be objects.
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=1, min_anchor_stride=4,
@@ -76,7 +77,7 @@ class FasterRCNN(detector.Detector):
         self.backbone, strides = backbone.build(image_size, backbone_kind, pyramid_filters, extra_levels)
         levels = backbone.anchor_levels(strides, min_anchor_stride)
         if region_levels > len(strides):
-            raise UserError(f"--region-levels {region_levels} must be {len(strides)} or less: the pyramid has no more")
+            raise UserError(f"--region-levels {region_levels} must be at most {len(strides)}, the number of pyramid levels")
         self.first_level = strides.index(levels[0])
         self.anchor_layer = layers.Anchors(
             levels, backbone.anchor_sizes(levels, anchor_scale, anchor_octaves), anchor_ratios)
@@ -172,17 +173,18 @@ class FasterRCNN(detector.Detector):
         return self._classify(self.backbone(images, training=False), boxes_yxyx)[2]
 
     def matched_anchors(self, boxes_yxyx, class_ids):
-        """Returns which of `anchors` stand for an object in training: (batch, anchors) bool."""
+        """Returns which of `anchors` are matched to an object in training: (batch, anchors) bool."""
         present = class_ids >= 0
         return self.anchor_matcher(ops.convert_to_tensor(self.anchors), boxes_yxyx, present, ops.zeros_like(present)) >= 0
 
     def propose_at(self, pyramid, index):
-        """Returns the proposal network's answer for some anchors: logits (batch, samples), offsets (batch, samples, 4).
+        """Returns the outputs of the proposal network for some anchors: logits (batch, samples), offsets (batch, samples, 4).
 
-        index: places in `anchors`, (batch, samples)
+        index: positions in `anchors`, (batch, samples)
 
-        The loss needs 256 anchors an image of tens of thousands, and most of a convolution's time in training goes into
-        its gradients; the network is therefore run once over the maps without them, and once with them on these places.
+        The loss needs only 256 of tens of thousands of anchors per image, and the gradients take most of the training time of
+        a convolution. Therefore the network runs once over all maps without gradients, and once at these positions with
+        gradients.
         """
         convolution, to_logits, to_offsets = map(
             self.proposal_head.get_layer, ("proposal_convolution", "proposal_logits", "proposal_offsets"))

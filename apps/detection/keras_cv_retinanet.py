@@ -1,4 +1,4 @@
-"""keras-cv's RetinaNet on our data, metrics and export: the baseline that ours are held against."""
+"""keras-cv's RetinaNet with our data, metrics and export, as a baseline."""
 import keras
 import keras_cv
 import tensorflow as tf
@@ -15,23 +15,23 @@ def build_model(config, spec, steps):
         UserError: there is more than one replica.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        raise UserError("keras_cv_retinanet trains on one device only, its loss fails under replicas: leave out --strategy, "
-                        "or take --model retinanet")
+        raise UserError("keras_cv_retinanet trains on one device only, because its loss fails with replicas: leave out "
+                        "--strategy, or use --model retinanet")
     model = KerasCVRetinaNet(config.image_size, len(spec.info.class_names), anchor_scale=config.anchor_scale)
     model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
 
 class KerasCVRetinaNet(detector.Detector):
-    """keras-cv's network, anchors, label encoder and losses, as they are, over its ResNet-18.
+    """keras-cv's unchanged network, anchors, label encoder and losses, with its ResNet-18.
 
-    What is ours: the pictures come as RGB from 0 to 255, the anchors' sizes follow `anchor_scale` (its default is 4),
-    the optimizer is `detector.optimizer`, and suppression is done per class by `layers.NonMaxSuppression`.
-    Its losses are divided by the matched anchors of each replica, not of all replicas.
+    Our own parts: images are RGB from 0 to 255, `anchor_scale` sets the anchor sizes (keras-cv's default is 4), the optimizer
+    is `detector.optimizer`, and `layers.NonMaxSuppression` works per class. The losses are divided by the number of matched
+    anchors of each replica, not of all replicas.
 
-    image_size:   side of the square images, in pixels
+    image_size:   side length of the square images, in pixels
     classes:      number of classes, without the background
-    anchor_scale: side of a level's smallest anchor, in strides of that level
+    anchor_scale: side length of a level's smallest anchor, in strides of that level
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""What a person looks at: detections and truth, matched anchors, proposals, feature maps, an embedding of boxes."""
+"""Pictures: detections and ground truth, matched anchors, proposals, feature maps, and an embedding of boxes."""
 import itertools
 import pathlib
 
@@ -14,7 +14,7 @@ from training.engine.names import one_line
 
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
            (255, 255, 255), (136, 34, 85), (153, 221, 102))
-"""RGB by class, told apart by color-blind people too: those of Okabe and Ito, 2008, then white, wine and lime"""
+"""RGB colors by class, suitable for color-blind people: those of Okabe and Ito, 2008, then white, wine and lime"""
 
 _SIDE = 384
 """pixels: images with a shorter long side are enlarged by a whole number before anything is drawn on them"""
@@ -27,13 +27,13 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 def draw(image, boxes_yxyx, labels, scores=None, class_ids=None):
     """Returns the image as uint8 RGB with a colored box and a readable label for every object.
 
-    A small image is enlarged by a whole number first, so the picture may be larger than the image.
+    A small image is first enlarged by an integer factor, so the picture may be larger than the image.
 
     image:      uint8 (height, width, 3)
     boxes_yxyx: (n, 4) in pixels of the image
-    labels:     n strings; an empty one draws the box alone
-    scores:     n numbers to write after the labels; a box with a higher score is drawn over one with a lower score
-    class_ids:  n whole numbers that choose the colors; by default each new label takes the next color
+    labels:     n strings; an empty string draws only the box
+    scores:     n numbers to write after the labels; boxes with higher scores are drawn over those with lower ones
+    class_ids:  n integers that choose the colors; by default, each new label uses the next color
     """
     labels = [str(label) for label in labels]
     if class_ids is None:
@@ -54,11 +54,12 @@ def render(model, splits, config, info, metrics):
 def pictures(model, splits, config, info, count=8):
     """Returns {name: uint8 (n, height, width, 3)} for the first `count` test images of the first batch.
 
-    detections:      true boxes above, detections with a score of at least `SHOWN_SCORE` below
-    proposals:       the best 30 regions; blue where one covers an object by half, orange elsewhere
-    anchors_matched: truth in white, the anchors that stand for an object in training in blue
-    feature_maps:    of two images: per level of the pyramid the mean size of its features, and its four strongest ones
-    What the model cannot tell is left out.
+    detections:      ground truth above, detections with a score of at least `SHOWN_SCORE` below
+    proposals:       the best 30 regions; blue if one overlaps an object by half, otherwise orange
+    anchors_matched: ground truth in white, anchors that are matched to an object in training in blue
+    feature_maps:    for two images: the mean size of the features per pyramid level, and the four strongest features
+
+    Pictures that the model does not support are omitted.
     """
     batch = next(iter(splits.test))
     images, targets = batch[0]["image"], batch[1]
@@ -108,7 +109,7 @@ def pictures(model, splits, config, info, count=8):
 
 
 def activations(model, splits):
-    """Returns {layer: what it answers to the first test batch}: the pyramid's levels and the box features."""
+    """Returns {layer: its outputs for the first test batch} of the pyramid levels and the box features."""
     inputs, targets = next(iter(splits.test))
     made = {f"pyramid_level_{number + 1}": keras.ops.convert_to_numpy(level).astype(np.float32)
             for number, level in enumerate(model.pyramid_features(inputs["image"]))}
@@ -122,9 +123,9 @@ def activations(model, splits):
 def embeddings(model, splits, config, info, most=1000, side=32):
     """Returns {"objects": (vectors, metadata, thumbnails)} of test objects for the projector; {} without objects or features.
 
-    vectors:    (objects, dimensions), the box features that the model classifies, of the true boxes
-    metadata:   one dict per object: its class, size by COCO's ranges, and image
-    thumbnails: uint8 (objects, side, side, 3), what is inside the box
+    vectors:    (objects, dimensions), the box features that the model classifies, for the ground-truth boxes
+    metadata:   one dict per object: its class, its size in COCO's ranges, and its image
+    thumbnails: uint8 (objects, side, side, 3), the content of the box
     """
     vectors, metadata, thumbnails = [], [], []
     for inputs, targets in itertools.islice(splits.test, config.limit_steps):

@@ -24,7 +24,7 @@ def build_model(config, spec, steps):
 
 
 class RetinaNet(detector.Detector):
-    """One stage: every anchor of every pyramid level is classified and refined by two small convolutional towers.
+    """A one-stage detector: two small convolutional towers classify and refine every anchor of every pyramid level.
 
         pyramid = FPN(backbone(image)), strides `min_anchor_stride` (8 in the paper) and coarser
         class logits = conv3x3(tower(pyramid[l])),  offsets = conv3x3(other tower(pyramid[l]))
@@ -32,19 +32,19 @@ class RetinaNet(detector.Detector):
 
         loss = (sum of focal over all anchors and classes + sum of smooth_l1 over matched anchors) / matched anchors
 
-    Anchors above IoU 0.5 (or best for an object) are objects, below 0.4 background. The last class bias starts at
-    -log((1 - 0.01) / 0.01), so that the many background anchors do not drown the first steps.
+    Anchors with an IoU above 0.5, or the best IoU for an object, are objects, and those below 0.4 are background. The last
+    class bias starts at -log((1 - 0.01) / 0.01), so that the many background anchors do not dominate the first steps.
 
-    image_size:        side of the square images, in pixels
+    image_size:        side length of the square images, in pixels
     classes:           number of classes, without the background
-    backbone_kind:     "small" or "resnet18", the network under the pyramid
+    backbone_kind:     "small" or "resnet18", the network below the pyramid
     pyramid_filters:   channels of each level of the pyramid, and of the towers
-    extra_levels:      levels beyond the backbone's
+    extra_levels:      coarser levels in addition to those of the backbone
     min_anchor_stride: stride of the finest level, in pixels; all levels have anchors
-    anchor_scale, anchor_octaves, anchor_ratios: side of a level's smallest anchor in strides, sizes per level, and shapes
-                       (height over width)
-    head_layers:       convolutions of a tower before its output
-    is_compiled:       whether the model must do without the operations that XLA lacks
+    anchor_scale, anchor_octaves, anchor_ratios: side length of a level's smallest anchor in strides, number of sizes per
+                       level, and aspect ratios (height / width)
+    head_layers:       convolutional layers of each tower before its output layer
+    is_compiled:       whether the model must avoid operations that XLA does not support
 
     Example:
         >>> import numpy as np
@@ -54,8 +54,8 @@ class RetinaNet(detector.Detector):
         TensorShape([2, 100, 4])
 
     Source: Lin et al., 2017, "Focal Loss for Dense Object Detection", sections 3 and 4.
-    What differs: from random weights, so with batch normalization in backbone, pyramid and towers (per level, the
-    convolutions shared); the best anchor of an object is always matched; AdamW (see `detector.optimizer`).
+    What differs: training from random weights, and therefore batch normalization in backbone, pyramid and towers (per level,
+    with shared convolutions); the best anchor of an object is always matched; AdamW (see `detector.optimizer`).
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=2, min_anchor_stride=8,
@@ -110,13 +110,13 @@ class RetinaNet(detector.Detector):
         return ops.mean(aligned, axis=(2, 3))
 
     def matched_anchors(self, boxes_yxyx, class_ids):
-        """Returns which of `anchors` stand for an object in training: (batch, anchors) bool."""
+        """Returns which of `anchors` are matched to an object in training: (batch, anchors) bool."""
         present = class_ids >= 0
         return self.matcher(ops.convert_to_tensor(self.anchors), boxes_yxyx, present, ops.zeros_like(present)) >= 0
 
 
 def focal_loss(labels, logits, alpha=0.25, gamma=2.0):
-    """Returns the focal loss elementwise; labels are 0 or 1. Source: Lin et al., 2017, eq. 5."""
+    """Returns the elementwise focal loss of labels 0 and 1. Source: Lin et al., 2017, eq. 5."""
     entropy = ops.binary_crossentropy(labels, logits, from_logits=True)
     probability = ops.sigmoid(logits)
     of_truth = labels * probability + (1 - labels) * (1 - probability)

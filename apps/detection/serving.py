@@ -1,10 +1,10 @@
-"""What a client sends to an exported detector and gets back; the same for every system of this application.
+"""Interface of an exported detector, the same for all systems of this application.
 
     serving_default: image_bytes (batch,) string
-        -> boxes_yxyx (batch, 100, 4) float32, in pixels of the sent image, upright
+        -> boxes_yxyx (batch, 100, 4) float32, in pixels of the upright input image
            scores (batch, 100) float32, class_ids (batch, 100) int32, class_names (batch, 100) string
-           count (batch,) int32: so many of the 100 are detections; the rest is 0, -1 and ""
-           error (batch,) string: empty, or why this image has no detections
+           count (batch,) int32: number of detections among the 100; the others are 0, -1 and ""
+           error (batch,) string: empty, or the reason why this image has no detections
     embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
 """
 import numpy as np
@@ -23,8 +23,8 @@ def signatures(model, config, info):
 
     Arguments:
         model: a `detector.Detector`; images are (batch, S, S, 3) float32.
-        config: its image_size is S.
-        info: its class_names are the names of the class ids 0, 1, ….
+        config: its `image_size` is S.
+        info: its `class_names` are the names of the class ids 0, 1, ….
     """
     size = config.image_size
     # one more name than classes: what pads a row has the class -1
@@ -63,7 +63,7 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}."""
+    """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}
 
 

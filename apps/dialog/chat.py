@@ -1,4 +1,4 @@
-"""A talk with a trained system in the terminal."""
+"""A chat with a trained system in the terminal."""
 import sys
 
 import tensorflow as tf
@@ -10,15 +10,16 @@ from training import UserError, runs
 from training import run as flow
 
 SILENCE = "<SILENCE>"
-"""what the user says to let the bot go on, as in the data"""
+"""utterance of a silent user, which lets the bot continue, as in the data"""
 
 
 def run(app, request):
-    """Talks with the system of a run until the input ends."""
+    """Chats with the system of a run until the input ends."""
     folder = runs.finished(app.task, request).folder
     model, config = training.load(folder)
     info = flow.described(folder).spec.info
-    print(f"{config.model} of {folder}, trained on {config.dataset}. An empty line lets the bot go on; Ctrl-D ends.", flush=True)
+    print(f"{config.model} of {folder}, trained on {config.dataset}. "
+          "An empty line lets the bot continue; Ctrl-D ends the chat.", flush=True)
     talk = Talk(responder(model, config, info), Knowledge(info.knowledge, info.candidates))
     for line in _typed_lines():
         for shown in talk.say(line, request.attention):
@@ -26,9 +27,9 @@ def run(app, request):
 
 
 class Talk:
-    """A dialogue: what the user says, what the bot answers, and what its API calls find.
+    """A dialogue: utterances of the user, responses of the bot, and the results of its API calls.
 
-    respond:   function that takes the lines of the dialogue and returns {"response", "score", "error", "read"}
+    respond:   function from the lines of the dialogue to {"response", "score", "error", "read"}
     knowledge: a `knowledge.Knowledge`
     """
 
@@ -37,13 +38,13 @@ class Talk:
         self.history = []
 
     def say(self, text, attention=False):
-        """Takes an utterance of the user, which is empty for silence, and returns the lines that show the answer.
+        """Processes an utterance of the user, empty for silence, and returns the lines to print.
 
-        An API call is looked up; the facts that it finds enter the history, and the bot goes on with them while the user is
-        silent.
+        An API call is looked up in the knowledge base; its facts are added to the history, and the bot continues while the
+        user is silent.
 
         text:      the utterance
-        attention: whether to show the lines that the last hop read most as well
+        attention: whether to also show the lines with the highest attention in the last hop
         """
         shown, found = self._turn(text, attention)
         if found:
@@ -67,7 +68,7 @@ class Talk:
 
 
 def responder(model, config, info):
-    """Returns a function from the lines of a dialogue to the model's answer, which uses the same graph as the export."""
+    """Returns a function from the lines of a dialogue to the model's response, with the same graph as the export."""
     function, specs = serving.signatures(model, config, info)["explain"]
     graph = tf.function(function, input_signature=list(specs.values()))
 
@@ -89,5 +90,5 @@ def _typed_lines():
         except EOFError:
             return
         except UnicodeError:
-            raise UserError("what was typed is no text in UTF-8") from None
+            raise UserError("the input is not valid UTF-8 text") from None
         yield line

@@ -1,4 +1,4 @@
-"""Dialogues as arrays of word numbers, one example for each turn of the bot."""
+"""Dialogues as arrays of word numbers, one example per bot turn."""
 import dataclasses
 from typing import ClassVar
 
@@ -17,15 +17,15 @@ _OTHER_PARTS = {("dialog_babi", "task6"): "6"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(spec.Info):
-    """What a system must know of a dialogue set."""
+    """What a system needs to know about a dialogue set."""
 
     SAME: ClassVar = ("words", "candidates", "knowledge")
 
     words: list[str]
-    """the vocabulary: the words of the training split and, where they are kept, behind them those of the candidates and the
-    knowledge base that training never shows"""
+    """the vocabulary: the words of the training split, optionally followed by words of the candidates and the knowledge base
+    that do not occur in training"""
     trained_words: int
-    """how many of the words the training split shows"""
+    """number of words that occur in the training split"""
     candidates: list[str]
     """all responses"""
     knowledge: list[str]
@@ -36,20 +36,20 @@ def datasets(config):
     """Returns the Splits of a dialogue set, with an `Info`.
 
     inputs:  "history" int32 (batch, memories, words): the latest lines before the user's last utterance, oldest first, each
-             beginning with a word for the speaker; 0 is padding
+             starting with a word for the speaker; 0 is padding
              "query" int32 (batch, words): the user's last utterance
-             "entities" int32 (batch, any): entities of the knowledge base that history and query name
-    targets: "response" int32 (batch,), its place in `Info.candidates`. Validation and test also have "dialog_id" int64
-             and "is_oov" bool (batch,): the test split holds the split "test_oov" too, where there is one.
+             "entities" int32 (batch, any): entities of the knowledge base in history and query
+    targets: "response" int32 (batch,), its position in `Info.candidates`. Validation and test also have "dialog_id" int64 and
+             "is_oov" bool (batch,): the test split includes the split "test_oov" if it exists.
 
-    The shapes are static: there are `memory_size` memories, or as many as the longest dialogue of the set has if that is fewer.
+    The shapes are static: there are `memory_size` memories, or fewer if the longest dialogue of the data set is shorter.
 
     Raises:
-        UserError: there is no such set, or it is no set of dialogues.
+        UserError: the data set does not exist, or does not contain dialogues.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"history", "response", "dialog_id", "turn"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no dialogues with responses")
+        raise UserError(f"{config.dataset} contains no dialogues with responses")
     splits = {name: _Turns(prepared, name, config.memory_size) for name in prepared.info.splits}
     candidates = _part(prepared, "candidates", config, lambda example: example["response"])
     knowledge = _part(prepared, "kb", config, lambda example: tf.strings.join(
@@ -97,7 +97,7 @@ class _Turns:
 
     def __init__(self, prepared, split, memory_size):
         self.lines = {}
-        """(speaker, text) -> its place"""
+        """(speaker, text) -> its position"""
         self.rows, lengths, self.responses, dialog_ids = [], [], [], []
         examples = sources.read(prepared, split)
         examples = examples.map(lambda example: example | {  # the query and what is kept before it
@@ -111,7 +111,7 @@ class _Turns:
             dialog_ids.append(batch["dialog_id"].numpy())
         self.lengths, self.dialog_ids = np.concatenate(lengths), np.concatenate(dialog_ids)
         if not self.lengths.all():
-            raise UserError(f"the {split} split of {prepared.name} has a response without the user's utterance before it")
+            raise UserError(f"the {split} split of {prepared.name} contains a response that does not follow a user utterance")
         self.longest = int(self.lengths.max()) - 1
 
     def all_texts(self):
@@ -134,7 +134,7 @@ class _Lines:
             for part in (words, entities))
 
     def expand(self, inputs, targets):
-        """Puts words and entities in place of the lines' numbers."""
+        """Replaces line numbers by words and entities."""
         history, query = inputs["history"], inputs["query"]
         entities = tf.gather(self.entities, tf.concat([history, query[:, tf.newaxis]], axis=1))
         return {

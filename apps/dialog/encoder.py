@@ -5,7 +5,7 @@ from training.text.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 
 SPEAKERS = ("user", "bot", "kb")
 SPEAKER_WORDS = tuple(f"#{speaker}" for speaker in SPEAKERS)
-"""words that no text can hold, because `training.text.vocabulary.tokens` takes # for a gap"""
+"""words that cannot occur in a text, because `training.text.vocabulary.tokens` treats # as a separator"""
 
 
 def type_words(knowledge):
@@ -14,12 +14,12 @@ def type_words(knowledge):
 
 
 class Encoder:
-    """Turns texts into numbers of words and of the knowledge base's entities; works in a graph.
+    """Converts texts to numbers of words and of entities of the knowledge base; works in a graph.
 
-    A word that is not in `info.words` is left out: a bag of words has no place that it would leave empty.
+    Words that are not in `info.words` are dropped, since a bag of words needs no placeholder for them.
 
     info:  `data.Info` of the data set
-    typed: whether each entity in a line adds the word for its type, so that an unseen place still is a place
+    typed: whether each entity in a line adds a word for its type, so that an unseen place is still recognized as a place
     """
 
     def __init__(self, info, typed):
@@ -32,15 +32,15 @@ class Encoder:
             _, relation, value = fact.lower().split(" ")
             kinds.setdefault(value, f"##{relation}")  # a word of several types belongs to the first
         self.types = [self.type_words.index(kind) for kind in kinds.values()]
-        """type of the entities 1, 2, …, as a place in `type_words`"""
+        """types of the entities 1, 2, …, as positions in `type_words`"""
         self.known_entities = Vocabulary([PADDING, UNKNOWN, *kinds])
 
     def words(self, texts):
-        """Returns the words that are known, ragged int32 (texts, words)."""
+        """Returns the known words, ragged int32 (texts, words)."""
         return _without(self.vocabulary.ids(tokens(texts)), 1)
 
     def are_known(self, texts):
-        """Returns whether the training split shows all words of each text: bool (texts,)."""
+        """Returns whether all words of each text occur in the training split: bool (texts,)."""
         ids = self.vocabulary.ids(tokens(texts))
         return tf.reduce_all((ids > 1) & (ids < self.trained_words), axis=1)
 
@@ -49,7 +49,7 @@ class Encoder:
         return _without(self.known_entities.ids(tokens(texts)), 1) - 1
 
     def utterances(self, texts):
-        """Returns the words that are known and, if `typed`, the words for types: ragged int32 (texts, words)."""
+        """Returns the known words and, if `typed`, the words for types: ragged int32 (texts, words)."""
         words = self.words(texts)
         if not self.typed:
             return words
@@ -57,10 +57,10 @@ class Encoder:
         return tf.concat([words, tf.gather(numbers, tf.gather(self.types, self.entities(texts) - 1))], axis=1)
 
     def lines(self, speakers, texts):
-        """Returns what `utterances` returns, with a word for the speaker in front.
+        """Returns the result of `utterances` with a word for the speaker in front.
 
-        speakers: places in `SPEAKERS`, int (texts,)
-        texts:    what they say, string (texts,)
+        speakers: positions in `SPEAKERS`, int (texts,)
+        texts:    their utterances, string (texts,)
         """
         marks = self.vocabulary.ids(tf.gather(tf.constant(SPEAKER_WORDS), speakers))
         return tf.concat([tf.RaggedTensor.from_tensor(marks[:, tf.newaxis]), self.utterances(texts)], axis=1)

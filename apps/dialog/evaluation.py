@@ -1,4 +1,4 @@
-"""How often the correct response is chosen, by response and by whole dialogue."""
+"""Accuracy by response and by whole dialogue."""
 import itertools
 
 import numpy as np
@@ -11,7 +11,7 @@ from training import bootstrap
 from training.engine import graphs
 
 VALIDATION_METRICS = ("per_response", "per_dialog")
-"""what is shown after each epoch"""
+"""metrics that are shown after each epoch"""
 KINDS = ("API calls", "naming an entity", "phrases")
 """kinds of responses, see `kinds_of`"""
 
@@ -19,13 +19,14 @@ KINDS = ("API calls", "naming an entity", "phrases")
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics over a validation or test set of batches.
 
-    per_response: share of responses for which exactly the correct candidate is chosen
-    per_dialog:   share of dialogues whose responses are all correct
-    per_kind:     {kind of the correct response: share}: API calls, responses that name an entity of the knowledge base,
-                  and other phrases
+    per_response: fraction of responses for which exactly the correct candidate is selected
+    per_dialog:   fraction of dialogues in which all responses are correct
+    per_kind:     {kind of the correct response: accuracy}: API calls, responses that name an entity of the knowledge base, and
+                  other phrases
     intervals:    with `resamples` above 0 {"per_response": [low, high], …}, 95 % by bootstrap over the dialogues
-    Where the set holds the split with entities that training never shows, the same figures of that split have names that end
-    in `_oov`.
+
+    If the data set has a split with entities that do not occur in training, its metrics have the same names with the suffix
+    `_oov`.
     """
     limit = config.limit_steps
     chosen, responses, dialog_ids, is_oov = choose(model, itertools.islice(batches, limit))
@@ -47,14 +48,14 @@ def rates(correct, dialog_ids):
     """Returns {"per_response", "per_dialog"} of responses.
 
     correct:    whether each response is correct, bool (responses,)
-    dialog_ids: the dialogue that each belongs to, (responses,)
+    dialog_ids: the dialogue of each response, (responses,)
     """
     _, wrong = _by_dialog(correct, dialog_ids)
     return {"per_response": float(np.mean(correct)), "per_dialog": float(np.mean(wrong == 0))}
 
 
 def choose(model, batches):
-    """Returns for every response (chosen candidate, correct one, dialogue, whether it is of the unseen split)."""
+    """Returns (selected candidate, correct candidate, dialogue, whether it is in the split test_oov) for all responses."""
     answer = graphs.of_model(model, "apps.dialog.evaluation", lambda model: tf.function(
         lambda inputs: tf.argmax(model(inputs, training=False), axis=-1, output_type=tf.int32), reduce_retracing=True))
     found = [(answer(inputs), targets["response"], targets["dialog_id"], targets["is_oov"]) for inputs, targets in batches]
@@ -62,14 +63,14 @@ def choose(model, batches):
 
 
 def kinds_of(info):
-    """Returns the place in `KINDS` of every candidate, (candidates,)."""
+    """Returns the position in `KINDS` of every candidate, (candidates,)."""
     entities = {word for fact in info.knowledge for word in fact.split(" ")[::2]}
     return np.array([0 if is_call(response) else 1 if entities & set(response.split()) else 2
                      for response in info.candidates])
 
 
 def table(metrics):
-    """Prints the shares of correct responses by kind; plain text when the output is no terminal."""
+    """Prints the accuracy by kind of response, as plain text unless the output is a terminal."""
     console = rich.console.Console(highlight=False)
     shown = rich.table.Table(box=rich.table.box.HEAVY_HEAD if console.is_terminal else rich.table.box.ASCII)
     shown.add_column("correct responses")

@@ -1,7 +1,7 @@
-"""The knowledge base: the facts that an API call finds in it."""
+"""The knowledge base, in which API calls look up facts."""
 
 NO_RESULT = "api_call no result"
-"""the line that stands for the facts where a call finds none"""
+"""the line for an API call without results"""
 CALL = "api_call"
 """first word of every API call"""
 
@@ -10,8 +10,8 @@ class Knowledge:
     """Facts that API calls look up.
 
     facts:      "subject relation value"
-    candidates: all responses. A place in their API calls at which no call names a value of the knowledge base is no
-                condition: a party of four is not looked up where nothing is known of parties.
+    candidates: all responses. Parameters of API calls that never take a value from the knowledge base are not conditions: the
+                party size is ignored if the knowledge base contains no party sizes.
     """
 
     def __init__(self, facts, candidates):
@@ -25,9 +25,9 @@ class Knowledge:
         self.conditions = {place for call in calls for place, value in enumerate(call) if value in known}
 
     def answer(self, call):
-        """Returns all facts about each subject that has every value of a call, or [`NO_RESULT`] where there is none.
+        """Returns all facts about the subjects that match every value of a call, or [`NO_RESULT`].
 
-        A relation in place of a value, as in "api_call R_cuisine north cheap", stands for any value.
+        A relation instead of a value, as in "api_call R_cuisine north cheap", matches any value.
         """
         wanted = {value for place, value in enumerate(call.split()[1:])
                   if place in self.conditions and value not in self.relations and not value.startswith("R_")}

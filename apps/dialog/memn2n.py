@@ -19,29 +19,29 @@ def build_model(config, spec, steps):
 
 
 class MemN2N(Selector):
-    """Reads the dialogue several times, then chooses the response that fits what it read.
+    """Reads the dialogue in several hops, then selects a response.
 
         I: u_1 = A bag(query)                                    the user's last utterance becomes a vector
         G: m_i = A bag(line_i, who says it) + T[ago_i]           the memory: every earlier line, and how many came after it
         O: u_(k+1) = u_k + R sum_i softmax(u_k . m_i) m_i        `hops` reads with the same A and R
         R: argmax_y u . (W bag(y) + sum_t match(y, t) W_t)       over all candidates y
 
-    A memory has `memory_size` places; the empty ones take part in the softmax with score and value 0. With `tied`,
-    W = A and R begins as the identity: a response then fits what was read by the words that both share, including words that
-    training never shows, whose vectors keep their random initial values.
+    A memory has `memory_size` places; empty places take part in the softmax with score and value 0. With `tied`, W = A, and R
+    is initialized with the identity: the score of a response then depends on the words that it shares with the read lines,
+    including words that do not occur in training, which keep their random initial vectors.
 
-    match(y, t) is 1 where y names an entity of the type t that the dialogue names too (`layers.MatchType`): this lets the
-    network say a phone number that it has never seen. With match types, lines have a word for the type of each entity in
-    them as well.
+    match(y, t) is 1 if y contains an entity of type t that also occurs in the dialogue (`layers.MatchType`): this lets the
+    network select a phone number that it has never seen. With match types, lines also contain a word for the type of each of
+    their entities.
 
     info:           `data.Info` of the data set
-    memory_size:    lines before the user's last utterance that the memory has room for
-    embedding_size: dimensions of the vector of a line
-    hops:           reads of the memory before the response
-    noise:          largest number of blanks between the memories in training, as a fraction of the number of memories
-    tied:           whether the words of the dialogue and those of the responses share one table of vectors
-    match_type:     whether match types are used
-    seed:           seed of the blanks
+    memory_size:    maximum number of lines before the user's last utterance in the memory
+    embedding_size: size of the vectors of words and lines
+    hops:           number of memory hops before the response
+    noise:          maximum number of empty memories inserted during training, as a fraction of the number of memories
+    tied:           whether dialogue and responses share one embedding matrix
+    match_type:     whether to use match types
+    seed:           seed of the empty memories
 
     Example:
         >>> import numpy as np
@@ -58,10 +58,10 @@ class MemN2N(Selector):
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.3 and appendix A; parts:
     Weston et al., 2015, "Memory Networks", section 2.
-    What differs: `tied`; lines are counted back from the latest, with random blanks in training (`layers.TimeIndex`), not
-    from the first; words for types are in the lines too, not only in the candidates; words that training never shows add
-    nothing unless `tied`; Adam on the cross-entropy over all candidates that the training split can express, with gradients
-    above norm 40 scaled down to it and a learning rate that decays to 0 as a cosine.
+    What differs: `tied`; lines are numbered from the latest one backwards, with random empty memories in training
+    (`layers.TimeIndex`), not from the first one; words for types are in the lines too, not only in the candidates; words that
+    do not occur in training are ignored unless `tied`; Adam on the cross-entropy over all candidates that consist of training
+    words, with gradient clipping at norm 40 and cosine decay of the learning rate.
     """
 
     def __init__(self, info, *, memory_size=100, embedding_size=32, hops=3, noise=0.3, tied=False, match_type=True, seed=0):
@@ -92,9 +92,9 @@ class MemN2N(Selector):
         return self.embed(query)[:, 0]
 
     def generalization(self, history, training=False):
-        """G: returns the memory of each line and of an empty place, (batch, memory_size + 1, embedding_size), and their counts.
+        """G: returns the memories of all lines and of an empty place, (batch, memory_size + 1, embedding_size), and their counts.
 
-        The counts (batch, memory_size + 1) say how often each of them takes part in the softmax.
+        The counts (batch, memory_size + 1) are the multiplicities of the memories in the softmax.
         """
         mask = ops.any(history != 0, axis=-1)
         ago = self.time_index(mask, training=training)

@@ -1,4 +1,4 @@
-"""What a person looks at: the lines that each hop reads, the vectors of words and responses, and dialogues with answers."""
+"""Pictures: attention of each hop, vectors of words and responses, and dialogues with responses."""
 import keras
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,8 +22,8 @@ def render(model, splits, config, info, metrics):
 def pictures(model, splits, info, count=6):
     """Returns {name: uint8 (n, height, width, 3)} for `count` dialogues of the test split.
 
-    attention: the latest lines of a dialogue, and how much each hop reads them
-    scores:    in place of it for a system without a memory: the candidates with the highest scores
+    attention: the latest lines of a dialogue with the attention of each hop
+    scores:    for a system without a memory: the candidates with the highest scores
     """
     inputs, targets = _interesting(splits, count)
     logits, attention = (keras.ops.convert_to_numpy(part) for part in model.attend(inputs))
@@ -41,7 +41,7 @@ def pictures(model, splits, info, count=6):
 
 
 def activations(model, splits):
-    """Returns {name: values} for the first test batch: the logits, and how much each hop reads each line."""
+    """Returns {name: values} for the first test batch: the logits, and the attention of each hop."""
     inputs, _ = next(iter(splits.test))
     logits, attention = (keras.ops.convert_to_numpy(part) for part in model.attend(inputs))
     is_line = np.asarray(inputs["history"]).any(axis=-1)
@@ -49,7 +49,8 @@ def activations(model, splits):
 
 
 def texts(model, splits, info, count=3):
-    """Returns {"dialogues": Markdown}: test dialogues, with the chosen response and the line that the last hop read most."""
+    """Returns {"dialogues": Markdown}: test dialogues, with the selected response and the line with the highest attention in
+    the last hop."""
     rows = ["| line | chosen | correct | read most |", "|---|---|---|---|"]
     dialogs = 0
     for inputs, targets in splits.test:

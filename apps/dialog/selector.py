@@ -1,4 +1,4 @@
-"""What every system of this application does: it gives each candidate response a score."""
+"""Common parts of the systems, which score each candidate response."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -10,15 +10,15 @@ _NEVER = -1e9
 
 
 class Selector(keras.Model):
-    """A system that chooses among all candidates.
+    """A system that selects one of all candidates.
 
-    A system implements `logits`; the rest is here. A system with a memory implements `attend` as well, and one with vectors
-    `word_vectors` and `response_vectors`. In training, candidates with a word that the training split never shows take no
-    part: they would be wrong each time, and the system would learn that.
+    A system implements `logits`. A system with a memory also implements `attend`, and one with vectors `word_vectors` and
+    `response_vectors`. Candidates with a word that does not occur in the training split are excluded in training: they would
+    always be wrong, and the system would learn to avoid them.
 
     info:        `data.Info` of the data set
-    memory_size: lines before the user's last utterance that a dialogue has room for
-    match_type:  whether lines have a word for the type of each entity in them
+    memory_size: maximum number of lines before the user's last utterance
+    match_type:  whether lines contain a word for the type of each of their entities
     """
 
     def __init__(self, info, memory_size, match_type=False, **kwargs):
@@ -53,20 +53,21 @@ class Selector(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} has no logits")
 
     def scores(self, logits):
-        """Returns the score that a client sees beside a response: its probability, (batch, candidates)."""
+        """Returns the scores that clients receive: the probabilities, (batch, candidates)."""
         return ops.softmax(logits)
 
     def attend(self, inputs):
-        """Returns logits (batch, candidates) and attention (batch, hops, memory_size); without a memory there are no hops."""
+        """Returns logits (batch, candidates) and attention (batch, hops, memory_size); a system without a memory has no
+        hops."""
         logits = self(inputs, training=False)
         return logits, ops.zeros((ops.shape(logits)[0], 0, self.memory_size))
 
     def word_vectors(self):
-        """Returns the vectors of the words of the vocabulary (words, embedding_size), or None: words have no vectors."""
+        """Returns the vectors of the words of the vocabulary (words, embedding_size), or None without vectors."""
         return None
 
     def response_vectors(self):
-        """Returns the vectors of the candidates (candidates, embedding_size), or None: they have no vectors."""
+        """Returns the vectors of the candidates (candidates, embedding_size), or None without vectors."""
         return None
 
     def loss_of(self, logits, responses):
@@ -74,7 +75,7 @@ class Selector(keras.Model):
         return ops.mean(ops.sparse_categorical_crossentropy(responses, logits, from_logits=True))
 
     def train_step(self, batch):
-        """Takes one step down the gradient of the loss of a batch (inputs, targets) and returns {"loss": its mean so far}."""
+        """Applies one gradient step on a batch (inputs, targets) and returns {"loss": the mean so far}."""
         inputs, targets = batch
 
         def losses_of():

@@ -1,17 +1,17 @@
-"""What a client sends to an exported system and gets back; the same for every system of this application.
+"""Interface of an exported system, the same for all systems of this application.
 
-    serving_default: history (batch,) string: the dialogue so far, one line for each utterance or fact, oldest first, each
-                     beginning with who says it: "user: hello", "bot: good day", "kb: blue_bell cuisine greek". The last
-                     one is the user's; "user: <SILENCE>" where the user says nothing and the bot is to go on
+    serving_default: history (batch,) string: the dialogue so far, one line per utterance or fact, oldest first, each starting
+                     with the speaker: "user: hello", "bot: good day", "kb: blue_bell cuisine greek". The last line is the
+                     user's; "user: <SILENCE>" lets the bot continue
         -> response (batch,) string, one of the candidates; an API call begins with "api_call"
            score (batch,) float32
-           error (batch,) string: empty, or why there is no response
+           error (batch,) string: empty, or the reason why there is no response
     explain: the same, and
-           lines (batch, memory_size) string: the lines that were read, oldest first, then ""
-           attention (batch, hops, memory_size) float32; no hops where a system has no memory
+           lines (batch, memory_size) string: the lines in memory, oldest first, padded with ""
+           attention (batch, hops, memory_size) float32; no hops for a system without a memory
 
-A dialogue longer than the memory loses its oldest lines, an utterance of more than 64 words its last words, and words that
-training never showed are left out.
+Of a dialogue longer than the memory, the oldest lines are dropped; of an utterance of more than 64 words, the last words are
+dropped; words that do not occur in training are ignored.
 """
 import tensorflow as tf
 
@@ -21,23 +21,23 @@ from training.serving.requests import Asked, read, shown
 from training.text.files import decoded
 
 PREDICT = "explain"
-"""the signature that answers `predict`"""
+"""the signature that `predict` calls"""
 KINDS = (".txt",)
-"""endings of the files that hold a dialogue"""
+"""extensions of dialogue files"""
 BATCH = 16
-"""dialogues that are answered at once"""
+"""dialogues per batch of `predict`"""
 
 MOST_WORDS = 64
-"""words of an utterance that are read"""
+"""maximum number of words of an utterance; further words are ignored"""
 MOST_BYTES = 1_000_000
-"""length of the longest dialogue that is answered, in bytes"""
+"""size limit of a dialogue in bytes"""
 _LINE = r"^\s*(user|bot|kb):\s*(.*?)\s*$"
 _ERRORS = {
     "long": f"the history has more than {MOST_BYTES:,} bytes: send the latest lines only",
     "empty": "the history is empty: send lines such as 'user: hello', oldest first",
     "speaker": "every line of the history must begin with user:, bot: or kb:",
-    "last": "the last line must be the user's: end with one that begins with user:",
-    "silent": "the last utterance has no words: send 'user: <SILENCE>' where the user says nothing",
+    "last": "the last line must begin with user:, since a response answers the user",
+    "silent": "the last utterance has no words: send 'user: <SILENCE>' if the user says nothing",
 }
 
 
@@ -45,7 +45,7 @@ def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`.
 
     model:  a `selector.Selector`
-    config: its settings; nothing of them changes the signatures
+    config: its settings, which do not affect the signatures
     info:   `data.Info` of the data set
     """
     candidates = tf.constant(info.candidates)
@@ -77,22 +77,22 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}: the beginning of a dialogue, and one that is answered with an error."""
+    """Returns {signature: {input name: value}}: the beginning of a dialogue, and a dialogue that gives an error."""
     history = [b"user: hello\nbot: good day\nuser: i need a table for two", b"bot: good day"]
     return {name: {"history": history} for name in ("serving_default", "explain")}
 
 
 def request(name):
-    """Returns what a text file with a dialogue in it asks.
+    """Returns a dialogue in a text file as an input.
 
     Raises:
-        UserError: it cannot be read, is too long or no text.
+        UserError: the file cannot be read, is too long or not text.
     """
     return Asked({"history": [decoded(read(name, MOST_BYTES), shown(name)).encode()]})
 
 
 def present(asked, answer, path):
-    """Returns the response to one dialogue as (JSON document, lines to print), with the lines that were read most."""
+    """Returns the response to one dialogue as (JSON document, lines to print), with the lines of highest attention."""
     error = answer["error"][0].decode()
     document = {"error": error, "response": answer["response"][0].decode(), "score": round(float(answer["score"][0]), 6),
                 "read": most_read(answer, 0)}
@@ -102,11 +102,11 @@ def present(asked, answer, path):
 
 
 def most_read(answer, row, most=3):
-    """Returns for each hop the lines that it read most, [{"line", "attention"}, …], the most read first.
+    """Returns the lines of highest attention for each hop, [{"line", "attention"}, …], highest first.
 
-    answer: of the signature `explain`
+    answer: outputs of the signature `explain`
     row:    number of the dialogue in the answer
-    most:   lines for each hop
+    most:   number of lines per hop
     """
     lines = [line.decode() for line in answer["lines"][row] if line]
     return [[{"line": lines[place], "attention": round(float(weights[place]), 4)}

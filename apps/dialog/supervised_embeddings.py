@@ -1,4 +1,4 @@
-"""Supervised word embeddings: the vectors of a dialogue and of a response that fits it are close."""
+"""Supervised word embeddings, trained so that the vectors of a dialogue and of its response are close."""
 import keras
 from keras import ops
 
@@ -16,20 +16,20 @@ def build_model(config, spec, steps):
 
 
 class SupervisedEmbeddings(Selector):
-    """Scores a response by the product of its vector with the dialogue's, both sums of their words' vectors.
+    """Scores a response by the dot product of its vector and that of the dialogue, which are sums of word vectors.
 
         f(x, y) = (A bag(x)) . (B bag(y))
-        loss = mean over drawn wrong responses z of max(0, margin - f(x, y) + f(x, z))
+        loss = mean over sampled wrong responses z of max(0, margin - f(x, y) + f(x, z))
 
-    x is the whole dialogue with `use_history`, and otherwise the user's last utterance.
+    With `use_history`, x is the whole dialogue, otherwise the user's last utterance.
 
     info:           `data.Info` of the data set
-    memory_size:    lines before the user's last utterance that a dialogue has room for
+    memory_size:    maximum number of lines before the user's last utterance
     embedding_size: dimensions of a vector
-    margin:         least difference between the scores of the correct response and a wrong one that costs nothing
-    negatives:      wrong responses that are drawn in each step
-    use_history:    whether responses are compared with the whole dialogue
-    seed:           seed of the drawn responses
+    margin:         margin of the ranking loss between the correct response and a wrong one
+    negatives:      wrong responses sampled per step
+    use_history:    whether to compare responses with the whole dialogue
+    seed:           seed of the sampled responses
 
     Example:
         >>> import numpy as np
@@ -43,7 +43,7 @@ class SupervisedEmbeddings(Selector):
         TensorShape([1, 2])
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.2.
-    What differs: Adam, and the drawn responses are shared by the examples of a step.
+    What differs: Adam, and all examples of a step share the sampled responses.
     """
 
     def __init__(self, info, *, memory_size=100, embedding_size=32, margin=0.1, negatives=100, use_history=True, seed=0):

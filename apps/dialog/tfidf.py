@@ -1,4 +1,4 @@
-"""The response most like the dialogue, by words that few responses share."""
+"""The response most similar to the dialogue by TF-IDF."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ _SHARPNESS = 20.0  # of the softmax whose cross-entropy is reported; the order o
 
 
 def build_model(config, spec, steps):
-    """Returns a TfIdf; none of its weights is trained."""
+    """Returns a TfIdf, which has no trainable weights."""
     model = TfIdf(spec.info, memory_size=spec.inputs["history"].shape[1], match_type=config.match_type,
                   use_history=config.use_history)
     model.compile(optimizer=None)
@@ -19,18 +19,18 @@ def build_model(config, spec, steps):
 
 
 class TfIdf(Selector):
-    """Scores a response by the cosine of its vector of word counts with the dialogue's, in which rare words count more.
+    """Scores a response by the cosine similarity of its TF-IDF vector and that of the dialogue.
 
         f(x, y) = cos(v(x), v(y)),   v(x)[w] = count of w in x * log(candidates / candidates with w)
 
-    x is the whole dialogue with `use_history`, and otherwise the user's last utterance. With match types each type of entity is
-    one more word: a response has it where it names an entity of this type that the dialogue names too, and the dialogue has it
-    where some response has it.
+    With `use_history`, x is the whole dialogue, otherwise the user's last utterance. With match types, each entity type is an
+    additional word: a response contains it if it names an entity of this type that the dialogue names too, and the dialogue
+    contains it if any response does.
 
     info:        `data.Info` of the data set
-    memory_size: lines before the user's last utterance that a dialogue has room for
-    match_type:  whether match types are used
-    use_history: whether responses are compared with the whole dialogue
+    memory_size: maximum number of lines before the user's last utterance
+    match_type:  whether to use match types
+    use_history: whether to compare responses with the whole dialogue
 
     Example:
         >>> import numpy as np
@@ -44,7 +44,7 @@ class TfIdf(Selector):
         TensorShape([1, 2])
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog", section 4.1.
-    What differs: documents are counted among the candidates, all of which are known.
+    What differs: document frequencies are those of the candidates, all of which are known.
     """
 
     def __init__(self, info, *, memory_size=100, match_type=True, use_history=False):

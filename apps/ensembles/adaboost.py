@@ -1,4 +1,4 @@
-"""AdaBoost for several classes (C11): each network on what the ones before it got wrong."""
+"""AdaBoost for several classes (C11): each network concentrates on the errors of earlier ones."""
 import tensorflow as tf
 from keras import ops
 
@@ -6,17 +6,17 @@ from apps.ensembles import members, systems
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled ensemble that is boosted by SAMME, see `AdaBoost`.
+    """Returns a compiled ensemble boosted by SAMME, see `AdaBoost`.
 
     Raises:
-        UserError: the epochs are no multiple of the members, or too few.
+        UserError: the epochs are not a multiple of the members, or too few.
     """
     return members.compiled(AdaBoost, config, spec, steps, train_examples=spec.info.train_examples,
                             evaluation_steps=steps // config.epochs)
 
 
 class AdaBoost(members.Ensemble):
-    """Networks one after the other, each on weighted examples; what it gets wrong weighs more for the next one.
+    """Networks trained one after another on weighted examples; misclassified examples get more weight for the next one.
 
         loss[m] = mean_i w_i cross_entropy(y[m](x_i), label_i)                          w_i = 1 at first, sum w = n
         error   = sum_i w_i [argmax y[m](x_i) != label_i] / sum_i w_i
@@ -24,10 +24,10 @@ class AdaBoost(members.Ensemble):
         w_i <- w_i exp(alpha_m [argmax y[m](x_i) != label_i]),  then scaled to sum n
         answer  = argmax_k sum_m alpha_m [argmax y[m](x) = k],   p = softmax(the same sums)
 
-    In the last epoch of a member nothing is trained: the member is evaluated on every example, and the last step of that epoch
-    sets alpha and the weights. A member that is no better than guessing, with an error of 1 - 1/K or more, gets alpha 0 and
-    leaves the weights as they are. An error below half an example's share counts as that share, or else a member without errors
-    would be the only one that counts.
+    The last epoch of a member only evaluates it on all examples, and the last step of that epoch sets alpha and the weights. A
+    member that is not better than guessing, with an error of at least 1 - 1/K, gets alpha 0 and does not change the weights.
+    An error below the share of half an example is raised to it, because a member without errors would otherwise outvote all
+    others.
 
     The arguments are those of `members.Ensemble`, and
 
@@ -43,7 +43,7 @@ class AdaBoost(members.Ensemble):
 
     Source: Zhu et al., 2009, "Multi-class AdaBoost", algorithm 2; probabilities: eq. 11 with beta = (K - 1)^2 / K alpha,
     which is their softmax.
-    What differs: what the paper leaves open, members without errors and below guessing.
+    What differs: the treatment of members without errors or not better than guessing, which the paper does not define.
     """
 
     combinations = ("boosting",)
@@ -91,8 +91,8 @@ class AdaBoost(members.Ensemble):
 def samme(weights, right, classes):
     """Returns (alpha, the next weights) of a member.
 
-    weights: (examples,), whose sum is the number of examples
-    right:   (examples,), 1 where the member is right, else 0
+    weights: (examples,), with the number of examples as their sum
+    right:   (examples,), 1 if the member is right, otherwise 0
     classes: number of classes
     """
     examples = weights.shape[0]

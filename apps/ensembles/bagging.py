@@ -1,4 +1,4 @@
-"""Bagging (C11): each network on a bootstrap sample of its own."""
+"""Bagging (C11): each network is trained on its own bootstrap sample."""
 import numpy as np
 from keras import ops
 
@@ -9,7 +9,7 @@ def build_model(config, spec, steps):
     """Returns a compiled ensemble of networks on bootstrap samples, see `Bagging`.
 
     Raises:
-        UserError: `combine` is not among the ways to combine them, or there are too few epochs.
+        UserError: `combine` is not available for bagging, or there are too few epochs.
     """
     return members.compiled(
         Bagging, config, spec, steps, train_examples=spec.info.train_examples, combine=config.combine,
@@ -17,17 +17,18 @@ def build_model(config, spec, steps):
 
 
 class Bagging(members.Ensemble):
-    """Networks of which each is trained on n examples drawn from n with replacement.
+    """Networks that are each trained on n of n examples, sampled with replacement.
 
         counts[:, m] ~ Multinomial(n; 1/n, …, 1/n),   loss[m] = mean_i counts[i, m] cross_entropy(y[m](x_i), label_i)
 
-    An example that was drawn twice counts twice. About a third of them, (1 - 1/n)^n = 0.37, is not in a member's sample. In the
-    last epoch nothing is trained: each example is classified by the members that never saw it, which gives the out-of-bag error.
+    An example that was drawn twice counts twice. About a third of the examples, (1 - 1/n)^n = 0.37, are not in the sample of a
+    member. The last epoch only evaluates: each example is classified by the members that never saw it, which gives the
+    out-of-bag error.
 
     The arguments are those of `members.Ensemble`, and
 
     train_examples: n, size of the training split
-    seed:           of the bootstrap samples
+    seed:           seed of the bootstrap samples
 
     Example:
         >>> import numpy as np
@@ -38,7 +39,7 @@ class Bagging(members.Ensemble):
         (TensorShape([2, 3, 10]), TensorShape([2, 10]))
 
     Source: Breiman, 1996, "Bagging Predictors", section 1; and 1996, "Out-of-bag Estimation".
-    What differs: samples are weights in batches that all members share.
+    What differs: samples are weights of examples in batches that all members share.
     """
 
     combinations = ("probabilities", "vote")
@@ -69,11 +70,11 @@ class Bagging(members.Ensemble):
         self.out_of_bag.assign(ops.where(place >= 0, evaluated, 0.0))
 
     def own_metrics(self):
-        """Returns {"out_of_bag_error"}: of the training examples by the members without them, once all are evaluated."""
+        """Returns {"out_of_bag_error"}, once all training examples have been evaluated by the members that never saw them."""
         evaluated = ops.convert_to_numpy(self.out_of_bag)
         return {"out_of_bag_error": float((evaluated[evaluated > 0] == 1).mean())} if (evaluated > 0).any() else {}
 
 
 def bootstrap_counts(examples, members, seed):
-    """Returns how often each example is in each member's sample of as many, whole numbers (examples, members)."""
+    """Returns the multiplicity of each example in the bootstrap sample of each member, integers (examples, members)."""
     return np.random.default_rng([seed, examples]).multinomial(examples, np.full(examples, 1 / examples), members).T

@@ -1,4 +1,4 @@
-"""Every way to combine small networks, in one table and one picture."""
+"""Comparison of all ensembles in a table and a picture."""
 import dataclasses
 import time
 
@@ -18,25 +18,25 @@ KINDS = {
     "AdaBoost": ("adaboost", {}),
     "gradient boosting": ("gradient_boosting", {}),
 }
-"""{row: (system, settings in place of its defaults)}; the defaults were chosen on validation"""
+"""{row: (system, settings that override its defaults)}; the defaults were chosen on validation"""
 COLUMNS = {"members": "members alone", "probabilities": "mean of probabilities", "vote": "vote",
            "parameters": "mean of parameters", "boosting": "boosting's sum"}
 NOTE = """\
-The mean of the parameters of independent networks fails: their hidden units have no common order, so that it mixes units that
-do different things. Softmax regression is the exception: it has no hidden units and its loss is convex, so that all members end
-near the same weights, and by Jensen's inequality the loss of their mean is at most the mean of their losses. Snapshots have the
-order of their units from one training, so that their mean is a network as good as they are. Members of boosting are trained on
-what the ones before them got wrong, and say little alone."""
+The mean of the parameters of independent networks fails: their hidden units have no common order, so the mean mixes units with
+different functions. Softmax regression is the exception: it has no hidden units and its loss is convex, so all members converge
+to nearly the same weights, and by Jensen's inequality the loss of their mean is at most the mean of their losses. Snapshots come
+from one training, which gives their units a common order, so their mean is as good as each of them. The members of boosting are
+trained to correct earlier members and are weak on their own."""
 
 
 def run(app, request):
-    """Trains every kind over the seeds, prints and keeps the table of test accuracies, and plots them; returns the figures.
+    """Trains all kinds with all seeds; prints, saves and plots a table of test accuracies, and returns the numbers.
 
-    Nothing is chosen here: the settings are the application's defaults, and the test split is evaluated once, when all are
-    trained.
+    Nothing is tuned: the settings are the defaults of the application, and the test split is evaluated once, after all
+    trainings.
 
     Raises:
-        UserError: the epochs do not suit every ensemble, or the folder holds something already.
+        UserError: the epochs do not suit every ensemble, or the folder is not empty.
     """
     given = dict(dataset=request.dataset, data_dir=request.data_dir, manual_dir=request.manual_dir, download=request.download)
     if request.epochs:
@@ -66,7 +66,7 @@ def run(app, request):
 
 
 def trained(app, config):
-    """Returns (model, splits) after the training that the settings ask for; it is validated at its end only, and not kept."""
+    """Returns (model, splits) after a training with these settings, which is validated only at its end and not saved."""
     strategies.set_precision(config)
     splits = data.datasets(config)
     return runner.trial(app, dataclasses.replace(config, validate_every=config.epochs), splits), splits
@@ -98,12 +98,13 @@ def _differences(rows):
         return f"{kind} {100 * np.median(np.subtract(accuracy[name], accuracy['members'])):+.2f}"
 
     parameters = ", ".join(above(kind, "parameters") for kind in rows if "parameters" in rows[kind]["accuracy"])
-    return ("Points of accuracy above the members alone, median of the seeds' differences: mean of parameters of " + parameters +
+    return ("Difference from the accuracy of single members in percentage points, median over the seeds: "
+            f"mean of parameters of {parameters}"
             f"; mean of probabilities of {above('snapshots', 'probabilities')}.")
 
 
 def markdown(rows):
-    """Returns the accuracies as a table with a row for each kind of ensemble and a column for each way to combine."""
+    """Returns the accuracies as a table with one row per kind of ensemble and one column per way of combining."""
     lines = ["| ensemble | members | " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     for kind, row in rows.items():
         cells = [f"{100 * np.median(values):.2f} ({100 * min(values):.2f} to {100 * max(values):.2f})"

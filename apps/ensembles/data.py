@@ -1,4 +1,4 @@
-"""Images with one class each, all of them in every epoch, with the row of each."""
+"""Images with one class each and their row numbers, with every example in every epoch."""
 import dataclasses
 
 import numpy as np
@@ -12,26 +12,26 @@ from training.vision import labelled_images
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(labelled_images.ImageInfo):
-    """What an ensemble must know of its images."""
+    """What an ensemble needs to know about its images."""
 
     train_examples: int
     """size of the training split"""
 
 
 def datasets(config):
-    """Returns the Splits of a set of images with one label each.
+    """Returns the Splits of a data set of images with one label each.
 
-    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the square top left, the rest black; one
-             channel where the set is gray, else RGB
+    inputs:  "image" uint8 (batch, image_size, image_size, channels): fitted into the top left of the square, the rest is
+             black; one channel for gray data sets, otherwise RGB
     targets: "label" int32 (batch,); in training also "index" int32 (batch,), the example's row in the training split
     info:    `Info`
 
     Raises:
-        UserError: the data set is unknown, not there, empty, no classification set, or does not fit in memory.
+        UserError: the data set is unknown, missing, empty, not a classification data set, or does not fit in memory.
     """
     found = labelled_images.LabelledImages(config)
     if not found.fits("train"):
-        raise UserError(f"the training images of {config.dataset} do not fit in memory: take a smaller --image-size")
+        raise UserError(f"the training images of {config.dataset} do not fit in memory: choose a smaller --image-size")
     inputs, targets = found.arrays("train")
     count = len(targets["label"])
     batches = covering((inputs, targets | {"index": np.arange(count, dtype=np.int32)}), config.batch_size, config.seed)
@@ -41,13 +41,14 @@ def datasets(config):
 
 
 def covering(arrays, batch_size, seed):
-    """Returns `batches(epoch, skip, context)` as `training.data.pipelines.in_memory` does, but each epoch has every example.
+    """Returns `batches(epoch, skip, context)` like `training.data.pipelines.in_memory`, except that each epoch contains every
+    example.
 
-    The last batch is filled up with the examples that the epoch began with. An epoch that evaluates each example needs this.
+    The last batch is filled with the first examples of the epoch. An epoch that evaluates all examples needs this.
 
-    arrays:     (inputs, targets) of whole examples
-    batch_size: examples of a batch, over all replicas
-    seed:       of the order of the examples
+    arrays:     (inputs, targets) of all examples
+    batch_size: examples per batch over all replicas
+    seed:       seed of the shuffling
     """
     count = len(tf.nest.flatten(arrays)[0])
     steps = -(-count // batch_size)

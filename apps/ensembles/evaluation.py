@@ -1,4 +1,4 @@
-"""How often the answer is the right class: of all members together, of each one, and of the first 1, 2, … of them."""
+"""Accuracy of the ensemble, of each member, and of the first 1, 2, … members."""
 import itertools
 
 import keras
@@ -15,11 +15,11 @@ _LEAST = 1e-7
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
-    """Returns the metrics over a validation or test set: those of `classification_metrics` of all members together, and
+    """Returns the metrics over a validation or test set: those of `classification_metrics` for the whole ensemble, and
 
     member_accuracy:  mean over the members, with _lowest and _highest
-    disagreement:     share of the images that two members answer differently; a mean over all pairs
-    accuracy_by:      {combination: accuracy of all members}
+    disagreement:     fraction of the images that two members classify differently; mean over all pairs
+    accuracy_by:      {combination: accuracy of the ensemble}
     error_by_members: {combination: [error of the first member, of the first two, …]}
     members:          [accuracy of each]
     out_of_bag_error: of bagging; alphas: of AdaBoost
@@ -51,7 +51,7 @@ def answers(model, batches):
 
 
 def disagreement(found):
-    """Returns the share of images that two members answer differently, (members, members); found: (images, members)."""
+    """Returns the fraction of images that two members classify differently, (members, members); found: (images, members)."""
     return (found[:, :, None] != found[:, None]).mean(axis=0)
 
 

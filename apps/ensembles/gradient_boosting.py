@@ -1,29 +1,29 @@
-"""Gradient boosting (C11): each network on the residuals of the ones before it."""
+"""Gradient boosting (C11): each network fits the residuals of earlier ones."""
 from keras import ops
 
 from apps.ensembles import members, systems
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled ensemble that is boosted by gradients, see `GradientBoosting`.
+    """Returns a compiled gradient-boosted ensemble, see `GradientBoosting`.
 
     Raises:
-        UserError: the epochs are no multiple of the members.
+        UserError: the epochs are not a multiple of the members.
     """
     return members.compiled(GradientBoosting, config, spec, steps, shrinkage=config.shrinkage)
 
 
 class GradientBoosting(members.Ensemble):
-    """Networks one after the other, each of which learns what is missing, by least squares.
+    """Networks trained one after another, each on the residuals of its predecessors by least squares.
 
         F_0 = 0,  residual_m(x) = onehot(label) - softmax(F_(m-1)(x)),  loss[m] = mean_i |residual_m(x_i) - h_m(x_i)|^2 / 2
         F_m(x) = F_(m-1)(x) + shrinkage h_m(x),  p = softmax(F_M(x))
 
-    The residual is the negative gradient of the cross-entropy by F.
+    The residual is the negative gradient of the cross-entropy with respect to F.
 
     The arguments are those of `members.Ensemble`, and
 
-    shrinkage: what each correction is multiplied by before it is added
+    shrinkage: factor by which each correction is multiplied
 
     Example:
         >>> import numpy as np
@@ -34,8 +34,8 @@ class GradientBoosting(members.Ensemble):
 
     Source: Friedman, 2001, "Greedy Function Approximation: A Gradient Boosting Machine", algorithms 1 and 6 with eq. 36 and,
     for the shrinkage, section 5.
-    What differs: members are networks with an output for each class, not trees; the step along h_m is the shrinkage alone,
-    without a line search; all examples, not a sample of them.
+    What differs: members are networks with one output per class, not trees; the step along h_m is just the shrinkage, without
+    a line search; all examples are used, not a sample.
     """
 
     combinations = ("boosting",)

@@ -1,4 +1,4 @@
-"""Independent networks (C12), which differ in their initial weights alone."""
+"""Independent networks (C12), which differ only in their initial weights."""
 from apps.ensembles import members
 
 
@@ -6,18 +6,18 @@ def build_model(config, spec, steps):
     """Returns a compiled ensemble of networks from different initial weights, see `Independent`.
 
     Raises:
-        UserError: `combine` is not among the ways to combine them.
+        UserError: `combine` is not available for them.
     """
     return members.compiled(Independent, config, spec, steps, combine=config.combine)
 
 
 class Independent(members.Ensemble):
-    """Networks that see the same batches from different initial weights.
+    """Networks that are trained on the same batches from different initial weights.
 
     The loss of the mean of their probabilities is at most the mean of their losses (Jensen's inequality), and lower the more
-    they disagree. The mean of their weights fails: the hidden units of two networks have no common order, so that the mean of
-    two weights mixes units that do different things. Softmax regression (`hidden` 0) is the exception: it has no hidden units
-    and its loss is convex, so that all networks end near the same weights, and the loss of the mean weights is at most the
+    they disagree. The mean of their weights fails: the hidden units of two networks have no common order, so the mean of two
+    weights mixes units with different functions. Softmax regression (`hidden` 0) is the exception: it has no hidden units and
+    its loss is convex, so all networks converge to nearly the same weights, and the loss of the mean weights is at most the
     mean of the losses.
 
     The arguments are those of `members.Ensemble`.

@@ -1,4 +1,4 @@
-"""What the systems of this app share: small networks as one program, their optimizer, and the ways to combine them."""
+"""Common parts of the systems: parallel small networks, their optimizer, and ways to combine them."""
 import math
 
 import keras
@@ -15,7 +15,7 @@ _MOMENTUM = 0.9
 
 @keras.saving.register_keras_serializable(package="apps")
 class Networks(keras.layers.Layer):
-    """Fully connected networks side by side.
+    """Fully connected networks that are computed in parallel.
 
         x_0 = x,  x_l[m] = relu(x_(l-1)[m] W_l[m] + b_l[m]),  y[m] = x_depth[m] W[m] + b[m]
 
@@ -23,7 +23,7 @@ class Networks(keras.layers.Layer):
     hidden:   units of each hidden layer; 0: no hidden layers, which is softmax regression
     depth:    hidden layers of each network
     classes:  outputs of each network
-    is_alike: whether all begin with the same weights; else each draws its own, by He where a ReLU follows and else by Glorot
+    is_alike: whether all start from the same weights; otherwise each has its own, by He before a ReLU and by Glorot elsewhere
 
     Shape:
         inputs:  (batch, features)
@@ -59,15 +59,15 @@ class Networks(keras.layers.Layer):
         return initializer
 
     def tensors(self, member=None):
-        """Returns the kernels and biases of all networks, or of one alone with the first axis kept.
+        """Returns the kernels and biases of all networks, or of a single one with the first axis kept.
 
-        The gradient by the variables is dense: 0 for the networks that are left out.
+        The gradient with respect to the variables is dense and 0 for all other networks.
         """
         values = [read(weight) for weight in self.matrices]
         return values if member is None else [value[member][None] for value in values]
 
     def apply(self, inputs, tensors):
-        """Returns (networks, batch, classes) float32 of inputs (batch, features) for what `tensors` gave."""
+        """Returns the outputs (networks, batch, classes) float32 for inputs (batch, features) and the result of `tensors`."""
         inputs, *tensors = (ops.cast(tensor, self.compute_dtype) for tensor in (inputs, *tensors))
         x = ops.einsum("bi,mio->mbo", inputs, tensors[0]) + tensors[1][:, None]
         for kernel, bias in zip(tensors[2::2], tensors[3::2]):
@@ -84,7 +84,7 @@ class Networks(keras.layers.Layer):
                 for number, (kernel, bias) in enumerate(zip(self.matrices[::2], self.matrices[1::2]), 1)]
 
     def averaged(self, inputs):
-        """Returns (batch, members, classes) of networks whose weights are the means of those of the first 1, 2, … members."""
+        """Returns the outputs (batch, members, classes) of networks with the mean weights of the first 1, 2, … members."""
         return ops.transpose(self.apply(inputs, [means(tensor, 0) for tensor in self.tensors()]), (1, 0, 2))
 
     def compute_output_shape(self, inputs_shape):
@@ -97,16 +97,16 @@ class Networks(keras.layers.Layer):
 
 
 class Momentum(keras.optimizers.SGD):
-    """Gradient descent with Nesterov's momentum for networks side by side, of which some are trained and the others stand still.
+    """Gradient descent with Nesterov momentum for parallel networks, of which only some are trained at a time.
 
         g <- g + decay w                        of kernels
         v[m] <- 0.9 v[m] - rate[m] g[m],  w[m] <- w[m] + 0.9 v[m] - rate[m] g[m]        rate[m] = rate * trained(step)[m]
 
-    A network whose rate is 0 does not move, and has no momentum when it begins.
+    A network with rate 0 does not change, and starts without momentum later.
 
     rate:    number or schedule
     trained: step -> (members,) float32 of 0 and 1
-    decay:   share of a kernel that is added to its gradient
+    decay:   fraction of each kernel that is added to its gradient
     """
 
     def __init__(self, rate, trained, decay):
@@ -126,11 +126,12 @@ class Momentum(keras.optimizers.SGD):
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises and falls to 0 in each stage, see `training.engine.optimizers.warmup_cosine`, and is 0 in its last steps.
+    """A learning rate with warmup and cosine decay in each stage, see `training.engine.optimizers.warmup_cosine`, and 0 in its
+    last steps.
 
     peak:       highest rate
     steps:      steps of a stage
-    zero_steps: how many of these, the last ones, have the rate 0
+    zero_steps: number of last steps with rate 0
     """
 
     def __init__(self, peak, steps, zero_steps=0):
@@ -147,17 +148,18 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Ensemble(keras.Model):
-    """Networks that are trained side by side on the same batches, and the ways to combine them.
+    """Networks that are trained in parallel on the same batches, and ways to combine them.
 
-    Outputs, each (batch, members, classes): "members", their softmax; and for each of `combinations` the probabilities that the
-    first 1, 2, … members give together:
+    Outputs, each (batch, members, classes): "members", their softmax; and for each of `combinations` the probabilities of the
+    first 1, 2, … members together:
 
         probabilities:  p = 1/M sum_m softmax(y[m])
         vote:           p_k = 1/M sum_m [argmax y[m] = k]
         parameters:     p = softmax(network with weights 1/M sum_m w[m])
 
-    A system changes what is trained when (`stage`, `trained`), at which rate (`rate`), by which loss (`losses`) and gradient
-    (`changed_gradients`), what is kept of each step (`note`), and `combinations`; `own_metrics` are figures that only it has.
+    A system may override which members are trained when (`stage`, `trained`), the learning rate (`rate`), the loss (`losses`)
+    and gradient (`changed_gradients`), the state after each step (`note`), and `combinations`; `own_metrics` are its
+    additional metrics.
 
     image_shape:      (height, width, channels) of the images
     classes:          number of classes
@@ -165,22 +167,22 @@ class Ensemble(keras.Model):
     members:          number of networks
     hidden:           ReLU units of each hidden layer; 0: no hidden layers, which is softmax regression
     depth:            hidden layers of each network
-    combine:          the one of `combinations` that `answer` takes; None: the first
+    combine:          the one of `combinations` that `answer` uses; None: the first one
     steps:            steps of the whole training
-    evaluation_steps: last steps of each stage, in which nothing is trained
-    is_alike:         whether all networks begin with the same weights
+    evaluation_steps: number of last steps of each stage, which only evaluate
+    is_alike:         whether all networks start from the same weights
     """
 
     combinations = ("probabilities", "vote", "parameters")
     is_staged = False
-    """whether the members are trained one after the other, each in a stage of its own; else all are in one stage"""
+    """whether the members are trained one after another, each in its own stage; otherwise there is a single stage"""
 
     def __init__(self, image_shape, classes, *, mean, std, members, hidden, depth, steps, combine=None, evaluation_steps=0,
                  is_alike=False, name=None):
         super().__init__(name=name)
         self.combine = combine or self.combinations[0]
         if self.combine not in self.combinations:
-            raise UserError(f"--combine {self.combine} is not for {name}; it has {', '.join(self.combinations)}")
+            raise UserError(f"--combine {self.combine} is not available for {name}: choose one of {', '.join(self.combinations)}")
         self.members, self.classes, self.channels = members, classes, image_shape[-1]
         self.stage_steps = max(1, steps // (members if self.is_staged else 1))
         self.evaluation_steps = evaluation_steps
@@ -194,7 +196,8 @@ class Ensemble(keras.Model):
         self.built = True
 
     def state(self, name, shape, start, dtype="float32"):
-        """Returns a variable that training keeps, of the same type in any precision; `start` is a number or an array."""
+        """Returns a variable for the state of training, with the same type in any precision; `start` is a number or an
+        array."""
         def initializer(shape, dtype=None):
             return ops.broadcast_to(ops.convert_to_tensor(start, dtype), shape)
 
@@ -206,7 +209,7 @@ class Ensemble(keras.Model):
         return [self.loss_mean]
 
     def count_params(self):
-        """Returns how many numbers the answer is computed from: no `state` that only training reads is among them."""
+        """Returns the number of parameters for prediction, without any `state` that only training uses."""
         return self.networks.count_params()
 
     def pixels(self, images):
@@ -225,11 +228,11 @@ class Ensemble(keras.Model):
         return made | ({"parameters": ops.softmax(self.networks.averaged(pixels))} if "parameters" in self.combinations else {})
 
     def answer(self, outputs):
-        """Returns the probabilities (batch, classes) of all members that count, combined as `combine` says."""
+        """Returns the probabilities (batch, classes) of all active members, combined by `combine`."""
         return ops.take(outputs[self.combine], self.started - 1, axis=1)
 
     def rate(self, peak):
-        """Returns the schedule of the learning rate with its highest value `peak`."""
+        """Returns the learning rate schedule with the maximum `peak`."""
         return WarmupCosine(peak, self.stage_steps, self.evaluation_steps)
 
     def stage(self, step):
@@ -237,7 +240,7 @@ class Ensemble(keras.Model):
         return ops.minimum(ops.cast(step, "int32") // self.stage_steps, self.members - 1)
 
     def trained(self, step):
-        """Returns 1 for each member that learns in this step, (members,) float32."""
+        """Returns 1 for each member that is trained in this step, (members,) float32."""
         numbers = ops.arange(self.members)
         return ops.cast(numbers == self.stage(step) if self.is_staged else numbers >= 0, "float32")
 
@@ -246,16 +249,16 @@ class Ensemble(keras.Model):
         return cross_entropy(outputs, targets["label"])
 
     def changed_gradients(self, gradients):
-        """Returns the gradients that the optimizer gets for those by `networks.matrices`; by default the same."""
+        """Returns the gradients for the optimizer from those with respect to `networks.matrices`; by default unchanged."""
         return gradients
 
     def note(self, outputs, targets, step):
-        """Keeps what later steps need of this one; outputs: (networks, batch, classes), from before the update."""
+        """Saves the state that later steps need; outputs: (networks, batch, classes), from before the update."""
         if self.is_staged:
             self.started.assign(self.stage(step) + 1)
 
     def own_metrics(self):
-        """Returns {metric: number or list} of what only this system can tell; by default nothing."""
+        """Returns the additional metrics of this system, {metric: number or list}; by default none."""
         return {}
 
     def train_step(self, batch):
@@ -277,10 +280,10 @@ class Ensemble(keras.Model):
 
 
 def compiled(kind, config, spec, steps, **own):
-    """Returns an ensemble of the class `kind`, compiled for `steps` steps; `own`: arguments that only some classes have.
+    """Returns an ensemble of the class `kind`, compiled for `steps` steps; `own`: arguments of only some classes.
 
     Raises:
-        UserError: the epochs cannot be shared out among the members.
+        UserError: the epochs cannot be divided among the members.
     """
     config.check_epochs()
     model = kind(tuple(spec.inputs["image"].shape[1:]), len(spec.info.class_names), mean=spec.info.mean, std=spec.info.std,
@@ -290,7 +293,7 @@ def compiled(kind, config, spec, steps, **own):
 
 
 def read(variable):
-    """Returns what a Keras variable holds now: a tensor, which later assignments leave alone."""
+    """Returns the current value of a Keras variable as a tensor, which later assignments do not change."""
     return tf.convert_to_tensor(variable.value)
 
 
@@ -300,20 +303,20 @@ def cross_entropy(outputs, labels):
 
 
 def votes(outputs):
-    """Returns 1 for the class that each member answers and 0 for the others; the first of equal ones."""
+    """Returns 1 for the class that each member predicts and 0 for the others; ties go to the first class."""
     return ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
 
 
 def means(values, axis):
-    """Returns along an axis of members the mean of the first one, of the first two, …"""
+    """Returns the means of the first 1, 2, … members along their axis."""
     counts = ops.arange(1, values.shape[axis] + 1, dtype=values.dtype)
     return ops.cumsum(values, axis=axis) / ops.reshape(counts, (-1,) + (1,) * (len(values.shape) - axis - 1))
 
 
 def by_row(rows, values, examples):
-    """Returns the values of a batch (batch,) where the whole training split has them, (examples,), from all replicas; else 0.
+    """Returns the values of a batch (batch,) from all replicas at their rows of the training split, (examples,); 0 elsewhere.
 
-    A row that a batch has twice counts once.
+    Duplicate rows in a batch count once.
     """
     values = ops.cast(values, "float32")
     replica = tf.distribute.get_replica_context()

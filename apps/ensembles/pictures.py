@@ -1,4 +1,4 @@
-"""What a person looks at: the error against the number of members, where members disagree, wrong answers, confusions."""
+"""Pictures: error by number of members, disagreement of members, misclassified images, and confusion matrix."""
 import itertools
 
 import matplotlib.figure
@@ -13,10 +13,10 @@ from training.vision import classification_pictures
 def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures:
 
-    members:      test error of the first 1, 2, … members, for each way to combine them, and of each member alone
-    disagreement: share of the test images that two members answer differently
-    wrong:        test images that all members together answer wrong, the surest first, with answer and truth
-    confusion:    number of images by right and by answered class
+    members:      test error of the first 1, 2, … members, for each combination, and of each member alone
+    disagreement: fraction of the test images that two members classify differently
+    wrong:        test images that the ensemble misclassifies, most confident first, with predicted and true class
+    confusion:    confusion matrix of true and predicted classes
     """
     batches = list(itertools.islice(splits.test, config.limit_steps))
     outputs, labels = evaluation.answers(model, batches)
@@ -47,7 +47,7 @@ def by_members(curves, alone):
 
 
 def comparison(rows):
-    """Returns a figure of test errors against the number of members: on the left those of kinds with several combinations.
+    """Returns a figure of test errors by number of members; kinds with several combinations are on the left.
 
     rows: {kind: {"error_by_members": {combination: (members,)}}}, see `compare`
     """

@@ -1,13 +1,14 @@
-"""What a client sends to an exported ensemble and gets back; the same for every system, and as from apps.classification.
+"""Interface of an exported ensemble, the same for all systems and compatible with apps.classification.
 
     serving_default: image_bytes (batch,) string
         -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
            classes, best first, five of them or all if there are fewer
            probabilities (batch, classes) float32
-           error (batch,) string: empty, or why this image has no answer; then the rest is "", -1 and 0
+           error (batch,) string: empty, or the reason why this image has no prediction; the other outputs are then "", -1 and
+           0
     explain: image_bytes (batch,) string
-        -> member_probabilities (batch, members, classes) float32: of each member alone; of gradient boosting, whose members are
-           corrections, their softmax
+        -> member_probabilities (batch, members, classes) float32: of each member alone; for gradient boosting, the softmax of
+           each member's correction
            error (batch,) string
 """
 import tensorflow as tf
@@ -41,5 +42,5 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}."""
+    """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "explain")}

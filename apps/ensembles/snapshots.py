@@ -1,4 +1,4 @@
-"""Snapshots of one network (C12): many members for the training of one."""
+"""Snapshots of one network (C12): several members for the cost of one training."""
 import math
 
 import keras
@@ -8,22 +8,22 @@ from apps.ensembles import members, systems
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled ensemble of one network's weights at the ends of its rate's cycles, see `Snapshots`.
+    """Returns a compiled ensemble of the weights of one network at the end of each learning-rate cycle, see `Snapshots`.
 
     Raises:
-        UserError: `combine` is not among the ways to combine them, or the epochs are no multiple of the members.
+        UserError: `combine` is not available for snapshots, or the epochs are not a multiple of the members.
     """
     return members.compiled(Snapshots, config, spec, steps, combine=config.combine)
 
 
 class Snapshots(members.Ensemble):
-    """One network whose rate falls from its peak to 0 in each of M cycles and whose weights at the end of each are a member.
+    """One network that is trained in M cycles, in each of which the learning rate decays to 0; its weights after each cycle
+    are a member.
 
-    All members begin alike. In cycle c the network is member c; members after it follow it and those before it stand still, so
-    that each holds the weights of the end of its own cycle. A step costs that of one network.
-
-    As all snapshots come from one training, the mean of their weights may be a good network, which that of independent
-    networks is not: `combine` "parameters".
+    All members start from the same weights. In cycle c, member c is trained; later members copy its weights and earlier ones
+    do not change, so each member keeps the weights from the end of its own cycle. A step costs as much as a step of one
+    network. Because all snapshots come from one training, the mean of their weights may be a good network, unlike that of
+    independent networks: `combine` "parameters".
 
     The arguments are those of `members.Ensemble`.
 
@@ -35,7 +35,8 @@ class Snapshots(members.Ensemble):
         >>> outputs["parameters"].shape, int(model.started)
         (TensorShape([2, 3, 10]), 1)
 
-    Source: Huang et al., 2017, "Snapshot Ensembles: Train 1, Get M for Free", section 3; mean of weights: Izmailov et al., 2018,
+    Source: Huang et al., 2017, "Snapshot Ensembles: Train 1, Get M for Free", section 3; mean of weights: Izmailov et al.,
+            2018,
     "Averaging Weights Leads to Wider Optima and Better Generalization", section 3.
     What differs: the mean is over the ensemble's own snapshots, from the first cycle on.
     """
@@ -60,11 +61,11 @@ class Snapshots(members.Ensemble):
 
 
 class Cyclic(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that falls as a cosine in each of several cycles of equal length.
+    """A learning rate with cosine decay in each of several cycles of equal length.
 
         rate(t) = peak / 2 (cos(pi mod(t - 1, ceil(T / M)) / ceil(T / M)) + 1),  t = 1, …, T
 
-    peak:   the rate at the beginning of each cycle
+    peak:   learning rate at the start of each cycle
     steps:  T, in all cycles
     cycles: M
 

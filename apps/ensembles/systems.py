@@ -1,4 +1,4 @@
-"""The settings of every system and verb of this application; importing this module imports no TensorFlow."""
+"""The settings of all systems and verbs of this application. Importing this module does not import TensorFlow."""
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
@@ -36,7 +36,7 @@ class Config(training.Config):
     """L2 regularization: this fraction of each weight is added to its gradient"""
 
     def check_epochs(self):
-        """Checks that the epochs can be shared out among the members.
+        """Checks that the epochs can be divided among the members.
 
         Raises:
             UserError: they cannot.
@@ -46,11 +46,11 @@ class Config(training.Config):
             return
         if self.STAGED:
             raise UserError(f"--epochs {self.epochs} must be a multiple of --members {self.members} for {self.model}: each "
-                            f"member has its own epochs" + (f", {least} of them or more" if least > 1 else ""))
-        raise UserError(f"--epochs {self.epochs} must be {least} or more for {self.model}, whose last one trains nothing")
+                            f"member has its own epochs" + (f", at least {least}" if least > 1 else ""))
+        raise UserError(f"--epochs {self.epochs} must be at least {least} for {self.model}, whose last epoch only evaluates")
 
     def shortened(self, share):
-        """Returns these settings with one part in `share` of the epochs: of each member's where each has its own."""
+        """Returns these settings with 1/`share` of the epochs, or of the epochs of each member if it has its own."""
         stages = self.members if self.STAGED else 1
         if self.epochs % stages:
             return self  # is refused where the model is built

@@ -1,4 +1,4 @@
-"""What naive Bayes and linear discriminant analysis share: classes are counted, and nothing is trained."""
+"""Common parts of naive Bayes and linear discriminant analysis, which are fitted in closed form from class statistics."""
 from typing import Any, NamedTuple
 
 import keras
@@ -8,17 +8,17 @@ from apps.foundations import regression
 
 
 class Statistics(NamedTuple):
-    """All that a Gaussian of each class needs to know of the examples."""
+    """Sufficient statistics of the examples for a Gaussian per class."""
 
     counts: Any
-    """examples by class, (classes,)"""
+    """number of examples per class, (classes,)"""
     sums: Any
-    """of their features, (classes, columns)"""
+    """sums of their features, (classes, columns)"""
     products: Any
     """sums of x x^T, (classes, columns, columns)"""
 
     def log_priors(self):
-        """Returns the logarithm of each class's share, (classes,); far below 0 where a class has no example."""
+        """Returns the logarithm of the frequency of each class, (classes,); far below 0 for a class without examples."""
         return tf.math.log(tf.maximum(self.counts, 1e-300) / tf.reduce_sum(self.counts))
 
     def means(self):
@@ -39,20 +39,21 @@ def statistics(features, labels, classes):
 
 
 class Counter(keras.Model):
-    """A generative classifier: adds up Statistics in one pass, from which the class follows by Bayes' rule.
+    """A generative classifier: sums up Statistics in one pass and predicts with Bayes' rule.
 
         P(class | x) = softmax_class(log P(x | class) + log P(class))
 
-    A system implements `log_joint`. Sums of several replicas are kept as their mean: only shares of them matter.
+    A system implements `log_joint`. The sums of several replicas are saved as their mean, because only their proportions
+    matter.
 
     columns: number of columns of the table
     classes: number of classes
-    mean:    of the columns of the training split: a number for each, or one for all
+    mean:    means of the columns of the training split: one per column, or one for all
     std:     their standard deviations, likewise
     """
 
     is_diagonal = False
-    """whether `log_joint` reads only the squares among the products"""
+    """whether `log_joint` uses only the diagonal of the products"""
 
     def __init__(self, columns, classes, *, mean=0.0, std=1.0, **kwargs):
         super().__init__(dtype="float64", **kwargs)
@@ -70,7 +71,7 @@ class Counter(keras.Model):
         return [self.counted]
 
     def log_joint(self, statistics, x):
-        """Returns log P(x, class), but for what all classes share, (batch, classes).
+        """Returns log P(x, class) up to a term that is equal for all classes, (batch, classes).
 
         statistics: the Statistics of the examples so far
         x:          standardized columns (batch, columns)
@@ -78,7 +79,7 @@ class Counter(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} has no log_joint")
 
     def count_params(self):
-        """Returns how many numbers the answer is computed from."""
+        """Returns the number of parameters for prediction."""
         classes, columns = self.sums.sums.shape
         return classes * (1 + columns + (columns if self.is_diagonal else columns ** 2))
 

@@ -1,4 +1,4 @@
-"""Tables: rows of numbers with one class or one number to be predicted from them."""
+"""Tables: rows of numbers with a class or a number to predict."""
 import dataclasses
 from typing import ClassVar, NamedTuple
 
@@ -13,16 +13,16 @@ from training.data import pipelines, sources, spec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(spec.Info):
-    """What a model must know of its table."""
+    """What a model needs to know about its table."""
 
     SAME: ClassVar = ("class_names", "columns")
 
     columns: list[str]
-    """names"""
+    """names of the feature columns"""
     mean: list[float]
-    """of the training split, by column"""
+    """mean of the training split, by column"""
     std: list[float]
-    """standard deviation of the training split, by column; 1 for a column that never changes"""
+    """standard deviation of the training split, by column; 1 for a constant column"""
     examples: int
     """rows of the training split"""
     largest_curvature: float
@@ -38,22 +38,22 @@ class Table(NamedTuple):
     """train, validation and test: (features float64 (n, columns), answers (n,): float64 targets or int32 labels)"""
     columns: list[str]
     class_names: list[str]
-    """empty where a number is to be predicted"""
+    """empty if the target is a number"""
 
 
 def datasets(config):
     """Returns the Splits of a table.
 
-    inputs:  "features" float64 (batch, columns), in the units of the set
+    inputs:  "features" float64 (batch, columns), in the units of the data set
     targets: "label" int32 (batch,), or "target" float64 (batch, 1) for linear
     info:    an Info
 
-    An epoch of training is `passes` passes over the training split, or one for a system that counts; each pass is one step
-    unless there is a `batch_size`.
+    An epoch consists of `passes` passes over the training split, or of one pass for a system that is fitted in closed form;
+    each pass is one step unless `batch_size` is set.
 
     Raises:
-        UserError: the set is unknown, not there, no table, without such a column, or its answers are not of the kind that the
-            system predicts.
+        UserError: the data set is unknown, missing, not a table, lacks a column, or has targets that the system cannot
+            predict.
     """
     table = read(config.dataset, config, config.columns)
     check(table, config.model, config.dataset)
@@ -74,16 +74,16 @@ def datasets(config):
 
 
 def read(dataset, config, columns=()):
-    """Returns the Table of a data set, of which `columns` may name those that are wanted.
+    """Returns the Table of a data set; columns: names of the columns to use.
 
     Raises:
-        UserError: the set is unknown, not there, no table, has no such column, or holds what is no number.
+        UserError: the data set is unknown, missing, not a table, lacks a column, or contains values that are not numbers.
     """
     prepared = sources.builder(dataset, config)
     features, keys = prepared.info.features, prepared.info.supervised_keys or ()
     numbers = len(keys) == 2 and all(isinstance(key, str) for key in keys) and isinstance(features[keys[0]], tfds.features.Tensor)
     if not numbers or len(features[keys[0]].shape) != 1 or features[keys[1]].shape != ():
-        raise UserError(f"{dataset} is no table: its examples are not one row of numbers with one answer")
+        raise UserError(f"{dataset} is not a table: its examples are not rows of numbers with one target")
     names = list((prepared.info.metadata or {}).get("columns", ())) or [
         f"column {place + 1}" for place in range(features[keys[0]].shape[0])]
     unknown = [name for name in columns if name not in names]
@@ -97,32 +97,32 @@ def read(dataset, config, columns=()):
         rows = np.array([example[keys[0]] for example in examples], np.float64)[:, chosen]
         answers = np.array([example[keys[1]] for example in examples], np.int32 if is_class else np.float64)
         if not (np.isfinite(rows).all() and np.isfinite(answers).all()):
-            raise UserError(f"the {part} split of {dataset} has a value that is no number")
+            raise UserError(f"the {part} split of {dataset} contains a value that is not a finite number")
         parts[part] = rows, answers
     return Table(parts, [names[place] for place in chosen], features[keys[1]].names if is_class else [])
 
 
 def check(table, model, dataset):
-    """Raises a UserError where a system cannot predict the answers of a table."""
+    """Raises a UserError if a system cannot predict the targets of a table."""
     classes = len(table.class_names)
     if model == "linear" and classes:
-        raise UserError(f"linear predicts a number, and {dataset} has classes: take --model softmax")
+        raise UserError(f"linear predicts a number, but {dataset} has classes: use --model softmax")
     if model != "linear" and not classes:
-        raise UserError(f"{model} predicts a class, and {dataset} has numbers to be predicted: take --model linear")
+        raise UserError(f"{model} predicts a class, but the target of {dataset} is a number: use --model linear")
     if model == "logistic" and classes != 2:
-        raise UserError(f"logistic tells two classes apart, and {dataset} has {classes}: take --model softmax")
+        raise UserError(f"logistic needs two classes, but {dataset} has {classes}: use --model softmax")
 
 
 def moments(features):
-    """Returns mean and standard deviation by column; for a column that never changes the latter is 1."""
+    """Returns the mean and standard deviation by column; the latter is 1 for a constant column."""
     std = features.std(axis=0)
     return features.mean(axis=0), np.where(std > 0, std, 1.0)
 
 
 def curvature(standardized, whole=True):
-    """Returns the largest and the smallest eigenvalue of X^T X / n, whose X has a column of ones for the intercept.
+    """Returns the largest and the smallest eigenvalue of X^T X / n, where X has a column of ones for the intercept.
 
-    Where a step does not see the `whole` of X, the first is the largest squared norm of a row: no batch has a larger one.
+    If a step does not use the `whole` of X, the first is the largest squared norm of a row, an upper bound for all batches.
     """
     rows = np.column_stack([standardized, np.ones(len(standardized))])
     eigenvalues = np.linalg.eigvalsh(rows.T @ rows / len(rows))

@@ -1,4 +1,4 @@
-"""How far off a predicted number is, or how often a predicted class is right; and how far the model is from the exact one."""
+"""Error or accuracy of the predictions, and the difference of the model from a reference solution."""
 import itertools
 
 import numpy as np
@@ -8,7 +8,7 @@ from training import bootstrap
 from training.vision import classification_metrics
 
 VALIDATION_METRICS = ("loss",)
-"""what is shown after each validation"""
+"""metrics that are shown after each validation"""
 
 
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
@@ -16,9 +16,9 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
     of classes: see `training.vision.classification_metrics`; of a number:
     loss:       half the mean squared error
-    rmse, mae:  root of the mean squared error and mean absolute error of a number; r2: 1 - its mean squared error / variance
-    difference: unless `validating`, the largest one from what numpy or scikit-learn finds, see `reference`; "reference"
-                names it or says why there is none
+    rmse, mae:  root mean squared error and mean absolute error; r2: 1 - mean squared error / variance
+    difference: unless `validating`, the largest difference from the solution of NumPy or scikit-learn, see `reference`;
+                "reference" names it or gives the reason why there is none
     intervals:  with `resamples` above 0 {"rmse": [low, high]}, 95 % by bootstrap over the examples
     """
     outputs, answers = predicted(model, itertools.islice(batches, config.limit_steps))
@@ -34,7 +34,7 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
 
 def predicted(model, batches):
-    """Returns the model's outputs (examples, outputs) and the right answers (examples,) of all batches."""
+    """Returns the model's outputs (examples, outputs) and the targets (examples,) of all batches."""
     outputs, answers = zip(*(
         (np.asarray(*model(inputs, training=False).values()), np.asarray(*targets.values())) for inputs, targets in batches))
     answers = np.concatenate(answers)
@@ -42,13 +42,13 @@ def predicted(model, batches):
 
 
 def table(metrics):
-    """Prints the share of right answers by class, and the difference from the exact model."""
+    """Prints the accuracy by class, and the difference from the reference solution."""
     if "per_class" in metrics:
         classification_metrics.table(metrics)
     if "difference" in metrics:
         print(f"largest difference from {metrics['reference']}: {metrics['difference']:.1e}")
     else:
-        print(f"there is no difference to show: {metrics['reference']}")
+        print(f"there is no reference to compare with: {metrics['reference']}")
 
 
 def cross_entropy(logits, labels):

@@ -38,16 +38,17 @@ class LDA(counting.Counter):
 
 
 def log_joint(statistics, x):
-    """Returns log P(x, class) but for what all classes share, (batch, classes).
+    """Returns log P(x, class) up to a term that is equal for all classes, (batch, classes).
 
         log P(x, k) = x S^-1 m_k - 1/2 m_k S^-1 m_k + log P(k) + …,   S = sum_k scatter_k / n
 
-    Each class is a Gaussian around its mean m_k, all with the covariance S. Where S has no inverse, its pseudoinverse is taken.
+    Each class is a Gaussian with mean m_k and the shared covariance S. If S is singular, its pseudoinverse is used.
 
     statistics: a `counting.Statistics`
     x:          standardized columns (batch, columns)
 
-    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.2.2, eq. 4.78: the likeliest S of n examples.
+    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.2.2, eq. 4.78: the maximum likelihood estimate
+            of S.
     """
     weights, intercepts = coefficients(statistics)
     return tf.matmul(x, weights) + intercepts

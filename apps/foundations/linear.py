@@ -8,7 +8,7 @@ BOUND = 1.0
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled LinearRegression; its optimizer needs no number of steps."""
+    """Returns a compiled LinearRegression; its optimizer does not depend on the number of steps."""
     info = spec.info
     model = LinearRegression(len(info.columns), spec.targets["target"].shape[1], mean=info.mean, std=info.std,
                              penalty=regression.penalty_of(config.c, info.examples))
@@ -21,7 +21,7 @@ class LinearRegression(regression.Regression):
 
         target = (x - mean) / std W + b
 
-    Without a penalty it is least squares; with one it is ridge regression, scikit-learn's Ridge(alpha=1/c).
+    Without a penalty it is ordinary least squares, with a penalty ridge regression, scikit-learn's Ridge(alpha=1/c).
 
     columns: number of columns of the table
     targets: numbers to predict for each example
@@ -42,5 +42,5 @@ class LinearRegression(regression.Regression):
 
 
 def loss(target, output):
-    """Returns half the squared distance of each example."""
+    """Returns half the squared error of each example."""
     return tf.reduce_sum((target - output) ** 2, axis=-1) / 2

@@ -4,11 +4,11 @@ from keras import ops
 from apps.foundations import regression
 
 BOUND = 1 / 4
-"""p (1 - p) is no larger"""
+"""upper bound of p (1 - p)"""
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled LogisticRegression; its optimizer needs no number of steps."""
+    """Returns a compiled LogisticRegression; its optimizer does not depend on the number of steps."""
     info = spec.info
     model = LogisticRegression(len(info.columns), mean=info.mean, std=info.std,
                                penalty=regression.penalty_of(config.c, info.examples))
@@ -17,7 +17,7 @@ def build_model(config, spec, steps):
 
 
 class LogisticRegression(regression.Regression):
-    """Logistic regression: {"features": (batch, columns)} -> {"label": logits (batch, 2)}, of which the first is 0.
+    """Logistic regression: {"features": (batch, columns)} -> {"label": logits (batch, 2)}, where the first logit is 0.
 
         P(second class | x) = 1 / (1 + exp(-((x - mean) / std w + b)))
 
@@ -41,5 +41,5 @@ class LogisticRegression(regression.Regression):
 
 
 def logits(z):
-    """Returns the logits of both classes, (batch, 2), for that of the second, (batch, 1)."""
+    """Returns the logits of both classes, (batch, 2), from the logit of the second one, (batch, 1)."""
     return ops.concatenate([ops.zeros_like(z), z], axis=-1)

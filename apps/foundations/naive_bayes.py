@@ -6,7 +6,8 @@ import tensorflow as tf
 from apps.foundations import counting
 
 SMOOTHING = 1e-9
-"""of the variances, as a share of the largest variance of a column: scikit-learn's; standardized columns have 1"""
+"""smoothing of the variances as in scikit-learn, as a fraction of the largest column variance, which is 1 after
+standardization"""
 
 
 def build_model(config, spec, steps):
@@ -23,7 +24,7 @@ class NaiveBayes(counting.Counter):
 
     The arguments are those of `counting.Counter`, and
 
-    shared_variances: whether the classes have one variance for each column, not each its own
+    shared_variances: whether the classes share the variance of each column
 
     Example:
         >>> import numpy as np
@@ -45,12 +46,12 @@ class NaiveBayes(counting.Counter):
 
 
 def log_joint(statistics, x, is_shared=False):
-    """Returns log P(x, class), (batch, classes): in each class the columns are independent, each with a Gaussian of its own.
+    """Returns log P(x, class), (batch, classes): in each class, the columns are independent Gaussians.
 
         log P(x, k) = log P(k) - 1/2 sum_j ( log(2 pi v_kj) + (x_j - m_kj)^2 / v_kj )
 
-    Mean m and variance v are the likeliest ones; with `is_shared` all classes have one v, as Ng and Jordan's have, and what
-    distinguishes two classes is an affine function of x, as in logistic regression.
+    Mean m and variance v are maximum likelihood estimates; with `is_shared`, all classes share v, as in Ng and Jordan, and the
+    difference between two classes is an affine function of x, as in logistic regression.
 
     statistics: a `counting.Statistics`
     x:          standardized columns (batch, columns)

@@ -1,4 +1,4 @@
-"""What a person looks at: weights, errors, confusions, and which class is predicted where."""
+"""Pictures: weights, errors, confusion matrix, and decision regions."""
 import matplotlib.figure
 import numpy as np
 
@@ -18,12 +18,12 @@ def render(model, splits, config, info, metrics):
 def pictures(model, splits, config, info):
     """Returns {name: uint8 (1, height, width, 3)}.
 
-    coefficients: of the standardized columns; of naive Bayes the mean and the standard deviation of each class
-    residuals:    predicted and true numbers of the test split, and their difference
-    line:         predicted numbers over the one column, where there is one
-    confusion:    test examples by right and answered class
-    boundary:     what is predicted on the plane of the first two principal components through the mean of the training
-                  split, with the test examples projected onto it
+    coefficients: weights of the standardized columns; for naive Bayes, mean and standard deviation by class
+    residuals:    predicted and true numbers of the test split, and the residuals
+    line:         predicted numbers over the column, if there is only one
+    confusion:    confusion matrix of true and predicted classes
+    boundary:     predicted classes on the plane of the first two principal components through the mean of the training split,
+                  with the projected test examples
     """
     features = np.concatenate([inputs["features"] for inputs, _ in splits.test])
     outputs, answers = evaluation.predicted(model, splits.test)

@@ -1,14 +1,14 @@
-"""What numpy and scikit-learn find on the same training split."""
+"""Reference solutions of NumPy and scikit-learn on the same training split."""
 import numpy as np
 
 from apps.foundations import data
 
 
 def difference(model, config, info):
-    """Returns (largest difference, whose answer it is from), or (None, why there is none).
+    """Returns (largest difference, name of the reference), or (None, the reason why there is no reference).
 
-    Of linear, logistic and softmax regression all weights and intercepts of the standardized columns are compared; of the
-    others the probabilities of all classes for the training examples.
+    For linear, logistic and softmax regression, the weights and intercepts of the standardized columns are compared; for the
+    others, the class probabilities of the training examples.
     """
     features, answers = data.read(config.dataset, config, config.columns).parts["train"]
     x = (features - np.array(info.mean)) / np.array(info.std)
@@ -20,7 +20,7 @@ def difference(model, config, info):
         expected, name = _linear(x, answers, c)
         return _largest(np.vstack([weights, intercepts])[:, 0], expected), name
     if c is None and _is_separable(x, answers):
-        return None, "the classes can be separated without error, so that without a penalty there is no minimum: take --c"
+        return None, "the classes are separable, so the loss has no minimum without a penalty: set --c"
     expected_weights, expected_intercepts, name = _classifier(x, answers, c, config.model)
     return max(_largest(weights.T, expected_weights), _largest(intercepts - intercepts.mean() * (len(intercepts) > 1),
                                                                expected_intercepts)), name

@@ -1,4 +1,4 @@
-"""What linear, logistic and softmax regression share: an affine function, a penalty, and the way down."""
+"""Common parts of linear, logistic and softmax regression: an affine function, a penalty, and the optimizer."""
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,22 +7,22 @@ from training.engine import step
 
 
 class Regression(keras.Model):
-    """A network whose last layer is affine, trained on the mean of a loss and a penalty on the weights, not the intercepts.
+    """An affine model, trained on a mean loss and a penalty on the weights, but not on the intercepts.
 
         {"features": x (batch, columns)} -> {answer: finish((x - mean) / std W + b)}
         objective = 1/n sum_i loss_i + penalty/2 |W|^2,   penalty = 1 / (c n)
 
-    which is scikit-learn's objective divided by c n. All of it is float64, which Keras's own losses are not. The start is 0:
-    the objective has one minimum, and with a penalty or full rank one place of it.
+    which is scikit-learn's objective divided by c n. All computations are float64, unlike Keras's own losses. Training starts
+    at 0: the objective is convex, and with a penalty or full rank its minimum is unique.
 
     columns: number of columns of the table
-    outputs: of the affine function
+    outputs: number of outputs of the affine function
     answer:  name of the network's output
     loss:    function of (answers, outputs) that returns the loss of each example
-    finish:  function of the affine function's outputs that returns the network's
-    mean:    of the columns of the training split: a number for each, or one for all
+    finish:  function from the outputs of the affine function to those of the network
+    mean:    means of the columns of the training split: one per column, or one for all
     std:     their standard deviations, likewise
-    penalty: see above; 0: none
+    penalty: see above; 0: no penalty
     """
 
     def __init__(self, columns, outputs, answer, loss, *, finish=lambda z: z, mean=0.0, std=1.0, penalty=0.0, **kwargs):
@@ -53,17 +53,17 @@ class Regression(keras.Model):
 
 
 def optimizer(config, info, bound):
-    """Returns Nesterov's accelerated gradient descent with the rate and the momentum that suit the objective's curvature.
+    """Returns Nesterov's accelerated gradient descent with rate and momentum for the curvature of the objective.
 
         rate     = 1 / L,                               L = bound * largest eigenvalue of X^T X / n + penalty
-        momentum = (sqrt(L/m) - 1) / (sqrt(L/m) + 1),   m = penalty, and for bound 1 the least curvature besides
+        momentum = (sqrt(L/m) - 1) / (sqrt(L/m) + 1),   m = penalty, plus the smallest curvature if bound is 1
 
-    config: its `learning_rate` and `momentum` are taken where they are given, and its `c` makes the penalty
+    config: its `learning_rate` and `momentum` take precedence if they are set, and its `c` determines the penalty
     info:   a `data.Info`
-    bound:  of the second derivative of the loss by the affine function's outputs, as an eigenvalue
+    bound:  upper bound of the eigenvalues of the Hessian of the loss with respect to the affine function's outputs
 
     Source: Nesterov, 2004, "Introductory Lectures on Convex Optimization", section 2.2.1, constant step scheme III; it needs
-    about sqrt(L/m) steps for each digit where gradient descent needs L/m.
+    about sqrt(L/m) steps per digit, whereas gradient descent needs L/m.
     """
     penalty = penalty_of(config.c, info.examples)
     largest = bound * info.largest_curvature + penalty
@@ -76,9 +76,9 @@ def optimizer(config, info, bound):
 
 
 def objective(loss, finish=lambda z: z):
-    """Returns the objective of a Regression as a function of (place, x, answers, penalty) for `experiments.newton`.
+    """Returns the objective of a Regression as a function of (point, x, answers, penalty) for `experiments.newton`.
 
-    place: weights and, last, intercepts as one vector, ((columns + 1) outputs,)
+    point: weights followed by intercepts as one vector, ((columns + 1) outputs,)
     x:     standardized columns (n, columns)
     """
     def value(place, x, answers, penalty):
@@ -95,7 +95,7 @@ def standardization(mean, std):
 
 
 def penalty_of(c, examples):
-    """Returns 1 / (c n), or 0 where `c` is "none"."""
+    """Returns 1 / (c n), or 0 if `c` is "none"."""
     return 0.0 if c == "none" else 1 / (c * examples)
 
 

@@ -1,10 +1,10 @@
-"""What a client sends to an exported system and gets back; the same for every system of this application.
+"""Interface of an exported system, the same for all systems of this application.
 
-    serving_default: features (batch, any) float32: one row of numbers for each example, in the order and the units of training
-        -> predictions (batch,) float32: the predicted number, or the place of the class
-           class_names (batch,) string: "" where a number is predicted
-           probabilities (batch, classes) float32: none where a number is predicted
-           error (batch,) string: empty, or why this row has no answer; then the rest is 0, "" and 0
+    serving_default: features (batch, any) float32: one row of numbers per example, in the order and units of the training data
+        -> predictions (batch,) float32: the predicted number, or the class id
+           class_names (batch,) string: "" if a number is predicted
+           probabilities (batch, classes) float32: empty if a number is predicted
+           error (batch,) string: empty, or the reason why this row has no prediction; the other outputs are then 0, "" and 0
 """
 import collections
 import csv
@@ -21,11 +21,11 @@ from training.text.files import decoded
 
 PREDICT = "serving_default"
 KINDS = (".csv",)
-"""endings of the files that hold a table"""
+"""extensions of table files"""
 BATCH = 1000
-"""rows that are answered at once"""
+"""rows per batch of `predict`"""
 MOST_BYTES = 50_000_000
-"""of a file that is read"""
+"""size limit of a file in bytes"""
 
 
 def signatures(model, config, info):
@@ -37,14 +37,14 @@ def signatures(model, config, info):
         width = tf.shape(features)[1]
         given = tf.pad(features, [[0, 0], [0, tf.maximum(0, columns - width)]])[:, :columns]
         is_finite = tf.reduce_all(tf.math.is_finite(features), axis=1)
-        error = tf.where(is_finite, "", "a value of this row is no finite number")
+        error = tf.where(is_finite, "", "a value of this row is not a finite number")
         wrong = tf.strings.join([f"a row has {columns} numbers here, and this one has ", tf.strings.as_string(width)])
         error = tf.where(width == columns, error, wrong)
         given = tf.where((error == "")[:, None], given, 0.0)
         (outputs,) = model({"features": tf.cast(given, tf.float64)}, training=False).values()
         answer = tf.nn.softmax(outputs) if info.class_names else tf.cast(outputs, tf.float32)
         is_finite = tf.reduce_all(tf.math.is_finite(answer), axis=1)
-        error = tf.where((error == "") & ~is_finite, "a value of this row is too large for an answer", error)
+        error = tf.where((error == "") & ~is_finite, "a value of this row is too large", error)
         failed = error != ""
         if info.class_names:
             chosen = tf.argmax(outputs, axis=1)
@@ -60,20 +60,20 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}: two rows of as many numbers as the system takes."""
+    """Returns {signature: {input name: value}}: two rows with the number of columns of the system."""
     prepared = sources.builder(config.dataset, config)
     columns = len(config.columns) or prepared.info.features[prepared.info.supervised_keys[0]].shape[0]
     return {"serving_default": {"features": np.arange(2 * columns, dtype=np.float32).reshape(2, columns)}}
 
 
 def request(name):
-    """Returns what a file of comma-separated numbers asks, one row a line.
+    """Returns a file of comma-separated numbers as an input, one row per line.
 
-    A row that is refused is sent as one of NaN, so that the others are answered: one with a cell that is no number, or with
-    another number of cells than most rows have.
+    An invalid row, which contains a cell that is not a number or has a different number of cells than most rows, is sent as
+    NaN, so the other rows get predictions.
 
     Raises:
-        UserError: it cannot be read, is too long or no text, or holds no row.
+        UserError: the file cannot be read, is too long, is not text, or contains no rows.
     """
     lines = _lines(name)
     width = collections.Counter(len(cells) for _, cells in lines).most_common(1)[0][0]
@@ -82,7 +82,7 @@ def request(name):
         numbers = [_number(cell) for cell in cells]
         error = ""
         if None in numbers:
-            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is no finite number"
+            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is not a finite number"
         elif len(cells) != width:
             error = f"line {line} of {shown(name)} has {len(cells)} numbers, and most lines have {width}"
         else:
@@ -92,7 +92,7 @@ def request(name):
 
 
 def present(asked, answer, path):
-    """Returns the answers to the rows of one file as (JSON document, lines to print)."""
+    """Returns the predictions for the rows of one file as (JSON document, lines to print)."""
     rows, said = [], []
     for place, (line, error) in enumerate(asked.kept):
         name, refused = (answer[key][place].decode() for key in ("class_names", "error"))
@@ -111,11 +111,11 @@ def _lines(name):
         lines = decoded(read(name, MOST_BYTES), shown(name)).splitlines()
         found = [(number, cells) for number, cells in enumerate(csv.reader(lines), 1) if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise UserError(f"{shown(name)} is no table of comma-separated numbers: {error}") from None
+        raise UserError(f"{shown(name)} is not a table of comma-separated numbers: {error}") from None
     if found and not any(_number(cell) is not None for cell in found[0][1]):
         found = found[1:]  # a header
     if not found:
-        raise UserError(f"{shown(name)} has no row of numbers")
+        raise UserError(f"{shown(name)} contains no rows of numbers")
     return found
 
 

@@ -2,11 +2,11 @@
 from apps.foundations import regression
 
 BOUND = 1 / 2
-"""diag(p) - p p^T has no larger eigenvalue"""
+"""upper bound of the eigenvalues of diag(p) - p p^T"""
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled SoftmaxRegression; its optimizer needs no number of steps."""
+    """Returns a compiled SoftmaxRegression; its optimizer does not depend on the number of steps."""
     info = spec.info
     model = SoftmaxRegression(len(info.columns), len(info.class_names), mean=info.mean, std=info.std,
                               penalty=regression.penalty_of(config.c, info.examples))
@@ -30,9 +30,9 @@ class SoftmaxRegression(regression.Regression):
         >>> model({"features": np.zeros((2, 4))})["label"].shape
         TensorShape([2, 3])
 
-    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.4; the bound is Böhning's, 1992,
-    "Multinomial Logistic Regression Algorithm"; objective and c are those of scikit-learn's LogisticRegression. Of two
-    classes each has weights of its own, so that c weighs as 2 c does in logistic regression.
+    Source: Bishop, 2006, "Pattern Recognition and Machine Learning", section 4.3.4; the bound is Böhning's, 1992, "Multinomial
+    Logistic Regression Algorithm"; objective and c are those of scikit-learn's LogisticRegression. With two classes, each has
+    its own weights, so c has the effect of 2 c in logistic regression.
     """
 
     def __init__(self, columns, classes, *, mean=0.0, std=1.0, penalty=0.0):

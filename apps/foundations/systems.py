@@ -1,4 +1,4 @@
-"""The settings of every system and experiment of this application; importing this module imports no TensorFlow."""
+"""The settings of all systems and experiments of this application. Importing this module does not import TensorFlow."""
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
@@ -77,7 +77,7 @@ class LDA(Counted, model="lda", ids=("F3",)):
 
 
 class Tables(Settings):
-    """Where an experiment finds its data."""
+    """Location of the data of an experiment."""
 
     data_dir: str = dataclasses.field(default_factory=lambda: Data().data_dir)
     """folder of prepared TFDS data sets"""

@@ -1,4 +1,4 @@
-"""What the systems of this application share: one training step, and networks side by side of which one answers."""
+"""Common parts of the systems: a training step, and parallel networks of which one gives the answers."""
 import keras
 import tensorflow as tf
 
@@ -10,21 +10,21 @@ class Answerer(keras.Model):
 
         logits, attention = model({"story": story, "question": question})
 
-    A system implements `call` and `loss_of`, and keeps the vectors of its words in the `layers.SentenceEmbedding` `embed`; the
-    rest is here. It may hold several networks, its members, which answer side by side. What not every system has gets a
-    default: `chosen`, `end_epoch` and `memory_vectors`.
+    A system implements `call` and `loss_of`, and has the word vectors in its `layers.SentenceEmbedding` `embed`. It may
+    contain several networks, its members, which are computed in parallel. `chosen`, `end_epoch` and `memory_vectors` have
+    defaults.
 
     Shape:
         story:     (batch, memories, words) int32, the latest memory last, 0 is padding
         question:  (batch, words) int32, 0 is padding
         logits:    (batch, members, words of the vocabulary) float32
-        attention: (batch, hops, members, memories); a system that reads no memory has no hops
+        attention: (batch, hops, members, memories); a system without a memory has no hops
     """
 
     chosen = 0
-    """the member that answers, a number or an integer variable; 0: the first or only one"""
+    """the member that gives the answers, a number or an integer variable; 0: the first or only member"""
     places = None
-    """memories that it has room for, the longest training story's if that is less than `memory_size`; None: any number"""
+    """number of memories: `memory_size`, or the length of the longest training story if that is smaller; None: any number"""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -49,14 +49,15 @@ class Answerer(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} has no loss_of")
 
     def end_epoch(self, losses, errors):
-        """Takes each member's validation loss and error, (members,); by default nothing depends on them."""
+        """Receives the validation loss and error of each member, (members,); does nothing by default."""
 
     def word_vectors(self):
         """Returns the vectors of the words of the chosen member, (words, embedding_size)."""
         return tf.convert_to_tensor(self.embed.table)[:, self.chosen_index()]
 
     def memory_vectors(self, story):
-        """Returns the chosen member's vectors of memories, (batch, memories, embedding_size), or None: they are not shown."""
+        """Returns the chosen member's vectors of memories, (batch, memories, embedding_size), or None if they are not
+        shown."""
         return None
 
     def chosen_index(self):

@@ -1,4 +1,4 @@
-"""Share of wrong answers, by task and over the tasks."""
+"""Error by task, and its mean over the tasks."""
 import itertools
 
 import numpy as np
@@ -9,7 +9,7 @@ from training.engine import graphs
 from training.engine.names import one_line
 
 VALIDATION_METRICS = ("error", "loss")
-"""what is shown after each epoch"""
+"""metrics that are shown after each epoch"""
 _MOST_WRONG = 0.05
 """share of wrong answers above which a task counts as failed, as in bAbI's paper"""
 
@@ -17,14 +17,14 @@ _MOST_WRONG = 0.05
 def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     """Returns the metrics of the chosen network over a validation or test set.
 
-    error:         mean over the tasks of the share of wrong answers; accuracy is 1 - error
+    error:         fraction of wrong answers, averaged over the tasks; accuracy is 1 - error
     failed_tasks:  number of tasks with more than 5 % wrong answers
     loss:          mean cross-entropy in nats
     per_task:      {task: error}
-    error_median:  median over the restarts, where there are several, and per_task_median
-    intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over so many bootstrap samples
+    error_median:  median over the restarts, if there are several, and per_task_median
+    intervals:     with `resamples` above 0 {"error": [low, high]}, the 95 % interval over this number of bootstrap samples
 
-    A validation gives the model the loss and error of each of its networks first, which may choose another one.
+    A validation first passes the loss and error of each network to the model, which may then select another network.
     """
     losses, wrong, tasks = outcomes(model, itertools.islice(batches, config.limit_steps))
     by_task = np.stack([wrong[tasks == task].mean(axis=0) for task in np.unique(tasks)])  # (tasks, members)
@@ -45,9 +45,9 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
 
 
 def outcomes(model, batches):
-    """Returns cross-entropy and wrong or not (0 or 1), each (questions, members), and the task of each question.
+    """Returns cross-entropy and error (0 or 1), each (questions, members), and the task of each question.
 
-    Where a question has several right answers any of them counts; the cross-entropy is that of the first.
+    If a question has several correct answers, any of them counts, and the cross-entropy is that of the first.
     """
     outcomes_of = graphs.of_model(model, "memory_qa.evaluation", _graph)
     losses, wrong, tasks = zip(*((*outcomes_of(inputs, targets), targets["task"]) for inputs, targets in batches))
@@ -55,7 +55,7 @@ def outcomes(model, batches):
 
 
 def right_answers(targets):
-    """Returns all right answers of each question, (batch, most answers), 0 where there are fewer."""
+    """Returns all correct answers of each question, (batch, most answers), padded with 0."""
     return targets["answers"] if "answers" in targets else targets["answer"][:, None]
 
 

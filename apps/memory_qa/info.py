@@ -1,4 +1,4 @@
-"""What a network must know of stories and of knowledge bases beside their tensors."""
+"""What a network needs to know about stories and knowledge bases besides their tensors."""
 import dataclasses
 from typing import ClassVar
 

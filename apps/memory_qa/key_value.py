@@ -14,14 +14,14 @@ _TIME_NOISE = 0.1
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled KeyValue, whose learning rate decays to 0 as a cosine over `steps`.
+    """Returns a compiled KeyValue, with cosine decay of the learning rate to 0 over `steps`.
 
     Raises:
-        UserError: the memories of a story cannot be triples.
+        UserError: `memory` is "triple" for stories.
     """
     has_facts = is_knowledge_base(config.dataset)
     if config.memory == "triple" and not has_facts:
-        raise UserError(f"--memory triple needs a knowledge base, and {config.dataset} has stories: take sentence or window")
+        raise UserError(f"--memory triple needs a knowledge base, but {config.dataset} has stories: use sentence or window")
     model = KeyValue(
         len(spec.info.words), spec.inputs["story"].shape[1], embedding_size=config.embedding_size, hops=config.hops,
         memory=config.memory, has_facts=has_facts, seed=config.seed)
@@ -31,7 +31,7 @@ def build_model(config, spec, steps):
 
 
 class KeyValue(Answerer):
-    """Answers a question by finding memories by their keys and reading their values, several times.
+    """Answers a question by addressing memories by their keys and reading their values, in several hops.
 
         I: q_1 = embed_A(question)
         G: k_i = embed_A(key words) [+ T(i)],  v_i = embed_A(value words)
@@ -41,17 +41,18 @@ class KeyValue(Answerer):
         O: q_(h+1) = (q_h + sum_i softmax(q_h . k_i) v_i) . R_h             `layers.KeyValueHop`
         R: answer = argmax softmax(B q_(H+1))
 
-    embed_A sums the vectors of words. T tells how long ago a sentence of a story was written; facts have no time.
-    A question to a knowledge base is answered by one of the entities that are in the facts read: all others have the
-    probability 0. Where several answers are right, the loss is -log of the sum of their probabilities.
+    embed_A sums word vectors. T encodes how long ago a sentence of a story was written; facts have no time. The answer to a
+    question about a knowledge base is one of the entities in the retrieved facts: all others have probability 0. If several
+    answers are correct, the loss is -log of the sum of their probabilities.
 
     vocabulary_size: number of words, including padding and the unknown word
-    memories:        number of places of the memory: sentences of a story, or facts
+    memories:        size of the memory, in sentences of a story or in facts
     embedding_size:  size of the vectors of words and memories
-    hops:            reads of the memory
-    memory:          what a memory holds: "sentence", "window" or "triple"
-    has_facts:       whether the memories are facts of a knowledge base, three words each, and not sentences of a story
-    seed:            of the blanks between the sentences in training
+    hops:            number of memory hops
+    memory:          content of a memory: "sentence", "window" or "triple"
+    has_facts:       whether the memories are facts of a knowledge base, with three words each, rather than sentences of a
+                     story
+    seed:            seed of the empty memories between the sentences in training
 
     Example:
         >>> import numpy as np
@@ -64,11 +65,11 @@ class KeyValue(Answerer):
 
     Source: Miller et al., 2016, "Key-Value Memory Networks for Directly Reading Documents", section 3; parts: Weston et
     al., 2015, "Memory Networks", section 2.
-    What differs: an entity is a marker local to the question (`knowledge_reader.Reader`), since the vectors of entities that
-    no training question names would be untrained; hence only entities that were read are candidates, and the facts of further
-    hops are in the memory from the start, as the paper's are hashed by the question alone. Stories are not hashed but
-    read whole, with time, which documents do not need. Every word has a window, not only the entities. B starts as A and is
-    not tied to it. Adam with cosine decay; 100 dimensions and not 500.
+    What differs: an entity is represented by a marker local to the question (`knowledge_reader.Reader`), because the vectors
+    of entities in no training question would be untrained; hence only entities in the memory are candidates, and the facts of
+    further hops are in the memory from the start, whereas in the paper they are hashed by the question alone. Stories are not
+    hashed but read completely, with time. Every word has a window, not only the entities. B starts as A and is not tied to it.
+    Adam with cosine decay; 100 dimensions instead of 500.
     """
 
     def __init__(self, vocabulary_size, memories, *, embedding_size=100, hops=2, memory="sentence", has_facts=False, seed=0):
@@ -90,13 +91,13 @@ class KeyValue(Answerer):
         self.built = True
 
     def input_features(self, inputs):
-        """I: returns the question's vector (batch, embedding_size) and which sentences or facts there are (batch, memories)."""
+        """I: returns the question's vector (batch, embedding_size) and a mask of the sentences or facts (batch, memories)."""
         return self._sum(inputs["question"]), ops.any(inputs["story"] != 0, axis=-1)
 
     def generalization(self, story, mask, training=False):
-        """G: returns keys and values (batch, places, embedding_size) and which places there are (batch, places).
+        """G: returns keys and values (batch, places, embedding_size) and a mask of the places (batch, places).
 
-        A place is a memory, or with windows a word of one, in the order of the text.
+        A place is a memory or, with windows, a word of a memory, in text order.
         """
         if self.memory == "triple":
             return self._sum(story[..., :-1]), self._sum(story[..., -1:]), mask
@@ -119,7 +120,7 @@ class KeyValue(Answerer):
         return query, ops.stack(attentions, axis=1)
 
     def response(self, query, story):
-        """R: returns the logits of all words (batch, words), lowest for those that stand for nothing."""
+        """R: returns the logits of all words (batch, words), lowest for words that cannot be an answer."""
         logits = ops.cast(ops.matmul(query, ops.transpose(ops.cast(self.answer_table, query.dtype))), "float32")
         if not self.has_facts:
             return logits

@@ -1,4 +1,4 @@
-"""Questions to a knowledge base as stories: the facts near a question's topic, each a sentence of three words."""
+"""Questions about a knowledge base in the form of stories: the facts near the topic, each a sentence of three words."""
 import numpy as np
 import tensorflow as tf
 
@@ -14,26 +14,26 @@ _AT_ONCE = 500  # questions that are read in one call
 
 
 def datasets(config):
-    """Returns the Splits of a set of questions over a knowledge base.
+    """Returns the Splits of a data set of questions about a knowledge base.
 
     inputs:  "story" int32 (batch, memories, 3): facts as subject, relation and object, 0 is padding, see
              `knowledge_reader.Reader`;
              "question" int32 (batch, words), in which the word <topic> stands for its topic
-    targets: "answer" int32 (batch,), the marker of a right answer, 1 (unknown) where none is among the facts read;
-             "answers" int32 (batch, most answers), the markers of all right answers, 0 is padding;
+    targets: "answer" int32 (batch,), the marker of a correct answer, 1 (unknown) if none is in the retrieved facts;
+             "answers" int32 (batch, most answers), the markers of all correct answers, 0 is padding;
              "task" int32 (batch,), all 0
-    info:    the words are those of the training questions, relations, inverse relations (!relation) and markers; all
-             questions are one task, which has the name of the data set
+    info:    the words are those of the training questions, relations, inverse relations (!relation) and markers; all questions
+             belong to one task with the name of the data set
 
-    Training questions are left out where none of their answers is among the facts read; in the other splits such a question
-    counts as wrong. A set without a validation split gives a tenth of its training questions.
+    Training questions are dropped if none of their answers is in the retrieved facts; in the other splits, such a question
+    counts as wrong. Without a validation split, a tenth of the training questions is held out.
 
     Raises:
-        UserError: the data set holds no such questions.
+        UserError: the data set contains no such questions.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"question", "answers", "path"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no questions to a knowledge base")
+        raise UserError(f"{config.dataset} contains no questions about a knowledge base")
     questions = {split: _Questions(prepared, split) for split in prepared.info.splits}
     known = facts(config)
     words = knowledge_reader.vocabulary(known, questions["train"].texts, config.memory_size)
@@ -55,12 +55,12 @@ def datasets(config):
 
 
 def reader_of(config, words, known):
-    """Returns the `knowledge_reader.Reader` of a data set for its vocabulary and what `facts` returned."""
+    """Returns the `knowledge_reader.Reader` of a data set for its vocabulary and the result of `facts`."""
     return knowledge_reader.Reader(known, words, config.memory_size, hops(config.dataset))
 
 
 def hops(dataset):
-    """Returns how many facts lie between topic and answer, at most: the number in the name, 2 for "metaqa/2-hop"."""
+    """Returns the maximum number of facts between topic and answer, which is the number in the name: 2 for "metaqa/2-hop"."""
     number = dataset.partition("/")[2][:1]
     return int(number) if number.isdigit() else 1
 

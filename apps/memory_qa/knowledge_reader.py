@@ -1,21 +1,21 @@
-"""The facts that a question needs, found and numbered in a graph, so that exports read as training does."""
+"""Retrieval of the facts for a question, in a graph that training and exports share."""
 import numpy as np
 import tensorflow as tf
 
 from training.text.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 
 TOPIC = "<topic>"
-"""the word that stands for the entity that a question is about"""
+"""the word that represents the topic entity of a question"""
 MOST_SHARED = 1000
-"""a word that more facts share with the question leads to none of them, as in the paper"""
+"""words in more facts than this are not used for retrieval, as in the paper"""
 MOST_QUESTION_WORDS = 32
-"""words of a question that are read"""
+"""maximum number of words of a question"""
 _LONGEST_NAME = 8
 """words of a topic that stands in no brackets"""
 
 
 def vocabulary(facts, questions, memories):
-    """Returns the words that a network knows: those of the questions, which mark their topic, relations, and markers.
+    """Returns the vocabulary of a network: the words of the questions, relations, and markers.
 
     facts:     (subject, relation, object) each
     questions: texts with the topic in [brackets]
@@ -28,27 +28,26 @@ def vocabulary(facts, questions, memories):
 
 
 def without_topic(questions):
-    """Returns texts with the word <topic> in place of [what stands in brackets]."""
+    """Returns texts in which <topic> replaces the [topic in brackets]."""
     return tf.strings.regex_replace(questions, r"(?s)\[.*\]", f" {TOPIC} ")
 
 
 class Reader(tf.Module):
-    """Reads questions: finds the topic, hashes the facts that share it, and numbers what is in them; all in a graph.
+    """Processes questions in a graph: finds the topic, retrieves its facts by hashing, and numbers their entities.
 
-    The facts are doubled: (subject, relation, object) is also (object, !relation, subject). First come those whose first
-    word is the topic; with more `hops`, then those that start where these ended, the rarest words first, until the
-    memory is full. Words that more than `MOST_SHARED` facts share lead nowhere.
+    Each fact (subject, relation, object) is also stored as (object, !relation, subject). The facts that start with the topic
+    come first; with more `hops`, they are followed by the facts that start where these end, rarest words first, until the
+    memory is full. Words in more than `MOST_SHARED` facts are not followed.
 
-    The entity of a new question may have been in no training question, so that its own vector would be untrained.
-    Hence entities are told apart by markers: the topic is <topic>, any other one has the number of the first memory that
-    holds it as its object. `names` keeps what each marker stands for.
-
-    A topic stands in [brackets], or is the longest run of words that is a name.
+    The entity of a new question may not occur in any training question, so its own vector would be untrained. Therefore
+    entities are represented by markers: the topic is <topic>, and any other entity has the number of the first memory with
+    this object. `names` maps markers to entities. A topic is in [brackets], or is the longest sequence of words that is a
+    name.
 
     facts:    (subject, relation, object) each
-    words:    what `vocabulary` returned for these facts and so many memories
+    words:    result of `vocabulary` for these facts and memories
     memories: most facts that are read for a question
-    hops:     facts between topic and answer, at most
+    hops:     maximum number of facts between topic and answer
 
     Source: key hashing, inverse relations and the limit of 1,000: Miller et al., 2016, "Key-Value Memory Networks for
     Directly Reading Documents", sections 3.1 and 3.2. Markers: Hermann et al., 2015, "Teaching Machines to Read and
@@ -84,7 +83,7 @@ class Reader(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def topic_and_words(self, questions):
-        """Returns the entity that each question is about, 0 for none, (batch,); and its words, "" padded (batch, 32)."""
+        """Returns the topic entity of each question, 0 for none, (batch,); and its words, padded with "" (batch, 32)."""
         marked = tf.strings.regex_full_match(questions, r"(?s)[^\[]*\[.+\].*")
         inside = tf.strings.strip(tf.strings.regex_replace(questions, r"(?s)^[^\[]*\[(.*)\][^\]]*$", r"\1"))
         spelt = tf.strings.reduce_join(tokens(inside), axis=-1, separator=" ")
@@ -131,7 +130,8 @@ class Reader(tf.Module):
                 "entities": tf.concat([topic[:, None], values], axis=1)}
 
     def hashed(self, topic):
-        """Returns the facts read for topics (batch,): entities, relations' words and entities, each (batch, memories)."""
+        """Returns the retrieved facts for topics (batch,): entities, words of relations, and entities, each (batch,
+        memories)."""
         place = tf.range(self.memories)[None]
         keys = relations = values = tf.zeros_like(topic[:, None] * place)
         used, frontier = tf.zeros_like(topic)[:, None], topic[:, None]
@@ -158,7 +158,7 @@ class Reader(tf.Module):
         return keys, relations, values
 
     def sentences(self, read):
-        """Returns the facts of what a call returned as text, "" where there is none: (batch, memories)."""
+        """Returns the facts in the result of a call as text, padded with "": (batch, memories)."""
         name_of = tf.gather(self.names, read["entities"])  # (batch, 1 + memories)
         subject, value = (tf.gather(name_of, tf.maximum(read["story"][..., column] - self.first_marker, 0), batch_dims=1)
                           for column in (0, 2))

@@ -1,4 +1,4 @@
-"""The answer that an exported network gives to a question about a knowledge base."""
+"""Serving of questions about a knowledge base."""
 import tensorflow as tf
 
 from apps.memory_qa import knowledge
@@ -8,10 +8,10 @@ from training.text.vocabulary import tokens
 
 
 def explain(model, config, info):
-    """Returns the function of the signature `explain`, see `serving.signatures`; the facts become a part of the export.
+    """Returns the function of the signature `explain`, see `serving.signatures`; the facts become part of the export.
 
-    `sentences` are the facts that are read, in words, and `story` is not read. The answer is the likeliest entity of those
-    read, and `error` says so where the question is about none that is known.
+    `sentences` are the retrieved facts as text, and `story` is ignored. The answer is the most probable entity among them, and
+    `error` is set if the question names no known entity.
     """
     reader = knowledge.reader_of(config, info.words, knowledge.facts(config))
     model.reader = reader  # as a part of the model it comes into the export
@@ -28,8 +28,8 @@ def explain(model, config, info):
         error = tf.where(words.row_lengths() == 0, "the question has no words", tf.where(
             words.row_lengths() > MOST_QUESTION_WORDS, f"the question has more than {MOST_QUESTION_WORDS} words", tf.where(
                 read["entities"][:, 0] == 0,
-                "the question is about nothing that the knowledge base knows: write the name as it does, in [brackets]",
-                tf.where(tf.reduce_any(is_read, axis=1), "", "too many facts share the name that the question is about"))))
+                "the question names no entity of the knowledge base: write the name as in the knowledge base, in [brackets]",
+                tf.where(tf.reduce_any(is_read, axis=1), "", "too many facts contain the entity in the question"))))
         found = tf.gather(reader.names, tf.gather(read["entities"], best, batch_dims=1))
         return {
             "answer": tf.where(error == "", found, ""),

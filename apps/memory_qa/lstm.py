@@ -1,4 +1,4 @@
-"""Baseline without a memory: an LSTM reads the story and then the question."""
+"""A baseline without a memory: an LSTM that reads the story and then the question."""
 import keras
 from keras import ops
 
@@ -22,12 +22,12 @@ class StoryLSTM(Answerer):
 
         h = LSTM(embed(story's words), embed(question's words)),  answer = argmax softmax(W h + b)
 
-    The words follow each other without the padding between them; of a longer text the latest words are read. It has no
-    memory, so there is no attention to show.
+    The words follow each other without padding between them; of a longer text, only the latest words are read. Without a
+    memory, there is no attention.
 
     vocabulary_size: number of words, including padding and the unknown word
     embedding_size:  size of the words' vectors, and of the state of the LSTM
-    memory_size:     a quarter of the words that are read at most
+    memory_size:     a quarter of the maximum number of words
 
     Example:
         >>> import numpy as np
@@ -39,7 +39,7 @@ class StoryLSTM(Answerer):
         (TensorShape([1, 1, 20]), TensorShape([1, 0, 1, 2]))
 
     Source: Weston et al., 2016, "Towards AI-Complete Question Answering", section 4, the LSTM baseline.
-    What differs: Adam; the number of words has a bound.
+    What differs: Adam; the number of words is limited.
     """
 
     def __init__(self, vocabulary_size, *, embedding_size=50, memory_size=50):
@@ -61,7 +61,7 @@ class StoryLSTM(Answerer):
         return self.answer(state)[:, None], ops.zeros((ops.shape(story)[0], 0, 1, story.shape[1]))
 
     def sequence(self, story, question):
-        """Returns the words of story and question in one row (batch, words), the padding in front."""
+        """Returns the words of story and question in one row (batch, words), with padding in front."""
         flat = ops.concatenate([ops.reshape(story, (-1, story.shape[1] * story.shape[2])), question], axis=1)
         width = flat.shape[1]
         # a number for each place, so that the words keep their order and all padding comes before them

@@ -17,7 +17,7 @@ _SIZES = (8, 16, 32)
 _EMPTY = 1
 """the word that stands in empty places: the unknown one, which no training story has"""
 LINEAR_EPOCHS = 20
-"""epochs of a linear start, or a quarter of all epochs if that is less"""
+"""epochs of the linear start, or a quarter of all epochs if that is less"""
 _LOSS_SCALE = 32.0
 """the first one in float16: the gradients of a sum without softmax are large, and at Keras's 32768 ten steps would be skipped"""
 
@@ -37,7 +37,7 @@ def build_model(config, spec, steps):
 
 
 class MemN2N(Answerer):
-    """Answers a question by reading the memory of a story several times.
+    """Answers a question by reading the memory of a story in several hops.
 
         I: u_1 = embed_B(question)                                  x_i, the sentences, and the question become words' vectors
         G: m_i = embed_A(x_i) + T_A(i),  c_i = embed_C(x_i) + T_C(i)    the memories, with how long ago they were written
@@ -45,35 +45,34 @@ class MemN2N(Answerer):
         R: answer = argmax softmax(W u)
 
     With adjacent tying A_(k+1) = C_k, B = A_1 and W^T = C_K; with layer-wise tying A and C are those of every hop, B and W
-    are their own. A memory has `memories` places, and in each that a story leaves empty stands a word for that, as in the
-    authors' code; here it is also the word for all that training never shows. Its vector is 0 in all tables but the last,
-    where it is learned: where nothing fits the question little is read, and how much is read counts. Without it, a fifth of
-    the questions for yes or no is answered wrong. With `padded` the same word also fills up the sentences that are shorter
-    than the longest one of the set.
+    are their own. The memory has `memories` places, and an empty place contains a special word, as in the authors' code; here
+    this is also the unknown word. Its vector is 0 in all tables except the last one, where it is learned: if no sentence
+    matches the question, little is read, and the amount that is read carries information. Without it, a fifth of the yes/no
+    questions are answered incorrectly. With `padded`, the same word also pads the sentences to the longest one of the data
+    set.
 
-    `restarts` networks are trained as one program: they see the same batches, and each has weights, rate and linear start
-    of its own; `chosen` is the one with the lowest validation error.
+    `restarts` networks are trained as one program on the same batches, each with its own weights, learning rate and linear
+    start; `chosen` is the one with the lowest validation error.
 
     The network is trained as in the authors' code: stochastic gradient descent on the sum of the cross-entropies of 32
-    questions, the rate halved at each quarter of the epochs with softmax. Before them comes the linear start: 20 epochs
+    questions, with the rate halved after each quarter of the epochs with softmax. These follow the linear start: 20 epochs
     without softmax, or a quarter of all epochs if there are fewer than 80. With a linear start all rates are half of those
-    without one. The gradient of a table, or of a matrix, whose norm is above 40 is scaled to it; the norm is the largest
-    singular value.
+    without one. Gradients of tables and matrices are clipped to norm 40, where the norm is the largest singular value.
 
     vocabulary_size:  number of words, including padding and the unknown word
-    memories:         number of places of the memory
-    longest_sentence: words of the longest sentence, which `padded` fills up to
+    memories:         size of the memory in sentences
+    longest_sentence: number of words of the longest sentence, to which `padded` pads
     embedding_size:   size of the vectors of words and memories
-    hops:             reads of the memory
+    hops:             number of memory hops
     tying:            "adjacent" or "layer_wise"
-    encoding:         "position", or "bag" where the order of the words in a sentence does not count
-    padded:           whether sentences are filled up
-    noise:            share of blanks put between the memories in training
-    epochs:           of the whole training, which the linear start and the rate depend on
+    encoding:         "position", or "bag", which ignores word order
+    padded:           whether to pad sentences
+    noise:            empty memories inserted during training, as a fraction of the number of memories
+    epochs:           number of training epochs, which determines the linear start and the learning rate
     linear_start:     whether training begins without softmax
-    nonlinear:        whether each hop ends in the ReLU
+    nonlinear:        whether to apply a ReLU after each hop
     restarts:         number of networks
-    seed:             of the blanks
+    seed:             seed of the empty memories
 
     Example:
         >>> import numpy as np
@@ -86,9 +85,9 @@ class MemN2N(Answerer):
 
     Source: Sukhbaatar et al., 2015, "End-To-End Memory Networks", sections 2 and 4, and its code; parts: Weston et al.,
     2015, "Memory Networks", section 2.
-    What differs: J of the position encoding is each sentence's own length, unless `padded`; the number of times is bounded by
-    memory and noise; blanks in time are the same for all restarts; restarts are chosen by validation error, not by training
-    error.
+    What differs: J of the position encoding is the length of each sentence, unless `padded`; the number of time steps is
+    limited by memory size and noise; all restarts share the empty memories; restarts are selected by validation error, not by
+    training error.
     """
 
     def __init__(self, vocabulary_size, memories, longest_sentence, *, embedding_size=50, hops=3, tying="adjacent",
@@ -140,10 +139,10 @@ class MemN2N(Answerer):
         return self._tables(self.embed(question))[:, 0] if self.adjacent else self.embed_question(question)
 
     def generalization(self, story, training=False):
-        """G: returns what is kept of each sentence and of the empty one, and how many there are of each.
+        """G: returns the memories of all sentences and of the empty one, and their counts.
 
         story (batch, memories, words) gives (batch, memories + 1, tables, members, embedding_size) and (batch, memories + 1).
-        The last memory is the empty sentence, which stands for all places that the story leaves empty.
+        The last memory is the empty sentence, which represents all empty places.
         """
         story = ops.cast(story, "int32")
         mask = ops.any(story != 0, axis=-1)
@@ -154,7 +153,7 @@ class MemN2N(Answerer):
         return self._tables(self.embed(sentences) + self.times(ago[..., None])), copies
 
     def output_features(self, u, memory, copies):
-        """O: returns what the last hop gives and the attention of all hops.
+        """O: returns the output of the last hop and the attention of all hops.
 
         They are (batch, members, embedding_size) and (batch, hops, members, memories).
         """
@@ -198,7 +197,8 @@ class MemN2N(Answerer):
         return losses, gradients
 
     def end_epoch(self, losses, errors):
-        """Takes each member's validation loss and error: ends the linear start, sets rates, chooses the best member."""
+        """Receives the validation loss and error of each member; ends the linear start, sets rates, and selects the best
+        member."""
         linear, age = (ops.convert_to_numpy(v.value) for v in (self.linear, self.age))
         ends = (linear > 0) & (age + 1 >= self.linear_epochs)
         linear = (linear > 0) & ~ends

@@ -1,4 +1,4 @@
-"""What a person looks at: which sentences were read at each hop, and where words and memories lie."""
+"""Pictures: errors by task, attention of each hop, and vectors of words and memories."""
 from typing import NamedTuple
 
 import keras
@@ -17,20 +17,20 @@ _MOST_POINTS = 2000
 
 
 class Example(NamedTuple):
-    """A question of the test split, and how it was answered."""
+    """A question of the test split and its answer."""
 
     sentences: list[str]
     question: str
     answer: str
     truth: str
-    """the answer itself where that is right, else all right ones"""
+    """the answer itself if it is correct, otherwise all correct answers"""
     attention: np.ndarray
     """(hops, sentences)"""
 
 
 def render(model, splits, config, info, metrics):
-    """Returns the Rendered test errors by task, the attention to the sentences of some test stories, where the system has any,
-    as pictures and as tables, and the embeddings."""
+    """Returns the Rendered test errors by task, the attention to the sentences of some test stories, if the system has a
+    memory, as pictures and as tables, and the embeddings."""
     shown = examples(model, splits, info)
     maps = [_heat_map(example) for example in shown if example.attention.size]
     pictures = {"errors": _errors(metrics["per_task"])[None]}
@@ -70,7 +70,7 @@ def activations(model, splits):
 
 
 def embeddings(model, splits, info):
-    """Returns the vectors of the words and, where the model shows them, of the memories of the first test stories."""
+    """Returns the vectors of the words and, if the model provides them, of the memories of the first test stories."""
     words = info.words[2:_MOST_POINTS]  # without padding and unknown
     vectors = keras.ops.convert_to_numpy(model.word_vectors())[2:2 + len(words)]
     made = {"words": (vectors, [{"word": word} for word in words], None)}
@@ -92,7 +92,7 @@ def _as_table(example):
     header = "| " + " | ".join([f"hop {hop + 1}" for hop in range(hops)] + ["sentence"]) + " |"
     rows = ["| " + " | ".join([f"{p:.2f}" for p in weights] + [markdown(sentence)]) + " |"
             for weights, sentence in zip(example.attention.T, example.sentences)]
-    verdict = "right" if example.answer == example.truth else f"wrong, it is **{markdown(example.truth)}**"
+    verdict = "correct" if example.answer == example.truth else f"wrong, the answer is **{markdown(example.truth)}**"
     return "\n".join([f"**{markdown(example.question)}**: {markdown(example.answer)} ({verdict})", "", header,
                       "|" + "---|" * (hops + 1), *rows])
 
@@ -108,7 +108,7 @@ def _errors(per_task):
     axes.barh(range(len(per_task)), [100 * error for error in per_task.values()])
     axes.set_yticks(range(len(per_task)), per_task)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel="wrong answers in %")
+    axes.set(xlim=(0, 100), xlabel="error in %")
     axes.grid(axis="x", alpha=0.3)
     return figures.rendered(figure)
 

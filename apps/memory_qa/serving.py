@@ -1,4 +1,4 @@
-"""What a client sends and gets: a story and a question in, the answer out, with what was read."""
+"""Interface of an exported system: from a story and a question to an answer with the attention."""
 import os
 
 import numpy as np
@@ -11,26 +11,26 @@ from training.serving.requests import Asked, read, shown
 from training.text.files import decoded
 
 PREDICT = "explain"
-"""the signature that `predict` asks, since it shows which sentences were read"""
+"""the signature that `predict` calls, which includes the attention to the sentences"""
 KINDS = (".txt",)
-"""endings of the files that hold a story and a question"""
+"""extensions of files with a story and a question"""
 BATCH = 16
-"""questions that are answered at once"""
+"""questions per batch of `predict`"""
 MOST_BYTES = 1_000_000
-"""length of the longest story, and of the longest question, that is answered"""
+"""size limit of a story, and of a question, in bytes"""
 _SHOWN = 0.1
 """a sentence is shown as read if it gets at least this much of the attention"""
 
 
 def signatures(model, config, info):
-    """Returns the signatures of a model, which are the same for stories and for knowledge bases.
+    """Returns the signatures of a model, which are the same for stories and knowledge bases.
 
     story:    (batch,) string
     question: (batch,) string
 
-    serving_default returns, each (batch,): answer, score (its probability), unknown_words (those never seen in training,
-    which count for little) and error, a sentence where there is no answer to give, otherwise empty. `explain` adds
-    sentences (batch, memories), what was in the memory, and attention (batch, hops, memories).
+    serving_default returns, each (batch,): answer, score (its probability), unknown_words (which did not occur in training and
+    have little effect) and error, the reason why there is no answer, otherwise empty. `explain` adds sentences (batch,
+    memories), the contents of the memory, and attention (batch, hops, memories).
     """
     answer = (knowledge_serving if is_knowledge_base(config.dataset) else story_serving).explain(model, config, info)
 
@@ -56,12 +56,12 @@ def warmup(config):
 
 
 def request(name):
-    """Returns what a file asks, a story whose last line is the question; "-" is standard input.
+    """Returns a story file as an input, in which the last line is the question; "-" is standard input.
 
-    A text that ends in "?" and is no file's name is taken as the story and question itself.
+    A text that ends in "?" and is not a file name is used as story and question itself.
 
     Raises:
-        UserError: the file cannot be read, is too large, is no text, or holds nothing.
+        UserError: the file cannot be read, is too large, is not text, or is empty.
     """
     if name.rstrip().endswith("?") and not os.path.exists(name):
         content, where = name, "the question"
@@ -70,13 +70,13 @@ def request(name):
         content = decoded(read(name, MOST_BYTES), where)
     lines = [line.strip() for line in content.replace(". ", ".\n").replace("! ", "!\n").splitlines() if line.strip()]
     if not lines:
-        raise UserError(f"{where} holds no question: its last line is taken as one")
+        raise UserError(f"{where} contains no question, which must be the last line")
     story, question = (text.encode("utf-8", "replace") for text in ("\n".join(lines[:-1]), lines[-1]))
     return Asked({"story": [story], "question": [question]})
 
 
 def present(asked, answer, path):
-    """Returns the answer to one question as (JSON document, lines to print), with the sentences that were read for it."""
+    """Returns the answer to one question as (JSON document, lines to print), with the sentences of highest attention."""
     error, found = answer["error"][0].decode(), answer["answer"][0].decode()
     document = {"error": error, "answer": found, "score": round(float(answer["score"][0]), 6),
                 "unknown_words": answer["unknown_words"][0].decode().split(), "read": []}

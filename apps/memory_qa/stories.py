@@ -12,39 +12,39 @@ _VALIDATION = 0.1  # share of the training stories, as in the paper
 
 
 def datasets(config):
-    """Returns the Splits of a set of stories.
+    """Returns the Splits of a data set of stories.
 
     inputs:  "story" int32 (batch, memories, words): the latest `memory_size` sentences, oldest first, 0 is padding;
              "question" int32 (batch, words)
-    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its place in `info.tasks`
-    info:    the words are those of the training split, answers among them
+    targets: "answer" int32 (batch,), a word; "task" int32 (batch,), its position in `info.tasks`
+    info:    the words are those of the training split, including answers
 
-    A tenth of the training stories is the validation split. Several answers ("milk,football") are one word, as in the paper.
+    A tenth of the training stories is the validation split. A list of answers ("milk,football") is one word, as in the paper.
 
     Raises:
-        UserError: there is no such set, it has none of these tasks, or it is no set of stories.
+        UserError: the data set does not exist, has none of these tasks, or does not contain stories.
     """
     return splits(*read(config), config)
 
 
 def read(config):
-    """Returns the Stories of the training split and of the test split, and the names of all tasks of the set.
+    """Returns the Stories of the training split and of the test split, and the names of all tasks of the data set.
 
     Raises:
-        UserError: there is no such set, it has none of these tasks, or it is no set of stories.
+        UserError: the data set does not exist, has none of these tasks, or does not contain stories.
     """
     prepared = sources.builder(config.dataset, config)
     if not {"story", "question", "answers", "task"} <= set(prepared.info.features):
-        raise UserError(f"{config.dataset} holds no stories with questions")
+        raise UserError(f"{config.dataset} contains no stories with questions")
     names = prepared.info.features["task"].names
     unknown = [str(task) for task in config.tasks if not 1 <= task <= len(names)]
     if unknown:
-        raise UserError(f"--tasks of {config.dataset} are 1 to {len(names)}, not {', '.join(unknown)}")
+        raise UserError(f"--tasks of {config.dataset} must be between 1 and {len(names)}, got {', '.join(unknown)}")
     return Stories.read(prepared, "train", config), Stories.read(prepared, "test", config), names
 
 
 def splits(train, test, names, config):
-    """Returns the Splits of what `read` returned."""
+    """Returns the Splits from the result of `read`."""
     tasks = sorted(set(train.tasks))
     is_validation = _validation_stories(train, config.seed)
     vocabulary = Vocabulary.of(train.words())
@@ -75,15 +75,15 @@ def _validation_stories(stories, seed):
 
 
 class Stories:
-    """The questions of a split and the sentences that each of them may need.
+    """The questions of a split with the sentences of their stories.
 
     sentences: every distinct sentence of the split once
-    rows:      places in `sentences`: those of the first question's story, then those of the second one's, and so on
+    rows:      positions in `sentences`: those of the first question's story, then those of the second one's, and so on
     lengths:   number of sentences in the story of each question, (questions,)
     questions: texts, (questions,)
-    answers:   a lower-case word each, (questions,)
+    answers:   one lower-case word each, (questions,)
     tasks:     numbers from 0, (questions,)
-    story_ids: numbers that questions about one story share, (questions,)
+    story_ids: one number per story, (questions,)
     """
 
     def __init__(self, sentences, rows, lengths, questions, answers, tasks, story_ids):
@@ -100,7 +100,7 @@ class Stories:
         """Returns the Stories of a split of a prepared data set: those of `config.tasks`, each with its latest sentences.
 
         Raises:
-            UserError: the split has no question of these tasks.
+            UserError: the split contains no questions of these tasks.
         """
         wanted = [task - 1 for task in config.tasks]
         examples = sources.read(prepared, split)
@@ -113,7 +113,7 @@ class Stories:
                             tf.strings.lower(batch["answers"].to_tensor()[:, 0]).numpy(), batch["task"].numpy(),
                             batch["story_id"].numpy()))
         if not columns:
-            raise UserError(f"the {split} split of {config.dataset} has no question of the tasks "
+            raise UserError(f"the {split} split of {config.dataset} contains no questions of the tasks "
                             f"{', '.join(map(str, config.tasks))}")
         return cls(list(places), np.array(rows, np.int64), *(np.concatenate(column) for column in zip(*columns)))
 
@@ -131,9 +131,9 @@ class Stories:
     def arrays(self, vocabulary, memories, width, tasks):
         """Returns (inputs, targets) of all questions, see `datasets`.
 
-        vocabulary: gives the words their numbers
-        memories:   sentences of a story that are kept, the latest ones
-        width:      words of a sentence or question; shorter ones are padded
+        vocabulary: the Vocabulary
+        memories:   number of latest sentences of a story
+        width:      number of words to which sentences and questions are padded
         tasks:      numbers of the tasks in the order of `Info.tasks`
         """
         def ids(words):

@@ -1,4 +1,4 @@
-"""The answer that an exported network gives to a question about a story."""
+"""Serving of questions about stories."""
 import tensorflow as tf
 
 from training.serving import export
@@ -11,7 +11,8 @@ _MOST_WORDS = 64
 def explain(model, config, info):
     """Returns the function of the signature `explain`, see `serving.signatures`.
 
-    The sentences of a story stand one on a line, or each ends in . ! or ?; the latest that the memory has room for are read.
+    The sentences of a story are on separate lines, or each ends in . ! or ?; only the latest ones that fit into the memory are
+    read.
     """
     vocabulary = Vocabulary(info.words)
     model.vocabulary_table = vocabulary.table  # as a part of the model it comes into the export

@@ -1,4 +1,4 @@
-"""The settings of every system of this application; importing this module imports no TensorFlow."""
+"""The settings of all systems of this application. Importing this module does not import TensorFlow."""
 from typing import Annotated, ClassVar, Literal
 
 import training
@@ -84,7 +84,7 @@ class LSTM(Config, model="lstm"):
 
 
 class Table(MemN2N, training.Verb):
-    """Train each task separately, keep the best of several restarts, and print a table beside the published figures."""
+    """Train each task separately, keep the best of several restarts, and print a table next to the published results."""
 
     # the paper's settings for one task: 100 epochs after the linear start
     epochs = 120

@@ -1,4 +1,4 @@
-"""Every task of a set by itself: the experiment of Sukhbaatar et al., 2015, table 1."""
+"""Separate training of each task: the experiment of Sukhbaatar et al., 2015, table 1."""
 import dataclasses
 import pathlib
 import time
@@ -13,7 +13,7 @@ from training.config import UserError, flag, folder_name
 from training.engine import callbacks, strategies
 
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
-"""percent wrong by the authors' code on bAbI with 1,000 questions a task: position encoding, linear start, random noise"""
+"""error in % of the authors' code on bAbI with 1,000 questions per task: position encoding, linear start, random noise"""
 
 _FREE = ("tasks", "name", "resume", "debug")
 """settings that may change between two parts of a table"""
@@ -22,16 +22,16 @@ _UNREAD = ("saved_models", "force", "checkpoint_every", "initialize")
 
 
 def run(app, config):
-    """Trains one network a task, each the best of `restarts` by validation, prints the errors and returns them by task.
+    """Trains `restarts` networks per task, keeps the best one by validation, prints the errors and returns them by task.
 
-    A task that is done is kept, so that the same command with the same --name goes on where it was stopped.
+    Finished tasks are saved: the same command with the same --name continues where it stopped.
 
     Raises:
-        UserError: a setting has no effect here, the data set holds no stories, or the file is of other settings.
+        UserError: a setting has no effect here, the data set contains no stories, or the file belongs to other settings.
     """
     given = [name for name in _UNREAD if getattr(config, name) != getattr(Table, name)]
     if given:
-        raise UserError(f"{flag(given[0])} has no effect on a table, which keeps no networks: leave it out")
+        raise UserError(f"{flag(given[0])} has no effect, because `table` saves no networks: leave it out")
     strategies.set_precision(config)
     path = pathlib.Path(config.runs) / app.task / f"{folder_name(config.name or 'table', 'table')}.json"
     rows = reports.Rows(path, {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE})
@@ -43,7 +43,7 @@ def run(app, config):
         print(f"{task + 1:2} {names[task]:24} wrong {row['error']:6.1%}   median of restarts {row['median']:6.1%}   "
               f"{row['seconds']:.0f} s", flush=True)
     _print(rows, names, config.dataset)
-    print(f"kept in {path}")
+    print(f"written to {path}")
     return rows
 
 

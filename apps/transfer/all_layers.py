@@ -1,9 +1,9 @@
-"""Pretrained weights, of which all go on learning (C9)."""
+"""Fine-tuning of all layers (C9)."""
 from apps.transfer import network
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled classifier on a pretrained backbone that learns from there, at a lower rate than from random weights.
+    """Returns a compiled classifier on a pretrained backbone, which is fine-tuned at a lower rate than from random weights.
 
     Example:
         >>> import numpy as np
@@ -14,6 +14,6 @@ def build_model(config, spec, steps):
 
     Source: Yosinski et al., 2014, "How transferable are features in deep neural networks?", section 2, fine-tuning ("+"), with
     all layers transferred.
-    What differs: the network (see `backbone`), and the rate, which the paper leaves as it was.
+    What differs: the network (see `backbone`), and the learning rate, which the paper keeps.
     """
     return network.build(config, spec, steps)

@@ -1,4 +1,4 @@
-"""Everything below the classifier: a small residual network, one of keras.applications, or the network of an earlier run."""
+"""Backbones: a small residual network, a network of keras.applications, or the network of an earlier run."""
 import dataclasses
 import os
 import pathlib
@@ -28,24 +28,24 @@ _APPLICATION_SIZE = 96
 
 
 class Facts(NamedTuple):
-    """What a backbone asks of the images, and what builds it again."""
+    """The requirements of a backbone on the images, and the description from which it is rebuilt."""
 
     image_size: int | None = None
-    """side of the images in pixels; None: any"""
+    """side length of the images in pixels; None: any"""
     channels: int | None = None
     """channels of the images; None: any"""
     run: dict | None = None
-    """what `of_run` takes, fit for JSON; None: the backbone is not of a run"""
+    """JSON-serializable input of `of_run`; None: the backbone does not come from a run"""
 
 
 def facts(config):
-    """Returns the Facts of the backbone that the settings name.
+    """Returns the Facts of the backbone in the settings.
 
-    A run on top of another run's network carries all that builds this network, so that it can be loaded and its export served
-    without the other run. To train or evaluate it, the other run must be there.
+    A run on top of another run's network includes everything to rebuild this network, so it can be loaded and its export
+    served without the other run. To train or evaluate it, the other run must exist.
 
     Raises:
-        UserError: there is no such backbone, or its images have another size than `--image-size`.
+        UserError: there is no such backbone, or its image size differs from `--image-size`.
     """
     if config.backbone == "small":
         return Facts()
@@ -54,7 +54,7 @@ def facts(config):
     app, kept, spec, steps = run.described(run_folder(config))
     image = spec.inputs.get("image")
     if image is None:
-        raise UserError(f"--backbone {config.backbone} is a run of {app.task}, whose inputs are no images")
+        raise UserError(f"--backbone {config.backbone} is a run of {app.task}, whose inputs are not images")
     _, side, _, channels = image.shape
     if config.image_size not in (None, side):
         raise UserError(f"--image-size must be {side}, the size of {config.backbone}, or left out; got {config.image_size}")
@@ -63,7 +63,7 @@ def facts(config):
 
 
 def run_folder(config):
-    """Returns the folder of the run whose network is the backbone.
+    """Returns the folder of the run that provides the backbone.
 
     Raises:
         UserError: there is no such run.
@@ -71,11 +71,11 @@ def run_folder(config):
     try:
         return runs.find(config.backbone, config.runs).folder
     except UserError as error:
-        raise UserError(f"--backbone takes small, {', '.join(APPLICATIONS)} or a run, and {error}") from None
+        raise UserError(f"--backbone must be small, {', '.join(APPLICATIONS)} or a run, but {error}") from None
 
 
 def build(config, spec):
-    """Returns the backbone that the settings name, with random weights, for the images that the Spec describes."""
+    """Returns the backbone in the settings with random weights, for the images of the Spec."""
     if spec.info.backbone is not None:
         return of_run(spec.info.backbone)
     shape = tuple(spec.inputs["image"].shape[1:])
@@ -88,9 +88,9 @@ def small(shape, *, width=16, blocks=3, mean=(127.5,), std=(64.0,)):
     """Returns a residual network for small images, a keras.Model: uint8 (batch, *shape) -> features (batch, 4 * width).
 
     shape:  of an image, (height, width, channels)
-    width:  channels of the first of three stages, each of which has twice those of the one before
+    width:  channels of the first of three stages; each further stage has twice as many
     blocks: residual blocks per stage
-    mean:   of the pixels, from 0 to 255, for each channel or one for all
+    mean:   mean of the pixels, from 0 to 255, per channel or one for all
     std:    standard deviation of the pixels, likewise
 
     Example:
@@ -124,7 +124,7 @@ def application(kind, shape):
 def of_run(described):
     """Returns the backbone of an earlier run's network, with random weights.
 
-    described: `Facts.run`, which may come from a file and is checked
+    described: `Facts.run`, which is checked, because it may come from a file
 
     Raises:
         UserError: it does not describe a network with features.
@@ -139,30 +139,30 @@ def of_run(described):
 
 
 def imagenet(config, shape):
-    """Returns the network of keras.applications with ImageNet's weights, for images of a shape (side, side, 3).
+    """Returns a network of keras.applications with ImageNet weights, for images of a shape (side, side, 3).
 
     Raises:
-        UserError: they are not here and `--download` is not given, or cannot be fetched.
+        UserError: the weights are not on this machine and `--download` is not given, or the download fails.
     """
     module, name, file = _NETWORKS[config.backbone]
-    home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "name a folder with KERAS_HOME"))
+    home = pathlib.Path(paths.expanded(os.environ.get("KERAS_HOME") or "~/.keras", "specify a folder with KERAS_HOME"))
     path = home / "models" / file.format(side=shape[0] if shape[0] in _MOBILENET_SIDES else 224)
     if not path.is_file() and not config.download:
-        raise UserError(f"the weights of {config.backbone} are not in {path}: let them be fetched with --download")
+        raise UserError(f"the weights of {config.backbone} are not in {path}: use --download to fetch them")
     try:
         return getattr(module, name)(include_top=False, weights="imagenet", input_shape=shape)
     except Exception as error:  # of the network, or of a file that is none
-        raise UserError(f"the weights of {config.backbone} could not be fetched: {error}") from error
+        raise UserError(f"the weights of {config.backbone} could not be downloaded: {error}") from error
 
 
 def cut(model, name):
-    """Returns a model of any application on images without what is above its features, as a backbone with the same weights.
+    """Returns the part of an image model up to its features, as a backbone with the same weights.
 
-    The features are what the layer "features" answers, or else the mean over the places of the last map of the layer "backbone",
-    a detector's.
+    The features are the output of the layer "features" or, for a detector, the spatial mean of the last map of the layer
+    "backbone".
 
     model: keras.Model
-    name:  of the model, for the sentence of an error
+    name:  name of the model in error messages
 
     Raises:
         UserError: it has no such layer.
@@ -175,7 +175,7 @@ def cut(model, name):
         image = keras.Input(below.input_shape[1:], dtype="uint8", name="image")
         return keras.Model(image, _mean(keras.tree.flatten(below(ops.cast(image, "float32")))[-1]), name="backbone")
     except (AttributeError, KeyError, ValueError, TypeError):
-        raise UserError(f"the network of {name} has no layer of features to build on: name a run of classification, "
+        raise UserError(f"the network of {name} has no feature layer to build on: choose a run of classification, "
                         "detection or transfer") from None
 
 

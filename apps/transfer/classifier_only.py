@@ -3,7 +3,7 @@ from apps.transfer import network
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled classifier on a pretrained backbone that does not learn.
+    """Returns a compiled classifier on a frozen pretrained backbone.
 
     Example:
         >>> from apps.transfer import backbone, network

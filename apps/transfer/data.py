@@ -1,4 +1,4 @@
-"""Two tasks on images with one class each: the source's, of which there is much, and the target's, of which there is little."""
+"""Images for two classification tasks: the source task with many images, and the target task with few."""
 import dataclasses
 import functools
 import math
@@ -20,30 +20,30 @@ _LEAST = 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(labelled_images.ImageInfo):
-    """What a model must know of the images of both tasks, and what builds its backbone again."""
+    """What a model needs to know about the images of both tasks, and how its backbone is rebuilt."""
 
     SAME: ClassVar = ("class_names", "source_class_names")
 
     mean: list[float] = dataclasses.field(default_factory=list)
-    """of the source's training pixels, from 0 to 255; empty where the backbone scales pixels in its own way"""
+    """mean of the source's training pixels, from 0 to 255; empty if the backbone does its own scaling"""
     std: list[float] = dataclasses.field(default_factory=list)
     """standard deviation of the source's training pixels, likewise"""
     source_class_names: list[str] = dataclasses.field(default_factory=list)
-    """names of the source's class ids 0, 1, … where both tasks are learned at once, or else empty"""
+    """names of the source's class ids 0, 1, … in multi-task learning, otherwise empty"""
     backbone: dict | None = None
-    """what builds the backbone of an earlier run, see `apps.transfer.backbone.of_run`; None: it is not of a run"""
+    """description of the backbone of an earlier run, see `apps.transfer.backbone.of_run`; None: not from a run"""
 
 
 def datasets(config):
-    """Returns the Splits of the target's task; for multi_task of both.
+    """Returns the Splits of the target task; for multi_task, of both tasks.
 
-    inputs:  "image" uint8 (batch, side, side, channels): fitted into the square top left, the rest black
-    targets: "label" int32 (batch,); for multi_task also "source_label", and -1 stands for the task an image is not of. Its
-             batches have as many images of one task as of the other
-    info:    Info, whose class names are the target's
+    inputs:  "image" uint8 (batch, side, side, channels): fitted into the top left of the square, the rest is black
+    targets: "label" int32 (batch,); for multi_task also "source_label", and -1 for the task to which an image does not belong.
+             Each batch has equally many images of both tasks
+    info:    Info with the class names of the target
 
     Raises:
-        UserError: a data set is unknown, not there, too large for memory, or no classification set.
+        UserError: a data set is unknown, missing, too large for memory, or not a classification data set.
     """
     size, channels, run = backbone.facts(config)
     other, statistics = None, {}
@@ -61,7 +61,7 @@ def datasets(config):
 
 
 def source(config):
-    """Returns the Splits of the source's task, for pretraining; the statistics of pixels are those of `datasets`."""
+    """Returns the Splits of the source task, for pretraining, with the same pixel statistics as `datasets`."""
     task = _Task(config, _source(config), is_source=True)
     batches = pipelines.in_memory(task.arrays("train"), config.batch_size, config.seed)
     return _splits(config, batches, task.arrays, task, Info(class_names=task.class_names, **task.statistics()))
@@ -80,7 +80,7 @@ def _both(config, target, source, facts):
                  "source_label": np.concatenate([np.full_like(labels["label"], -1), their_labels["label"]])})
 
     if config.batch_size % 2:
-        raise UserError(f"--batch-size must be even for multi_task, got {config.batch_size}: half of a batch is of each task")
+        raise UserError(f"--batch-size must be even for multi_task, got {config.batch_size}: each task fills half of a batch")
     arrays = together("train", config.examples)
     count = int((arrays[1]["label"] >= 0).sum())
     others = len(arrays[1]["label"]) - count
@@ -141,7 +141,7 @@ class _Task:
         is_shared = config.has_source and _source(config) == config.dataset
         self.kept = range(len(names)) if not is_shared else range(half) if is_source else range(half, len(names))
         if len(self.kept) < 2:
-            raise UserError(f"{name} has {len(names)} classes, too few to make two tasks of: name another set with --source")
+            raise UserError(f"{name} has {len(names)} classes, too few for two tasks: choose another data set with --source")
         self.class_names = [names[number] for number in self.kept]
 
     def statistics(self):
@@ -149,19 +149,19 @@ class _Task:
         return labelled_images.statistics(self.arrays("train")[0]["image"])
 
     def arrays(self, part, examples=None):
-        """Returns ({"image"}, {"label"}) of a part; of each class only the first `examples` in an order by the seed.
+        """Returns ({"image"}, {"label"}) of a part; per class, only the first `examples` in an order that depends on the seed.
 
         Raises:
             UserError: the part is too large for memory, or a class has fewer images.
         """
         if not self.found.fits(part):
-            raise UserError(f"{self.name} is too large for memory at this size: take a smaller --image-size")
+            raise UserError(f"{self.name} does not fit in memory at this image size: choose a smaller --image-size")
         inputs, targets = self.decoded(part)
         random = np.random.default_rng(self.seed)
         counts = np.bincount(targets["label"], minlength=self.kept.stop)[self.kept.start:self.kept.stop]
         if examples and examples > counts.min():
             fewest = self.class_names[counts.argmin()]
-            raise UserError(f"class {fewest} of {self.name} has {counts.min()} training images, not the {examples} asked for")
+            raise UserError(f"class {fewest} of {self.name} has {counts.min()} training images, fewer than --examples {examples}")
         rows = [random.permutation(np.flatnonzero(targets["label"] == number))[:examples] for number in self.kept]
         chosen = np.sort(np.concatenate(rows))
         images, labels = inputs["image"][chosen], targets["label"][chosen] - self.kept.start

@@ -1,9 +1,9 @@
-"""Pretrained weights, of which those of the last layers go on learning (C9)."""
+"""Fine-tuning of the last layers (C9)."""
 from apps.transfer import network
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled classifier on a pretrained backbone of which the last `higher` layers with kernels learn.
+    """Returns a compiled classifier on a pretrained backbone, in which the last `higher` layers with kernels are trained.
 
     Example:
         >>> import numpy as np
@@ -16,6 +16,6 @@ def build_model(config, spec, steps):
 
     Source: Yosinski et al., 2014, "How transferable are features in deep neural networks?", section 2: the first n layers are
     frozen.
-    What differs: the layers above them begin with pretrained weights too, not with random ones.
+    What differs: the layers above them start from pretrained weights too, not from random ones.
     """
     return network.build(config, spec, steps, learning=config.higher)

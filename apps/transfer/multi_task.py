@@ -1,9 +1,9 @@
-"""Both tasks at once (C10)."""
+"""Multi-task learning (C10)."""
 from apps.transfer import network
 
 
 def build_model(config, spec, steps):
-    """Returns a compiled network with one backbone and a classifier for each task, trained on both by the sum of their losses.
+    """Returns a compiled network with one backbone and a classifier per task, trained on the sum of both losses.
 
         loss = mean over the target's images of cross_entropy(label) + mean over the source's of cross_entropy(source_label)
 
@@ -15,8 +15,8 @@ def build_model(config, spec, steps):
         >>> logits["label"].shape, logits["source_label"].shape
         (TensorShape([2, 5]), TensorShape([2, 7]))
 
-    Source: Caruana, 1997, "Multitask Learning", section 2: hidden layers that all tasks share.
-    What differs: an image is of one task only, so that each loss is over its own images; in a batch both tasks have as many. An
-    epoch passes over the larger of both sets.
+    Source: Caruana, 1997, "Multitask Learning", section 2: hidden layers that all tasks share. What differs: an image belongs
+    to one task only, so each loss is over its own images; each batch has equally many images of both tasks. An epoch is a pass
+    over the larger data set.
     """
     return network.build(config, spec, steps)

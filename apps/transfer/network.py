@@ -1,4 +1,4 @@
-"""From the backbone to a compiled classifier, of which all, some or none of the backbone's layers learn."""
+"""A compiled classifier on a backbone, in which all, some or none of the backbone's layers are trained."""
 import keras
 
 from apps.transfer import backbone
@@ -6,18 +6,18 @@ from training.engine import optimizers
 
 
 def classifier(below, heads, *, learning=None, name="classifier"):
-    """Returns a network with a classifier for each task on a backbone.
+    """Returns a network with one classifier per task on a backbone.
 
         {"image": uint8 (batch, side, side, channels)} -> {head: logits (batch, classes)}
 
-    Its layer "backbone" is the backbone, and its layer "features" gives what the logits are affine functions of.
+    Its layer "backbone" is the backbone, and the logits are affine functions of its layer "features".
 
-    below:    keras.Model from images to features (batch, features) by the name "backbone", see `apps.transfer.backbone`. It
-              becomes a part of the network, and the layers of it that are not to learn are frozen
+    below:    keras.Model from images to features (batch, features) named "backbone", see `apps.transfer.backbone`. It becomes
+              part of the network, and its untrained layers are frozen
     heads:    {name of the output: number of classes}
-    learning: how many of the backbone's layers with kernels learn, counted from its last one; None: all of it learns. Batch
+    learning: number of the backbone's layers with kernels that are trained, counted from the last one; None: all layers. Batch
               normalization below them keeps its statistics too
-    name:     of the network
+    name:     name of the network
     """
     if learning is not None:
         freeze(below, learning)
@@ -28,11 +28,11 @@ def classifier(below, heads, *, learning=None, name="classifier"):
 
 
 def build(config, spec, steps, learning=None):
-    """Returns the compiled `classifier` of the data's tasks, "label" and where there is one "source_label".
+    """Returns the compiled `classifier` for the tasks of the data, "label" and possibly "source_label".
 
     config:   settings
     spec:     Spec of the data
-    steps:    of the training
+    steps:    steps of the training
     learning: as in `classifier`
     """
     classes = {"label": spec.info.class_names, "source_label": spec.info.source_class_names}
@@ -46,10 +46,10 @@ def build(config, spec, steps, learning=None):
 
 
 def freeze(below, learning):
-    """Lets only the last `learning` layers with kernels learn, and what follows the first of them.
+    """Makes only the last `learning` layers with kernels trainable, and all layers after the first of them.
 
     below:    keras.Model, a backbone
-    learning: number of layers; 0: none, and nothing after them either
+    learning: number of layers; 0: no layer at all
     """
     parts = list(_in_order(below))
     kernels = [place for place, layer in enumerate(parts) if any("kernel" in weight.name for weight in layer.weights)]

@@ -1,4 +1,4 @@
-"""What the backbone has learned before: from the source, from ImageNet, or in an earlier run."""
+"""Pretrained weights of the backbone: from the source task, from ImageNet, or from an earlier run."""
 import keras
 
 from apps.transfer import backbone, data, systems
@@ -7,16 +7,16 @@ from training.app import App
 from training.engine import callbacks, strategies
 
 WEIGHTS = "backbone.weights.h5"
-"""in the run's folder: what the small backbone has learned from the source"""
+"""file in the run's folder with the weights of the small backbone from pretraining"""
 
 
 def initialize(model, config, folder):
-    """Gives the model's backbone its pretrained weights; scratch, and the small backbone of multi_task, begin at random.
+    """Loads pretrained weights into the backbone; scratch, and the small backbone of multi_task, start from random weights.
 
-    The small backbone is pretrained here, once: what it has learned is kept in the run's folder for when training is resumed.
+    The small backbone is pretrained here once: its weights are saved in the run's folder, in case training is resumed.
 
     Raises:
-        UserError: the weights are not there.
+        UserError: the weights are missing.
     """
     if config.model == "scratch":
         return
@@ -35,9 +35,9 @@ def initialize(model, config, folder):
 
 
 def on_source(config, watching=()):
-    """Returns (the network for the source's task with its last weights, its Splits) after its training.
+    """Trains the network for the source task and returns (network with its last weights, Splits).
 
-    config:   settings of a system that begins with a pretrained backbone
+    config:   settings of a system with a pretrained backbone
     watching: Keras callbacks
     """
     splits = data.source(config)

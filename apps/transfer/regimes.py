@@ -1,4 +1,4 @@
-"""Every system against the number of the target's images, in a table and a picture."""
+"""Comparison of all systems by the number of target images, in a table and a picture."""
 import dataclasses
 import functools
 import time
@@ -20,19 +20,20 @@ _PRETRAINED = ("classifier_only", "higher_layers", "all_layers")
 
 
 def run(app, request):
-    """Trains every system on each part of the target's images, prints and keeps test accuracies, and plots them; returns them.
+    """Trains all systems on different numbers of target images; prints, saves, plots and returns the test accuracies.
 
-    A training that is done is kept, so that the same command goes on where it was stopped.
+    Finished trainings are saved: the same command continues where it stopped. For each seed, all pretrained systems start from
+    the same backbone, all systems use the same images, and larger sets include the smaller ones. Nothing is tuned: the last
+    weights are used, and the test split is evaluated once.
 
-    The systems of a seed that begin with a pretrained backbone begin with the same one, all systems see the same images, and a
-    larger part holds the smaller ones. Nothing is chosen here: the last weights count, and the test split is evaluated once.
-    Both tasks at once pass over the source in each epoch, and so see the target's images more often than the others do.
+    Multi-task learning passes over the source in each epoch, and therefore sees the target images more often than the other
+    systems.
 
     Raises:
-        UserError: a size comes twice or is above the images there are, or the folder holds something already.
+        UserError: sizes are not distinct or exceed the number of images, or the folder is not empty.
     """
     if len(set(request.sizes)) < len(request.sizes):
-        raise UserError(f"--sizes must be different numbers, got {' '.join(map(str, request.sizes))}")
+        raise UserError(f"--sizes must be distinct numbers, got {' '.join(map(str, request.sizes))}")
     folder = reports.folder_of(app, "regimes", request)
     rows = reports.rows_of(folder, request)
     tf.get_logger().setLevel("ERROR")  # each network is traced once, which TensorFlow takes for one function traced often
@@ -49,7 +50,7 @@ def run(app, request):
                 accuracy[model][size].append(rows[_key(seed, size, model)]["accuracy"])
             source_accuracy[size].append(rows[_key(seed, size, "multi_task")]["source_accuracy"])
     parameters, together = (rows[key]["parameters"] for key in (_key(request.seed), _key(request.seed, sizes[0], "multi_task")))
-    text = f"{markdown(accuracy)}\n\nTest accuracy of the target's task in %, mean over {request.seeds} " \
+    text = f"{markdown(accuracy)}\n\nTest accuracy on the target task in %, mean over {request.seeds} " \
            f"seed{'s' if request.seeds > 1 else ''} on {request.dataset}, ± the standard deviation."
     tasks = multi_task_table(accuracy, source_accuracy, parameters, together)
     print(f"\n{text}\n\n{tasks}")
@@ -76,7 +77,7 @@ def _seed(app, request, seed, sizes, rows):
     rows[_key(seed)] = row = _row(source, splits, config, started)
     weights = source.get_layer("backbone").get_weights()
     classes = ", ".join(splits.spec.info.class_names)
-    print(f"seed {seed}: the source ({classes}) is learned to {row['accuracy']:.2%}", flush=True)
+    print(f"seed {seed}: the source ({classes}) reaches an accuracy of {row['accuracy']:.2%}", flush=True)
 
     @functools.lru_cache(maxsize=1)
     def read(size, is_both):  # scratch too learns what the pretrained systems learn, whatever the source is
@@ -109,7 +110,7 @@ def _config(app, request, model, seed, examples=None):
 
 
 def markdown(accuracy):
-    """Returns a table in Markdown with a row for each system and a column for each number of images.
+    """Returns a Markdown table with one row per system and one column per number of images.
 
     accuracy: {system: {size: [accuracy for each seed]}}
     """
@@ -121,10 +122,10 @@ def markdown(accuracy):
 
 
 def multi_task_table(accuracy, source_accuracy, parameters, together):
-    """Returns how one network for both tasks does against two networks, as a table in Markdown.
+    """Returns a Markdown table that compares one network for both tasks with two separate networks.
 
-    accuracy:        of the target's task, as in `markdown`
-    source_accuracy: {"alone": [accuracy for each seed], size: the same of multi_task}, of the source's task
+    accuracy:        accuracy on the target task, as in `markdown`
+    source_accuracy: {"alone": [accuracy for each seed], size: the same for multi_task}, on the source task
     parameters:      number of weights of a network for one task
     together:        number of weights of the network for both
     """
@@ -133,7 +134,7 @@ def multi_task_table(accuracy, source_accuracy, parameters, together):
     for size in accuracy["scratch"]:
         cells = (accuracy["scratch"][size], accuracy["multi_task"][size], source_accuracy["alone"], source_accuracy[size])
         lines.append(f"| {size} | " + " | ".join(map(_cell, cells)) + " |")
-    return "\n".join(lines) + f"\n\nTwo networks have {2 * parameters:,} weights about, the one for both tasks {together:,}."
+    return "\n".join(lines) + f"\n\nTwo networks have about {2 * parameters:,} weights, the one for both tasks has {together:,}."
 
 
 def _cell(values):
@@ -141,7 +142,7 @@ def _cell(values):
 
 
 def plotted(accuracy):
-    """Returns a figure of {system: {size: [accuracy for each seed]}}, with the least and the most of the seeds as a band.
+    """Returns a figure of {system: {size: [accuracy for each seed]}}, with the range over the seeds as a band.
 
     accuracy: as in `markdown`
     """
@@ -154,7 +155,7 @@ def plotted(accuracy):
     axes.set_xscale("log")
     axes.set_xticks(sizes, sizes)
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="training images of each class of the target", ylabel="test accuracy", title="what pretraining gives")
+    axes.set(xlabel="training images of each class of the target", ylabel="test accuracy", title="benefit of pretraining")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,4 +1,4 @@
-"""The same network from random weights: the baseline (C9)."""
+"""The same network from random weights, the baseline (C9)."""
 from apps.transfer import network
 
 

@@ -1,11 +1,11 @@
-"""What a client sends to an exported classifier of the target's task and gets back: the signatures `serving_default` and
+"""Interface of an exported classifier of the target task: the signatures `serving_default` and
 `embed` of `training.vision.classifiers`, the same for every system of this application."""
 from training.vision import classifiers, image_signatures
 from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
 from training.vision.image_signatures import present_classes as present  # noqa: F401
 
 PREDICT = "serving_default"
-"""the signature that the verb `predict` asks"""
+"""the signature that the verb `predict` calls"""
 _WARMUP_SIDE = 32
 
 
@@ -15,5 +15,5 @@ def signatures(model, config, info):
 
 
 def warmup(config):
-    """Returns {signature: {input name: value}}."""
+    """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(_WARMUP_SIDE) for name in ("serving_default", "embed")}

@@ -73,7 +73,7 @@ def test_a_set_that_does_not_fit_in_memory_is_decoded_again_in_each_epoch(data_d
 
 
 def test_images_without_a_label_are_refused(tmp_path):
-    with pytest.raises(training.UserError, match="tabular/iris is no classification set"):
+    with pytest.raises(training.UserError, match="tabular/iris is not a classification data set"):
         classification_data.datasets(resolved(tmp_path, dataset="tabular/iris"))
 
 

@@ -98,7 +98,7 @@ def test_the_study_is_rendered_and_kept(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("flags, words", [
     (["--depths", "0", "2"], "--depths must be 1 or more, got 0"), (["--units", "0"], "--units must be 1 or more, got 0"),
     (["--epochs", "0"], "--epochs must be 1 or more, got 0"), (["--seeds", "0"], "--seeds must be 1 or more, got 0"),
-    (["--depths"], "--depths needs one value or more")])
+    (["--depths"], "--depths needs at least one value")])
 def test_what_makes_no_network_is_refused(flags, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main("apps.classification", ["depths", *flags])

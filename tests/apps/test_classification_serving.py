@@ -61,7 +61,7 @@ def test_an_answer_is_a_document_and_lines(tmp_path):
     answer = {name: value.numpy() for name, value in tf.function(function)(tf.constant([png(20, 20), b"nothing"])).items()}
     (first, said), (second, refused) = (
         serving.present(None, {name: value[row:row + 1] for name, value in answer.items()}, None) for row in range(2))
-    assert len(first["classes"]) == 5 and first["error"] == "" and second["classes"] == [] and "no JPEG" in second["error"]
+    assert len(first["classes"]) == 5 and first["error"] == "" and second["classes"] == [] and "not a JPEG" in second["error"]
     assert first["classes"][0]["class_name"] in said[0] and refused == [f"no answer: {second['error']}"]
 
 

@@ -88,11 +88,11 @@ def test_the_full_size_takes_the_papers_images_unless_another_size_is_given(mode
 
 def test_alexnet_says_which_images_are_too_small(monkeypatch):
     assert output(build("alexnet", spec(15, 1, 10), image_size=15), "pool5")[0] == 1
-    with pytest.raises(UserError, match="alexnet takes images of 15 pixels or more, not --image-size 14"):
+    with pytest.raises(UserError, match="alexnet needs images of at least 15 pixels, not --image-size 14"):
         build("alexnet", spec(14, 1, 10), image_size=14)
     monkeypatch.setitem(blocks._INITIALIZERS, "he", keras.initializers.Zeros)  # random ones take seconds
     assert output(build("alexnet", spec(67, 3, 10), full_size=True, image_size=67), "pool5")[0] == 1
-    with pytest.raises(UserError, match="67 pixels or more with --full-size True, not --image-size 66"):
+    with pytest.raises(UserError, match="at least 67 pixels with --full-size True, not --image-size 66"):
         build("alexnet", spec(66, 3, 10), full_size=True, image_size=66)
 
 

@@ -313,7 +313,8 @@ def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tm
     assert re.fullmatch(r"coco/2017, train: (8|9|10) images have more objects than --max-objects 3 \(the most: 5\); the others are "
                         "neither objects nor background in training", train)
     assert test == (
-        "coco/2017, test: 1 image has more objects than the 100 detections of an answer (the most: 101); the others cannot be found")
+        "coco/2017, test: 1 image has more objects than the limit of 100 detections (the most: 101); "
+        "the excess objects cannot be found")
     assert splits.spec.targets["ignore"].shape == (None, 6)
     for _, targets in rows(splits.train(0, 0, ALONE)):
         count = (targets["class_ids"] >= 0).sum()
@@ -338,7 +339,7 @@ def test_nothing_to_find_is_said(tmp_path, capsys):
     capsys.readouterr()
     detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
     assert capsys.readouterr().out == (
-        "coco/2017, test: no object to find, so that the figures of this split mean nothing (images: 1, boxes: 1, crowds or "
+        "coco/2017, test: this split contains no objects, so its metrics are meaningless (images: 1, boxes: 1, crowds or "
         "difficult: 1)\n")
 
 
@@ -355,5 +356,5 @@ def test_a_set_without_boxes_is_refused(tmp_path):
     tfds.dataset_builders.store_as_tfds_dataset(
         name="mnist", version="3.0.1", features=features, data_dir=tmp_path,
         split_datasets={"train": tf.data.Dataset.from_tensors({"number": tf.constant(1, tf.int64)})})
-    with pytest.raises(training.UserError, match="mnist is no detection set"):
+    with pytest.raises(training.UserError, match="mnist is not a detection data set"):
         detection_data.datasets(resolved(tmp_path, dataset="mnist"))

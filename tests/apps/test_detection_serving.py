@@ -88,8 +88,8 @@ def check_mixed_batch(answer, model):
     batch = mixed_batch()
     good, bad = [0, 2, 3, 5], [1, 4]
     assert answer["count"].tolist() == [2, 0, 2, 2, 0, 2]
-    assert answer["error"].tolist() == [b"", b"this is no JPEG, PNG, GIF or BMP image", b"", b"",
-                                        b"the JPEG decoder refuses this file: it is damaged or cut short", b""]
+    assert answer["error"].tolist() == [b"", b"this is not a JPEG, PNG, GIF or BMP image", b"", b"",
+                                        b"the JPEG decoder rejects this file: it is damaged or truncated", b""]
     names = np.array([name.encode() for name in small_detector.INFO.class_names], object)
     for row, (boxes, scores, class_ids) in zip(good, by_hand(model, [batch[row] for row in good])):
         np.testing.assert_allclose(answer["boxes_yxyx"][row, :2], boxes, rtol=1e-4, atol=1e-4)
@@ -245,7 +245,7 @@ def test_predict(version, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     (tmp_path / "cut.jpg").write_bytes(jpeg(photo(80, 50, 3))[:900])
     given = ("photo.png", "other/photo.jpg", "bad.jpg", "cut.jpg")
-    with pytest.raises(UserError, match="there is no answer for 2 of 4: bad.jpg is no image"):
+    with pytest.raises(UserError, match="2 of 4 predictions failed; the first error: bad.jpg is not an image"):
         answers.predict(App("detection"), Predict(inputs=given, export=str(version), output="answers"))
     assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == [
         "bad.json", "cut.json", "photo-2.json", "photo-2.png", "photo.json", "photo.png"]
@@ -253,7 +253,7 @@ def test_predict(version, tmp_path, monkeypatch, capsys):
     assert found["file"] == "photo.png" and found["error"] == "" and len(found["detections"]) == 2
     np.testing.assert_allclose(found["detections"][1]["box_yxyx"], [0, 0, 64, 96])
     assert found["detections"][0]["class_name"] in small_detector.INFO.class_names
-    assert json.loads((tmp_path / "answers" / "cut.json").read_text())["error"].startswith("the JPEG decoder refuses this file")
+    assert json.loads((tmp_path / "answers" / "cut.json").read_text())["error"].startswith("the JPEG decoder rejects this file")
     drawn = Image.open(tmp_path / "answers" / "photo.png")
     assert drawn.width / drawn.height == pytest.approx(1.5, abs=0.01)
     lines = capsys.readouterr().out.splitlines()

@@ -132,8 +132,8 @@ def test_what_is_no_utf8_is_said(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n\udcff\udcfe\n"))  # as in Python's UTF-8 mode
     typed = chat._typed_lines()
     assert next(typed) == "hello"
-    with pytest.raises(UserError, match="what was typed is no text in UTF-8"):
+    with pytest.raises(UserError, match="the input is not valid UTF-8 text"):
         next(typed)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8"))
-    with pytest.raises(UserError, match="what was typed is no text in UTF-8"):
+    with pytest.raises(UserError, match="the input is not valid UTF-8 text"):
         next(chat._typed_lines())

@@ -107,5 +107,5 @@ def test_the_order_depends_on_seed_and_epoch_alone(splits):
 
 def test_a_set_without_dialogues_is_refused(splits):
     _, folder = splits
-    with pytest.raises(UserError, match="holds no dialogues"):
+    with pytest.raises(UserError, match="contains no dialogues"):
         data.datasets(settings(folder, dataset="restaurant_booking/kb"))

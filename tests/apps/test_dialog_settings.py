@@ -36,7 +36,7 @@ def test_a_setting_without_effect_is_refused_in_one_sentence(dataset, changes):
     (["--noise", "-0.1"], "--noise must be 0 or more, got -0.1"),
     (["--embedding-size", "0"], "--embedding-size must be 1 or more, got 0"),
     (["--model", "supervised_embeddings", "--margin", "0"], "--margin must be above 0, got 0.0"),
-    (["search", "--model", "tfidf"], "tfidf has no settings left to search for"),
+    (["search", "--model", "tfidf"], "tfidf has no settings left to search"),
 ])
 def test_the_command_line_refuses_in_one_sentence(flags, sentence, capsys):
     with pytest.raises(SystemExit) as stopped:

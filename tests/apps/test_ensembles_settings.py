@@ -54,9 +54,9 @@ def test_steps_that_float16_skips_count_so_that_stages_keep_their_epochs(precisi
 
 @pytest.mark.parametrize("model, changes, words", [
     ("snapshots", dict(epochs=7), "--epochs 7 must be a multiple of --members 3"),
-    ("adaboost", dict(epochs=3), "2 of them or more"),
-    ("bagging", dict(epochs=1), "whose last one trains nothing"),
-    ("bagging", dict(combine="parameters"), "--combine parameters is not for bagging; it has probabilities, vote"),
+    ("adaboost", dict(epochs=3), "at least 2"),
+    ("bagging", dict(epochs=1), "whose last epoch only evaluates"),
+    ("bagging", dict(combine="parameters"), "--combine parameters is not available for bagging: choose one of probabilities, vote"),
     ("independent", dict(hidden=-1), "--hidden must be 0 or more"),
     ("independent", dict(hidden=0, depth=2), "--depth has no effect with --hidden 0"),
     ("independent", dict(members=0), "--members must be 1 or more"),

@@ -77,9 +77,9 @@ def test_tables_are_read_with_and_without_a_header(tmp_path):
 
 
 @pytest.mark.parametrize("content, sentence", [
-    (b"", "table.csv has no row of numbers"), (b"a,b\n", "table.csv has no row of numbers"),
+    (b"", "table.csv contains no rows of numbers"), (b"a,b\n", "table.csv contains no rows of numbers"),
     (b"\xff\xfe1,2", "table.csv is not UTF-16 text"), ("größe\n1\n".encode("cp1252"), "table.csv is not UTF-8 text"),
-    (b"1,2\n\0", "table.csv is not UTF-8 text"), (b'"' + b"1" * 200_000, "table.csv is no table of comma-separated numbers"),
+    (b"1,2\n\0", "table.csv is not UTF-8 text"), (b'"' + b"1" * 200_000, "table.csv is not a table of comma-separated numbers"),
 ])
 def test_bad_tables_are_refused_in_one_sentence(content, sentence, tmp_path):
     path = tmp_path / "table.csv"
@@ -90,9 +90,9 @@ def test_bad_tables_are_refused_in_one_sentence(content, sentence, tmp_path):
 
 
 @pytest.mark.parametrize("row, sentence", [
-    ("3", "line 2 of .*table.csv has 1 numbers, and most lines have 2"), ("3,4,5", "has 3 numbers"), ("3,", "has '', which is no finite number"),
-    ("3,x", "line 2 of .*table.csv has 'x', which is no finite number"), ("nan,3", "has 'nan'"), ("-inf,3", "has '-inf'"),
-    ("1e39,3", "has '1e39', which is no finite number"), ("x,y", "has 'x'"),
+    ("3", "line 2 of .*table.csv has 1 numbers, and most lines have 2"), ("3,4,5", "has 3 numbers"), ("3,", "has '', which is not a finite number"),
+    ("3,x", "line 2 of .*table.csv has 'x', which is not a finite number"), ("nan,3", "has 'nan'"), ("-inf,3", "has '-inf'"),
+    ("1e39,3", "has '1e39', which is not a finite number"), ("x,y", "has 'x'"),
 ])
 def test_a_bad_row_is_refused_alone(row, sentence, tmp_path):
     path = tmp_path / "table.csv"
@@ -117,7 +117,7 @@ def test_an_answer_is_a_document_and_lines(tmp_path):
     document, said = serving.present(asked, answer(asked.inputs["features"]), None)
     first, second, third = document["rows"]
     assert [row["line"] for row in document["rows"]] == [1, 2, 3] and first["prediction"].startswith("class_")
-    assert "'x', which is no finite number" in second["error"] and second["prediction"] is None and not third["error"]
+    assert "'x', which is not a finite number" in second["error"] and second["prediction"] is None and not third["error"]
     assert said[0] == "3 rows" and said[1].startswith(f"line 1: {first['prediction']}") and said[2].startswith("line 2: no answer: ")
     path.write_text("1,1,1,1\n1,1,1,1")
     asked = serving.request(str(path))

@@ -141,8 +141,8 @@ def test_counting_by_hand():
 
 @pytest.mark.parametrize("changes, sentence", [
     (dict(model="linear", dataset="tabular/wine"), "linear predicts a number, and tabular/wine has classes"),
-    (dict(model="softmax", dataset="tabular/diabetes"), "softmax predicts a class, and tabular/diabetes has numbers"),
-    (dict(model="logistic", dataset="tabular/wine"), "logistic tells two classes apart, and tabular/wine has 3"),
+    (dict(model="softmax", dataset="tabular/diabetes"), "softmax predicts a class, but the target of tabular/diabetes is a number"),
+    (dict(model="logistic", dataset="tabular/wine"), "logistic needs two classes, but tabular/wine has 3"),
     (dict(dataset="digits"), "digits is no table"),
     (dict(columns=("alcohol", "color")), "tabular/wine has no column 'color'; it has alcohol, "),
     (dict(batch_size=200), "the training split has 10. examples, fewer than one batch of 200"),
@@ -294,8 +294,8 @@ def test_a_run_says_how_far_it_is_from_scikit_learn(data_dir, tmp_path, capsys):
     assert "difference" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main("apps.foundations", ["evaluate", "one", "--dataset", "tabular/iris", "--runs", str(tmp_path / "runs")])
-    assert capsys.readouterr().err == ("error: logistic tells two classes apart, and tabular/iris has 3: "
-                                       "take --model softmax\n")
+    assert capsys.readouterr().err == ("error: logistic needs two classes, but tabular/iris has 3: "
+                                       "use --model softmax\n")
 
 
 @pytest.mark.parametrize("model, count", [("softmax", 13 * 3 + 3), ("logistic", 30 + 1), ("linear", 10 + 1),

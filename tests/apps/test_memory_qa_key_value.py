@@ -123,5 +123,5 @@ def test_xla_gives_the_same_step(memory, words):
 
 
 def test_a_story_has_no_triples():
-    with pytest.raises(training.UserError, match="--memory triple needs a knowledge base, and some has stories"):
+    with pytest.raises(training.UserError, match="--memory triple needs a knowledge base, but some has stories"):
         built("triple", WORDS)

@@ -183,7 +183,7 @@ def test_an_answer_that_is_not_read_is_wrong_and_not_trained_on(made):
 
 def test_facts_are_no_questions(made):
     config, _ = made
-    with pytest.raises(training.UserError, match="metaqa/kb holds no questions to a knowledge base"):
+    with pytest.raises(training.UserError, match="metaqa/kb contains no questions about a knowledge base"):
         data.datasets(dataclasses.replace(config, dataset="metaqa/kb"))
 
 

@@ -277,7 +277,7 @@ def test_requests_are_files_or_questions(tmp_path):
     assert serving.request("Where is \udcff?").inputs["question"] == [b"Where is ??"]  # typed, and no UTF-8
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00\x01\x02")
-    for name, words in (("empty.txt", "holds no question"), ("picture.txt", "is not UTF-16 text"), ("none.txt", "No such file")):
+    for name, words in (("empty.txt", "contains no question"), ("picture.txt", "is not UTF-16 text"), ("none.txt", "No such file")):
         with pytest.raises(UserError, match=words):
             serving.request(str(tmp_path / name))
 
@@ -394,7 +394,7 @@ def refused(capsys, *arguments):
 def test_the_table_is_of_one_system_and_keeps_no_networks(capsys, tmp_path):
     assert "memn2n" in refused(capsys, "table", "--model", "lstm", "--runs", str(tmp_path))
     for flags in (["--saved-models", "models"], ["--force"], ["--checkpoint-every", "5"], ["--initialize", "some"]):
-        assert f"{flags[0]} has no effect on a table" in refused(capsys, "table", *flags, "--runs", str(tmp_path))
+        assert f"{flags[0]} has no effect, because `table` saves no networks" in refused(capsys, "table", *flags, "--runs", str(tmp_path))
     assert "plain name" in refused(capsys, "table", "--name", "../table", "--runs", str(tmp_path))
 
 
@@ -407,5 +407,5 @@ def test_a_knowledge_base_has_no_tasks_to_choose(capsys, model, dataset):
 
 
 def test_unknown_tasks_are_refused():
-    with pytest.raises(UserError, match="are 1 to 20, not 21"):
+    with pytest.raises(UserError, match="must be between 1 and 20, got 21"):
         data.datasets(settings(tasks=(1, 21)))

@@ -175,7 +175,7 @@ def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(t
     config = resolved("classifier_only", backbone="mobilenet_v2", image_size=32, examples=1)
     model, splits = built(config)
     assert splits.spec.inputs["image"].shape == (None, 32, 32, 3)
-    with pytest.raises(UserError, match="1.0_224_no_top.h5: let them be fetched with --download"):
+    with pytest.raises(UserError, match="1.0_224_no_top.h5: use --download to fetch them"):
         pretraining.initialize(model, config, tmp_path)
     file = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
     file.parent.mkdir()
@@ -190,10 +190,10 @@ def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(t
 
 
 @pytest.mark.parametrize(("flags", "words"), [
-    (["--backbone", "mobilenet"], "--backbone takes small, mobilenet_v2"),
+    (["--backbone", "mobilenet"], "--backbone must be small, mobilenet_v2"),
     (["--backbone", "grey", "--image-size", "20"], "--image-size must be 12"),
-    (["--backbone", "words"], "inputs are no images"),
-    (["--backbone", "plain"], "no layer of features"),
+    (["--backbone", "words"], "inputs are not images"),
+    (["--backbone", "plain"], "no feature layer"),
     (["--model", "multi_task", "--batch-size", "15"], "must be even"),
     (["--model", "scratch", "--source", "mnist"], "--source is not a setting of scratch; it belongs to all_layers"),
     (["--backbone", "grey", "--width", "8"], "--width has no effect with --backbone grey"),
@@ -203,11 +203,11 @@ def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(t
     (["--initialize", "run", "--source-learning-rate", "0.2"], "--source-learning-rate has no effect with --initialize run"),
     (["--higher", "2"], "--higher is not a setting of all_layers; it belongs to higher_layers"),
     (["--examples", "0"], "--examples must be 1 or more"),
-    (["--examples", "1000"], "training images, not the 1000"),
-    (["regimes", "--sizes", "1", "1000"], "training images, not the 1000"),
+    (["--examples", "1000"], "training images, fewer than --examples 1000"),
+    (["regimes", "--sizes", "1", "1000"], "training images, fewer than --examples 1000"),
     (["--dataset", "digit_scenes"], "no classification set"),
     (["regimes", "--sizes", "0", "5"], "--sizes"),
-    (["regimes", "--sizes", "5", "5"], "--sizes must be different numbers"),
+    (["regimes", "--sizes", "5", "5"], "--sizes must be distinct numbers"),
     (["regimes", "--seeds", "0"], "--seeds"),
 ])
 def test_what_cannot_be_is_said_in_one_sentence(flags, words, trained, monkeypatch, capsys):

@@ -76,7 +76,7 @@ def test_a_batch_has_not_too_many_bytes(ask, monkeypatch):
 
 
 def test_what_is_refused_stops_nothing_and_is_counted(ask, capsys):
-    with pytest.raises(UserError, match="^there is no answer for 2 of 4: no.txt is refused$"):
+    with pytest.raises(UserError, match="^2 of 4 predictions failed; the first error: no.txt is refused$"):
         ask(good=b"12", no=b"!", bad=b"?", last=b"123")
     assert document("good") == {"file": "good.txt", "error": "", "length": 2} and document("last")["length"] == 3
     assert document("no") == {"file": "no.txt", "error": "no.txt is refused"} and document("bad")["error"] == "no text"
@@ -84,7 +84,7 @@ def test_what_is_refused_stops_nothing_and_is_counted(ask, capsys):
 
 
 def test_all_are_refused(ask):
-    with pytest.raises(UserError, match="there is no answer for 2 of 2"):
+    with pytest.raises(UserError, match="2 of 2 predictions failed"):
         ask(a=b"!", b=b"!")
     assert not ask.calls
 
@@ -112,7 +112,7 @@ def test_kinds_left_out_are_said(ask, tmp_path, capsys):
     (tmp_path / "texts" / "one.txt").write_text("1")
     (tmp_path / "texts" / "two.doc").write_text("2")
     answers.predict(ask.app, Predict(inputs=("texts",), output="out"))
-    assert document("one")["length"] == 1 and "1 file left out, with another ending than .txt" in capsys.readouterr().err
+    assert document("one")["length"] == 1 and "1 file skipped, not ending in .txt" in capsys.readouterr().err
 
 
 def test_rows_of_another_shape_are_asked_apart_and_many_rows_in_parts(tmp_path, monkeypatch):
@@ -149,10 +149,10 @@ def test_a_server_that_goes_away_leaves_what_was_answered(ask, monkeypatch):
 
     def failing(inputs):
         if len(ask.calls) == 1:
-            raise UserError("no server answers")
+            raise UserError("no server responds")
         return signature(inputs)
 
     monkeypatch.setattr(answers, "_asker", lambda *_: failing)
-    with pytest.raises(UserError, match="no server answers"):
+    with pytest.raises(UserError, match="no server responds"):
         ask(**{f"t{number}": b"" for number in range(7)})
     assert document("t2")["length"] == 0 and not os.path.exists(os.path.join("out", "t3.json"))

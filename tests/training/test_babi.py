@@ -115,7 +115,7 @@ def test_a_missing_task_is_left_out_and_reported_once(tmp_path, capsys):
     prepared = sources.builder("babi/en", archive(tmp_path, members))
     assert [prepared.info.splits[split].num_examples for split in ("train", "test")] == [19 * 3, 19]
     assert capsys.readouterr().err == (
-        "babi/en: task 3 (three-supporting-facts) is not in the archive and left out\n")
+        "babi/en: task 3 (three-supporting-facts) is not in the archive and will be skipped\n")
 
 
 def test_other_members_are_ignored(tmp_path):
@@ -129,16 +129,16 @@ def test_other_members_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("text, sentence", [
-    ("1 A.\n3 B?\tc\t1\n", r"line 2: .* with the number 2 or 1 is needed here, not '3 B\?\\tc\\t1'"),
-    ("2 A.\n", "line 1: .* with the number 1 is needed here"),
-    ("1 A.\nB?\tc\t1\n", "line 2: .* the number 2 or 1 is needed"),
-    ("1 A.\n2 B?\tc\n", "line 2: a question needs an answer and the numbers"),
-    ("1 A.\n2 B?\t\t1\n", "line 2: a question needs an answer"),
-    ("1 A.\n2 B?\tc\t2\n", "line 2: '2' are not numbers of statements before it"),
-    ("1 A.\n2 B?\tc\t1\n3 D?\tc\t2\n", "line 3: '2' are not numbers of statements"),
-    ("1 A.\n1 B.\n2 B?\tc\tone\n", "line 3: 'one' are not numbers of statements"),
-    ("1 A.\n", "holds no question"),
-    ("", "holds no question"),
+    ("1 A.\n3 B?\tc\t1\n", r"line 2: .* with the number 2 or 1, not '3 B\?\\tc\\t1'"),
+    ("2 A.\n", "line 1: .* with the number 1, not"),
+    ("1 A.\nB?\tc\t1\n", "line 2: .* the number 2 or 1, not"),
+    ("1 A.\n2 B?\tc\n", "line 2: a question must be followed by a tab, an answer"),
+    ("1 A.\n2 B?\t\t1\n", "line 2: a question must be followed by"),
+    ("1 A.\n2 B?\tc\t2\n", "line 2: '2' are not numbers of earlier statements"),
+    ("1 A.\n2 B?\tc\t1\n3 D?\tc\t2\n", "line 3: '2' are not numbers of earlier statements"),
+    ("1 A.\n1 B.\n2 B?\tc\tone\n", "line 3: 'one' are not numbers of earlier statements"),
+    ("1 A.\n", "contains no question"),
+    ("", "contains no question"),
     (b"1 \xff.\n", "is not UTF-8 text: invalid start byte at byte 2"),
     ("".join(f"{number} A.\n" for number in range(1, 1003)), "line 1001: a story has more than 1,000 statements"),
 ])
@@ -152,16 +152,16 @@ def test_a_faulty_file_is_refused_in_one_sentence(tmp_path, text, sentence):
 def test_a_config_whose_folder_is_not_there_is_refused(tmp_path):
     config = archive(tmp_path, every_task("en"))
     for name in ("hn", "hn-10k", "en-10k", "shuffled-10k"):
-        with pytest.raises(training.UserError, match=f"holds no folder tasks_1-20_v1-2/{name}: take .* as it was published"):
+        with pytest.raises(training.UserError, match=f"does not contain the folder tasks_1-20_v1-2/{name}: use .* as published"):
             sources.builder(f"babi/{name}", config)
-    with pytest.raises(training.UserError, match="babi has no 'en10k'; did you mean babi/en-10k"):
+    with pytest.raises(training.UserError, match="babi has no config 'en10k'; did you mean babi/en-10k"):
         sources.builder("babi/en10k", config)
 
 
 def test_a_folder_without_a_whole_task_is_refused(tmp_path):
     members = every_task("en")
     config = archive(tmp_path, {name: text for name, text in members.items() if name.endswith("_train.txt")})
-    with pytest.raises(training.UserError, match="no task of en with a training file and a test file"):
+    with pytest.raises(training.UserError, match="no task of en with both a training file and a test file"):
         sources.builder("babi", config)
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
         with pytest.raises(training.UserError, match="cannot be read as a tar.gz file"):
             sources.builder("babi", config)
     path.unlink()
-    with pytest.raises(training.UserError, match="tasks_1-20_v1-2.tar.gz is not there: name the folder"):
+    with pytest.raises(training.UserError, match="tasks_1-20_v1-2.tar.gz does not exist: specify the folder"):
         sources.builder("babi", config)
     with pytest.raises(training.UserError, match="babi needs --manual-dir: name the folder that holds babi/tasks_1-20"):
         sources.builder("babi", training.Config(data_dir=config.data_dir))
@@ -196,7 +196,7 @@ def test_a_long_header_is_not_read(tmp_path, monkeypatch):
     header = tarfile.TarInfo("tasks_1-20_v1-2/en/qa1_single-supporting-fact_train.txt")
     header.pax_headers = {"comment": "x" * 100_000}
     config = archive(tmp_path, {"header": header} | both("en"))
-    with pytest.raises(training.UserError, match="holds a part of"):
+    with pytest.raises(training.UserError, match="contains a member of"):
         sources.builder("babi", config)
 
 

@@ -87,15 +87,15 @@ def test_settings_that_cannot_be(refused, tmp_path):
     (tmp_path / "config.json").write_text('{"batch_sise": 1}')
     assert "did you mean 'batch_size'?" in refused("--config", str(tmp_path / "config.json"))
     assert refused("--config", str(tmp_path / "none.json")).startswith("cannot read settings from")
-    assert refused("--config") == refused("--config=") == "--config needs the name of a file"
+    assert refused("--config") == refused("--config=") == "--config needs a file name"
     assert refused("--batch-size", "0") == "--batch-size must be 1 or more, got 0"
     assert refused("--model", "retinanet", "--proposals", "9") == "--proposals is not a setting of retinanet; it belongs to faster_rcnn"
     assert refused("--model=keras_cv_retinanet", "--backbone", "small") == (
         "--backbone is not a setting of keras_cv_retinanet; it belongs to faster_rcnn, retinanet")
     assert refused("--batch-sise", "1") == "--batch-sise is not a setting of faster_rcnn; did you mean --batch-size?"
-    assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help shows those that there are"
+    assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help lists all settings"
     assert refused("--model", "retinanett") == "there is no system 'retinanett'; did you mean retinanet?"
-    assert refused("--model", "huge") == "there is no system 'huge'; there are faster_rcnn, retinanet, keras_cv_retinanet"
+    assert refused("--model", "huge") == "there is no system 'huge'; choose one of faster_rcnn, retinanet, keras_cv_retinanet"
 
 
 @pytest.mark.parametrize("flags, augment", [
@@ -134,7 +134,7 @@ def test_printed_settings_give_the_same_run(ran, capsys, tmp_path, flags):
 
 
 def test_resume_takes_no_other_settings(refused, ran, tmp_path):
-    sentence = "--resume goes on with the run's own settings: leave out "
+    sentence = "--resume continues with the run's own settings: leave out "
     # also where the value is the default: the run's own may be another
     assert refused("--resume", "--seed", "0", "--batch_size=4") == f"{sentence}--seed, --batch_size"
     save(DETECTION.config(), tmp_path / "config.json")
@@ -145,12 +145,13 @@ def test_resume_takes_no_other_settings(refused, ran, tmp_path):
 
 @pytest.mark.parametrize("error, sentence", [
     (UserError("do this"), "do this"),
-    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): make room"),
-    (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): make room"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space"),
+    (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): free some space"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
-    (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"), "this file system has no locks, which HDF5"),
-    (ValueError("first line\nsecond line"), "ValueError: first line (--debug shows where)"),
-    (RuntimeError(), "RuntimeError:  (--debug shows where)"),
+    (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"),
+     "this file system does not support the file locks of HDF5"),
+    (ValueError("first line\nsecond line"), "ValueError: first line (--debug shows the traceback)"),
+    (RuntimeError(), "RuntimeError:  (--debug shows the traceback)"),
 ])
 def test_an_error_of_the_run_is_one_sentence(monkeypatch, capsys, ran, error, sentence):
     def fail(*_):
@@ -197,7 +198,7 @@ def test_exit_codes_of_the_program_are_kept(monkeypatch, ran):
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--epochs", "0"], "error: --epochs must be 1 or more, got 0\n"),
-    (["predict"], "error: predict needs the names of one or more files\n"),
+    (["predict"], "error: predict needs one or more file names\n"),
     (["evaluate", "--resamples", "-5"], "error: --resamples must be 0 or more, got -5\n"),
     (["--model", "retinanett"], "error: there is no system 'retinanett'; did you mean retinanet?\n"), (["--epochs", "many"], None),
     (["--batch-sise", "1"], "error: --batch-sise is not a setting of faster_rcnn; did you mean --batch-size?\n"),

@@ -91,15 +91,15 @@ def test_refusals_are_sentences(server):
         free.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{free.getsockname()[1]}"
     for address, model, arguments, words in [
-            (nobody, "detection", {}, f"no server answers at {nobody}"),
+            (nobody, "detection", {}, f"no server responds at {nobody}"),
             ("localhost", "detection", {}, "no HOST:PORT"),
             ("http://localhost:8500", "detection", {}, "no HOST:PORT"),
             (server.address, "segmentation", {}, "does not serve segmentation"),
-            (server.address, "detection", {"signature": "explain"}, 'refused: .* key "explain" not found'),
-            (server.address, "detection", {"timeout": 1e-4}, "did not answer within")]:
+            (server.address, "detection", {"signature": "explain"}, 'refused the request: .* key "explain" not found'),
+            (server.address, "detection", {"timeout": 1e-4}, "did not respond within")]:
         with pytest.raises(UserError, match=words):
             client.answer(address, model, inputs, **arguments)
-    with pytest.raises(UserError, match="refused: input keys"):
+    with pytest.raises(UserError, match="refused the request: input keys"):
         client.answer(server.address, "detection", {"text": [b"hello"]})
 
 
@@ -113,7 +113,7 @@ def test_messages_larger_than_grpcs_four_megabytes(server):
     assert len(large) > 6e6
     answer = client.answer(server.address, "detection", {"image_bytes": [large] * 2})
     assert answer["count"].tolist() == [2, 2]
-    with pytest.raises(UserError, match="more than the 64 MB of one message"):
+    with pytest.raises(UserError, match="more than the 64 MB that fit into one message"):
         client.answer(server.address, "detection", {"image_bytes": [bytes(65 * 2**20)]})
 
 

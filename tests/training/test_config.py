@@ -130,7 +130,7 @@ def test_every_number_of_a_list_is_in_its_range_and_there_is_one():
     assert Wide.of(sides=(1.0, 2.0)).sides == (1.0, 2.0)
     with pytest.raises(UserError, match="--sides must be above 0, got -1.0"):
         Wide.of(sides=(1.0, -1.0))
-    with pytest.raises(UserError, match="--sides needs one value or more"):
+    with pytest.raises(UserError, match="--sides needs at least one value"):
         Wide.of(sides=())
     assert Wide.of(dataset="large", tasks=()).tasks == ()
 
@@ -174,7 +174,7 @@ def test_every_system_of_every_application_round_trips(task, tmp_path):
     ("detection", "retinanet", dict(head_layers=-2), "--head-layers must be 0 or more, got -2"),
     ("detection", "faster_rcnn", dict(extra_levels=-1), "--extra-levels must be 0 or more, got -1"),
     ("detection", "faster_rcnn", dict(anchor_ratios=(1.0, -1.0)), "--anchor-ratios must be above 0, got -1.0"),
-    ("detection", "faster_rcnn", dict(anchor_ratios=()), "--anchor-ratios needs one value or more"),
+    ("detection", "faster_rcnn", dict(anchor_ratios=()), "--anchor-ratios needs at least one value"),
     ("transfer", "all_layers", dict(weight_decay=-1.0), "--weight-decay must be 0 or more, got -1.0"),
     ("ensembles", "independent", dict(weight_decay=-1.0), "--weight-decay must be 0 or more, got -1.0"),
 ])
@@ -192,11 +192,12 @@ def test_an_unknown_setting_is_named_with_its_neighbor_or_its_owner(file):
 
 
 @pytest.mark.parametrize("name, value, words", [
-    ("epochs", "ten", 'has \'epochs\': "ten", which is not a whole number'),
-    ("epochs", 1.5, "a whole number"), ("epochs", True, "a whole number"), ("seed", None, "not a whole number"),
+    ("epochs", "ten", 'sets \'epochs\' to "ten", which is not an integer'),
+    ("epochs", 1.5, "an integer"), ("epochs", True, "an integer"), ("seed", None, "not an integer"),
     ("learning_rate", [1], "a number"), ("download", 1, "true or false"), ("runs", None, "text"),
-    ("model", "huge", 'has the model "huge"; there are wide, deep'), ("model", ["wide"], "there are wide"),
-    ("kind", 1, "one of soft, hard"), ("limit_steps", "all", "a whole number or null"), ("sides", [1, "2"], "a list, each a number"),
+    ("model", "huge", 'names the unknown model "huge"; choose one of wide, deep'), ("model", ["wide"], "choose one of wide"),
+    ("kind", 1, "one of soft, hard"), ("limit_steps", "all", "an integer or null"),
+    ("sides", [1, "2"], "a list in which each value is a number"),
     ("epochs", 0, "--epochs must be 1 or more, got 0"),
 ])
 def test_a_value_of_another_type_is_named(file, name, value, words):

@@ -225,11 +225,11 @@ def test_a_spec_survives_its_file(tmp_path):
 @pytest.mark.parametrize("change, words", [
     (lambda kept: kept, None),
     (lambda kept: kept | {"info": {"class_names": ["a", "b"]}}, "other class names"),
-    (lambda kept: kept | {"info": {"class_names": ["ä", "a"]}}, "its class names in another order"),
+    (lambda kept: kept | {"info": {"class_names": ["ä", "a"]}}, "the order of its class names is different"),
     (lambda kept: kept | {"info": [1]}, "other class names"),
-    (lambda kept: kept | {"inputs": {"x": {"shape": [None, 2], "dtype": "int64"}}}, "examples of another shape"),
+    (lambda kept: kept | {"inputs": {"x": {"shape": [None, 2], "dtype": "int64"}}}, "the shape of its examples is different"),
     (lambda kept: kept | {"steps": 8}, "another number of training steps, 8 and not 7,"),
-    (lambda kept: kept | {"examples": {"train": [3, 18]}}, "other examples"),
+    (lambda kept: kept | {"examples": {"train": [3, 18]}}, "its examples are different"),
     (lambda kept: {name: value for name, value in kept.items() if name != "examples"}, None),  # of an earlier version
 ])
 def test_data_that_changed_is_noticed(tmp_path, change, words):
@@ -318,7 +318,7 @@ def test_a_set_that_another_process_prepares_is_waited_for(tmp_path, small_scene
     with files.lock(tmp_path / "digit_scenes"):
         waiting.start()
         said = ""
-        while "waiting for another process, which prepares digit_scenes" not in said and waiting.is_alive():
+        while "waiting for another process that is preparing digit_scenes" not in said and waiting.is_alive():
             said += capfd.readouterr().out
             waiting.join(0.01)
         assert waiting.is_alive() and not prepared
@@ -361,10 +361,10 @@ def test_what_is_not_there_is_said_in_one_sentence(tmp_path, no_network, name, s
 
 def test_a_manual_folder_that_is_not_there_is_named(tmp_path):
     for name in ("bccd", "voc_folder"):
-        with pytest.raises(training.UserError, match="nowhere is no folder"):
+        with pytest.raises(training.UserError, match="nowhere is not a folder"):
             sources.builder(name, training.Config(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere")))
     (tmp_path / "some" / "folder").mkdir(parents=True)
-    for folder, sentence in (("some", "BCCD.zip is not there"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
+    for folder, sentence in (("some", "BCCD.zip does not exist"), ("some/folder", "folder is empty; bccd needs this: .*BCCD.zip")):
         with pytest.raises(training.UserError, match=sentence):
             sources.builder("bccd", training.Config(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / folder)))
 
@@ -391,7 +391,7 @@ def test_a_slice_without_examples_is_refused(tmp_path):
     features = tfds.features.FeaturesDict({"number": np.int64})
     store(tmp_path, "mnist", "3.0.1", features, {"train": [{"number": 5}]})
     prepared = sources.builder("mnist", training.Config(data_dir=str(tmp_path)))
-    with pytest.raises(training.UserError, match="holds no example"):
+    with pytest.raises(training.UserError, match="contains no examples"):
         sources.read(prepared, "train[:10%]")
 
 

@@ -211,15 +211,15 @@ def test_bccd_reads_its_zip(tmp_path):
 
 @pytest.mark.parametrize("change, sentence", [
     ({"Annotations/val_2.xml": voc_xml([("cell", (1, 1, 5, 5), 0)])},
-     "JPEGImages/val_2.jpg: the label 'cell' is none of the classes RBC, WBC, Platelets"),
+     "JPEGImages/val_2.jpg: the label 'cell' is not one of the classes RBC, WBC, Platelets"),
     ({"Annotations/val_2.xml": b"<annotation><object>"}, "val_2.xml is not well-formed XML"),
-    ({"Annotations/val_2.xml": voc_xml([("RBC", ("a", 1, 5, 5), 0)])}, "'a' where a number is needed"),
-    ({"Annotations/val_2.xml": voc_xml([], height=21)}, "val_2.jpg has 30 x 20 pixels, but its annotation says 30 x 21"),
+    ({"Annotations/val_2.xml": voc_xml([("RBC", ("a", 1, 5, 5), 0)])}, "'a' instead of a number"),
+    ({"Annotations/val_2.xml": voc_xml([], height=21)}, "val_2.jpg has 30 x 20 pixels, but according to its annotation 30 x 21"),
     ({"JPEGImages/test_1.jpg": b"no image"}, "test_1.jpg is no image"),
-    ({"JPEGImages/test_1.jpg": image_bytes(200, 300, "jpeg")[:5000]}, "test_1.jpg is no image, or a damaged one"),
-    ({"JPEGImages/test_1.jpg": None}, "BCCD.zip holds no BCCD/JPEGImages/test_1.jpg"),
-    ({"ImageSets/Main/test.txt": "../../test_1"}, "holds no BCCD/Annotations/../../test_1.xml"),
-    ({"ImageSets/Main/val.txt": ""}, "BCCD.zip.*ImageSets/Main/val.txt names no image"),
+    ({"JPEGImages/test_1.jpg": image_bytes(200, 300, "jpeg")[:5000]}, "test_1.jpg is not an image, or is damaged"),
+    ({"JPEGImages/test_1.jpg": None}, "BCCD.zip does not contain BCCD/JPEGImages/test_1.jpg"),
+    ({"ImageSets/Main/test.txt": "../../test_1"}, "does not contain BCCD/Annotations/../../test_1.xml"),
+    ({"ImageSets/Main/val.txt": ""}, "BCCD.zip.*ImageSets/Main/val.txt lists no images"),
 ])
 def test_bccd_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):
     members = {name: content for name, content in (small_cells() | change).items() if content is not None}
@@ -410,7 +410,7 @@ def test_a_changed_folder_is_another_data_set(tmp_path, voc):
 
 def test_voc_folder_refuses_names_that_are_not_utf_8(tmp_path, voc):
     (voc / os.fsdecode(b"JPEGImages/\xff.jpg")).touch()
-    with pytest.raises(training.UserError, match=r"JPEGImages/\\udcff.jpg' is no UTF-8"):
+    with pytest.raises(training.UserError, match=r"JPEGImages/\\udcff.jpg' is not valid UTF-8"):
         sources.builder("voc_folder", config(tmp_path, voc))
 
 
@@ -426,16 +426,16 @@ def test_voc_folder_reports_how_many_boxes_it_dropped(tmp_path, voc, capfd):
         [("dog", (5, 6, 5, 18), 0), ("dog", (9, 6, 5, 18), 0), ("dog", (5, 6, 99, 18), 0), ("dog", (1, 2, 3, 4), 0)]))
     prepared = sources.builder("voc_folder", config(tmp_path, voc))
     lines = capfd.readouterr().err.splitlines()
-    assert lines == ["voc_folder, train: 1 box reaches out of its image and was clipped; "
+    assert lines == ["voc_folder, train: 1 box extends beyond the image and was clipped; "
                      "2 boxes were dropped (1 empty, 1 inverted)"]
     boxes = next(example for example in examples(prepared, "train") if example["image/filename"] == b"a.jpg")
     assert np.allclose(boxes["objects"]["bbox"], [(0.25, 0.2, 1, 0.6), (0.05, 2 / 30, 0.15, 4 / 30)])
 
 
 @pytest.mark.parametrize("file, content, sentence", [
-    ("labels.txt", b"dog\n", "b.PNG: the label 'cat' is none of the classes dog|a.jpg: the label 'cat'"),
-    ("ImageSets/Main/val.txt", b"\n", "val.txt names no image"),
-    ("ImageSets/Main/val.txt", b"x\n", "x.xml is named by the data set but is not there"),
+    ("labels.txt", b"dog\n", "b.PNG: the label 'cat' is not one of the classes dog|a.jpg: the label 'cat'"),
+    ("ImageSets/Main/val.txt", b"\n", "val.txt lists no images"),
+    ("ImageSets/Main/val.txt", b"x\n", "x.xml is listed by the data set but does not exist"),
     ("ImageSets/Main/val.txt", b"../../secret\n", "leads out of the folder"),
     ("ImageSets/Main/val.txt", b"/etc/secret\n", "leads out of the folder"),
     ("JPEGImages/d.jpg", b"", "d.jpg is no image"),
@@ -449,7 +449,7 @@ def test_voc_folder_refuses_what_is_wrong(tmp_path, voc, file, content, sentence
 
 
 def test_voc_folder_refuses_another_layout(tmp_path, voc):
-    with pytest.raises(training.UserError, match="holds no folder JPEGImages; did you mean .*own"):
+    with pytest.raises(training.UserError, match="does not contain the folder JPEGImages; did you mean .*own"):
         sources.builder("voc_folder", config(tmp_path, voc.parent))
     (voc / "JPEGImages/d.jpg").unlink()
     with pytest.raises(training.UserError, match="there is no image d in"):
@@ -506,20 +506,20 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
 @pytest.mark.parametrize("content, sentence", [
     ("{", "instances_val2017.json is not JSON"),
     ("[" * 100_000, "instances_val2017.json is not JSON"),
-    ("[]", "holds no JSON object"),
+    ("[]", "does not contain a JSON object"),
     ("{}", "has no list of categories"),
-    (coco_json({}, []), "names no image"),
-    (coco_json({5: "x.jpg"}, []), "names the image x.jpg, which is not in"),
+    (coco_json({}, []), "lists no images"),
+    (coco_json({5: "x.jpg"}, []), "lists the image x.jpg, which is not in"),
     (coco_json({5: "../../secret.jpg"}, []), "leads out of the folder"),
-    (coco_json({5: "c.jpg"}, [(5, 4, [1, 2, 3, 4], 0)]), "category 4, which is none of the categories"),
+    (coco_json({5: "c.jpg"}, [(5, 4, [1, 2, 3, 4], 0)]), "category 4, which is not in the list of categories"),
     (coco_json({5: "c.jpg"}, [(6, 3, [1, 2, 3, 4], 0)]), "annotations of image 6, which it does not list"),
-    (coco_json({5: "c.jpg"}, [(5, 3, [1, 2, 3], 0)]), "which is not x, y, width, height"),
-    (coco_json({5: "c.jpg"}, [(5, 3, [1, 2, None, 3], 0)]), "which is not x, y, width, height"),
-    (coco_json({5: "c.jpg"}, [(5, 3, "1234", 0)]), "one of its annotations has no proper bbox"),
+    (coco_json({5: "c.jpg"}, [(5, 3, [1, 2, 3], 0)]), "not x, y, width, height"),
+    (coco_json({5: "c.jpg"}, [(5, 3, [1, 2, None, 3], 0)]), "not x, y, width, height"),
+    (coco_json({5: "c.jpg"}, [(5, 3, "1234", 0)]), "one of its annotations has a missing or invalid bbox"),
     (coco_json({5: "c.jpg"}, [], images=[{"id": 5, "file_name": "c.jpg"}] * 2), "same id to two images"),
     (coco_json({5: "c.jpg"}, [], images=[{"id": 5, "file_name": "c.jpg", "height": 9, "width": 9}]),
-     "c.jpg has 30 x 20 pixels, but its annotation says 9 x 9"),
-    (coco_json({5: "c.jpg"}, [], images=["c.jpg"]), "one of its images has no proper id"),
+     "c.jpg has 30 x 20 pixels, but according to its annotation 9 x 9"),
+    (coco_json({5: "c.jpg"}, [], images=["c.jpg"]), "one of its images has a missing or invalid id"),
 ])
 def test_coco_folder_refuses_what_is_wrong(tmp_path, coco, content, sentence):
     (coco / "annotations/instances_val2017.json").write_text(content)
@@ -529,7 +529,7 @@ def test_coco_folder_refuses_what_is_wrong(tmp_path, coco, content, sentence):
 
 
 def test_coco_folder_refuses_another_layout(tmp_path, coco):
-    with pytest.raises(training.UserError, match="holds no instances_.*json"):
+    with pytest.raises(training.UserError, match="no instances_.*json"):
         sources.builder("coco_folder", config(tmp_path, coco / "images"))
     (coco / "instances_val.json").write_text(coco_json({5: "c.jpg"}, []))
     with pytest.raises(training.UserError, match="both for the validation split"):

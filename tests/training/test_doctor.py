@@ -15,7 +15,7 @@ def test_a_sound_machine(tmp_path, capsys, monkeypatch):
     code = doctor.main(["--data-dir", str(tmp_path), "--runs", str(tmp_path / "r"), "--saved-models", str(tmp_path / "s")])
     shown = capsys.readouterr().out
     assert code == 0 and "bad " not in shown
-    assert "ok    tensorflow  " in shown and "cores" in shown and f"{tmp_path / 'r'} will be made" in shown
+    assert "ok    tensorflow  " in shown and "cores" in shown and f"{tmp_path / 'r'} will be created" in shown
 
 
 def test_every_declared_requirement_is_looked_at():
@@ -32,7 +32,7 @@ def test_packages_that_are_missing_or_out_of_range(monkeypatch):
 def test_tensorflow_that_hangs_dies_or_cannot_be_imported(monkeypatch):
     monkeypatch.setattr(doctor, "_LOOK", "import time; time.sleep(60)")
     finding, = doctor.devices(0.5)
-    assert finding.state == "bad" and "no answer within" in finding.text
+    assert finding.state == "bad" and "did not respond within" in finding.text
     monkeypatch.setattr(doctor, "_LOOK", "import os; os.abort()")
     assert doctor.devices(60)[0].text.startswith("TensorFlow cannot be imported: ")
     monkeypatch.setattr(doctor, "_LOOK", "import nothing_of_this_name")
@@ -50,13 +50,13 @@ def test_devices_that_tensorflow_sees(monkeypatch):
 
 @pytest.mark.parametrize("cuda_build, log, driver, environment, words", [
     (True, "", "absent", {}, "no NVIDIA driver"),
-    (True, "", "failing", {}, "does not answer"),
-    (True, "", "working", {"CUDA_VISIBLE_DEVICES": "-1"}, "CUDA_VISIBLE_DEVICES='-1' hides it"),
-    (True, "", "working", {"CUDA_VISIBLE_DEVICES": ""}, "hides it"),
+    (True, "", "failing", {}, "does not respond"),
+    (True, "", "working", {"CUDA_VISIBLE_DEVICES": "-1"}, "CUDA_VISIBLE_DEVICES='-1' hides all GPUs"),
+    (True, "", "working", {"CUDA_VISIBLE_DEVICES": ""}, "hides all GPUs"),
     (False, "", "working", {"CUDA_VISIBLE_DEVICES": "0"}, "without CUDA"),
     (True, "W0000 gpu_device.cc:2342] Cannot dlopen some GPU libraries.", "working", {}, r"libraries are missing .*\[gpu\]"),
     (True, "E cuda_executor.cc:1] failed call to cuInit: CUDA_ERROR_UNKNOWN", "working", {}, "cuInit: CUDA_ERROR_UNKNOWN"),
-    (True, "", "working", {}, "does not say why"),
+    (True, "", "working", {}, "gives no reason"),
 ])
 def test_why_no_gpu(cuda_build, log, driver, environment, words):
     assert re.search(words, doctor.why_no_gpu(cuda_build, log, driver, environment))
@@ -67,9 +67,9 @@ def test_gpu_units():
     assert "no matrix units" in doctor.gpu_units([6, 1]) and "unknown" in doctor.gpu_units(None)
 
 
-@pytest.mark.parametrize("flags, words", [("fpu amx_bf16 amx_tile", "AMX: --dtype auto takes bfloat16"),
-                                          ("fpu avx512_bf16", "AVX-512 BF16: --dtype auto takes bfloat16"),
-                                          ("fp asimd bf16", "takes float32"), ("fpu", "has none"), (None, "has none")])
+@pytest.mark.parametrize("flags, words", [("fpu amx_bf16 amx_tile", "AMX: --dtype auto can choose bfloat16"),
+                                          ("fpu avx512_bf16", "AVX-512 BF16: --dtype auto can choose bfloat16"),
+                                          ("fp asimd bf16", "chooses float32"), ("fpu", "has none"), (None, "has none")])
 def test_matrix_units(tmp_path, flags, words):
     path = tmp_path / "cpuinfo"
     path.write_text("processor : 0\n" + (f"flags\t\t: {flags}\n" if flags else ""))
@@ -84,7 +84,7 @@ def test_folders(tmp_path):
     (tmp_path / "data" / "digits").mkdir(parents=True)
     (tmp_path / "data" / "digits" / "x").write_bytes(b"x" * 20_000_000)
     assert doctor.folder("data", tmp_path / "data") == ("ok", "data", f"{tmp_path / 'data'}, 0.02 GB: digits")
-    assert doctor.folder("data", tmp_path / "none" / "deep").text.endswith("will be made")
+    assert doctor.folder("data", tmp_path / "none" / "deep").text.endswith("will be created")
     (tmp_path / "file").write_text("x")
     assert doctor.folder("data", tmp_path / "file").state == "bad"
     assert doctor.folder("data", tmp_path / "file" / "under").state == "bad"
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 def test_a_port_in_use_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert doctor.ports({port: "it"})[0] == ("note", f"port {port}", "in use (it): choose another one for it")
+        assert doctor.ports({port: "it"})[0] == ("note", f"port {port}", "in use (needed for it): choose another port for it")
     assert doctor.ports({port: "it"})[0].state == "ok"
 
 
@@ -140,4 +140,4 @@ def test_an_essential_lack_ends_with_code_2(tmp_path):
                             "--runs", str(tmp_path / "runs")], capture_output=True, text=True, timeout=60,
                            cwd=tmp_path.parents[0], env={"PYTHONPATH": str(doctor.pathlib.Path(doctor.__file__).parents[1]),
                                                          "PATH": ""})
-    assert ended.returncode == 2 and "bad   runs" in ended.stdout and "mended first" in ended.stdout, ended.stderr
+    assert ended.returncode == 2 and "bad   runs" in ended.stdout and "Fix the problems" in ended.stdout, ended.stderr

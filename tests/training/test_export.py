@@ -73,7 +73,7 @@ def test_answer_refuses_in_one_sentence(exported, tmp_path):
         export.answer(exported, {}, signature="embed")
     with pytest.raises(UserError, match="takes numbers, words, not image_bytes"):
         export.answer(exported, {"image_bytes": [b""]})
-    with pytest.raises(UserError, match="no exported version"):
+    with pytest.raises(UserError, match="not an exported version"):
         export.answer(tmp_path, {})
     (tmp_path / "saved_model.pb").write_bytes(b"no model at all")
     with pytest.raises(UserError, match="cannot be loaded"):
@@ -265,9 +265,9 @@ def test_many_models_at_once_are_all_kept(tmp_path):
 
 def test_unreadable_server_settings(tmp_path):
     (tmp_path / "models.config").write_text("models: [detection]")
-    with pytest.raises(UserError, match="mend or remove it"):
+    with pytest.raises(UserError, match="correct or remove it"):
         export.configure(tmp_path / "detection")
-    with pytest.raises(UserError, match="mend or remove it"):
+    with pytest.raises(UserError, match="correct or remove it"):
         export_scale(tmp_path / "scale")
     assert not list((tmp_path / "scale").iterdir())  # no version that no results name
     assert (tmp_path / "models.config").read_text() == "models: [detection]"

@@ -149,7 +149,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys,
     export.configure(tmp_path / "detection")
     assert (tmp_path / "models.config").is_file()
     said = capsys.readouterr()
-    assert said.err.count("has no locks") == said.err.count("\n") == 1 and not said.out
+    assert said.err.count("does not support locks") == said.err.count("\n") == 1 and not said.out
 
 
 def test_hdf5_asks_for_no_locks():
@@ -161,7 +161,7 @@ def test_hdf5_asks_for_no_locks():
 
 def test_a_folder_in_use_is_refused(tmp_path):
     with files.lock(tmp_path):
-        with pytest.raises(UserError, match=rf"in use by another run \(process {os.getpid()}\)"):
+        with pytest.raises(UserError, match=rf"in use by another process \(id {os.getpid()}\)"):
             with files.lock(tmp_path):
                 pass
     with files.lock(tmp_path):

@@ -111,10 +111,10 @@ def test_values_that_cannot_be_read_right_are_refused(values, words):
 
 
 @pytest.mark.parametrize("content, words", [
-    (b"", "is no image, or a damaged one"), (b"no image", "is no image, or a damaged one"),
-    (image_bytes(20, 30, "webp")[:100], "is no image, or a damaged one"),
+    (b"", "is not an image, or is damaged"), (b"no image", "is not an image, or is damaged"),
+    (image_bytes(20, 30, "webp")[:100], "is not an image, or is damaged"),
     (tiff(np.zeros((20, 30), np.uint8))[:200], "a.tif is "),
-    (raw_tiff(bytes(200), 5, 5, 64), "is a damaged TIFF, or one of a kind that is not read: save it with 8 bits"),
+    (raw_tiff(bytes(200), 5, 5, 64), "is a damaged TIFF or has an unsupported format: save it with 8 bits per channel"),
     (saved(PIL.Image.new("1", (10_000, 8_000)), "tiff", compression="group4"), "10000 x 8000 pixels, more than the limit"),
 ])
 def test_what_is_no_image_is_refused_in_one_sentence(content, words):
@@ -126,7 +126,7 @@ def test_what_is_no_image_is_refused_in_one_sentence(content, words):
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(training.UserError, match="here/a.png cannot be read: No such file"):
         files.encoded(tmp_path / "a.png", "here/a.png")
-    with pytest.raises(training.UserError, match="here is a folder: name the images in it"):
+    with pytest.raises(training.UserError, match="here is a folder: give the images in it"):
         files.encoded(tmp_path, "here")
 
 
@@ -180,7 +180,7 @@ def damaged():
 
 @pytest.mark.parametrize("content", list(damaged()), ids=range(4))
 def test_damage_is_found_where_the_decoder_of_serving_finds_it(content):
-    with pytest.raises(training.UserError, match="cat/00.png is no image, or a damaged one"):
+    with pytest.raises(training.UserError, match="cat/00.png is not an image, or is damaged"):
         annotations.Picture(content, "cat/00.png")
 
 

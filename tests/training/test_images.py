@@ -173,7 +173,7 @@ def _cut(image_bytes, share):
 
 def test_corrupt_files_say_so():
     for image_bytes, words in [
-            (b"", "no JPEG"), (b"not an image", "no JPEG"), (b"RIFF1234WEBPVP8 ", "no JPEG"),
+            (b"", "not a JPEG"), (b"not an image", "not a JPEG"), (b"RIFF1234WEBPVP8 ", "not a JPEG"),
             (b"\xff\xd8\xff", "JPEG decoder"), (_cut(encode(picture(), "JPEG"), 0.5), "JPEG decoder"),
             (_cut(encode(picture(), "PNG"), 0.5), "PNG decoder"), (b"\x89PNG\r\n\x1a\n", "PNG decoder"),
             (_cut(encode(picture(), "GIF"), 0.5), "GIF decoder"), (b"GIF89a", "GIF decoder"),

@@ -145,9 +145,9 @@ def test_data_of_unknown_length_is_refused():
 
     model = small_models.classifier()
     for change, sentence in [
-            (lambda data: data.filter(lambda *_: True), "unknown number of batches: state it"),
-            (lambda data: data.repeat(), "never ends"),
-            (lambda data: data.take(0), "not one full batch"),
+            (lambda data: data.filter(lambda *_: True), "unknown number of batches: set it"),
+            (lambda data: data.repeat(), "is infinite"),
+            (lambda data: data.take(0), "no full batch"),
             (lambda data: data.unbatch().batch(BATCH), "unknown number of batches|drop_remainder"),
             (lambda data: data.filter(lambda *_: True).apply(tf.data.experimental.assert_cardinality(4)),
              "ended within steps 1 to 4")]:
@@ -234,7 +234,7 @@ def test_best_weights(tmp_path):
     for mine, theirs in zip(model.get_weights(), kept[2], strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert [file.name for file in tmp_path.iterdir()] == ["best.weights.h5"]
-    with pytest.raises(ValueError, match="val_ap is not measured"):
+    with pytest.raises(ValueError, match="val_ap is not a validation metric"):
         fit(callbacks=[callbacks.BestWeights(path, "ap", "max")])
 
 
@@ -290,7 +290,7 @@ def test_plain_lines(monkeypatch):
     out = io.StringIO()
     progress(monkeypatch, rich.console.Console(file=out), position=(1, 50))
     lines = out.getvalue().splitlines()
-    assert lines[0] == "going on after step 150 of 300"
+    assert lines[0] == "continuing after step 150 of 300"
     assert lines[1] == "epoch 2/3 step 60/100  loss 1.250  ? examples/s  ETA ?"
     assert lines[2] == "epoch 2/3 step 80/100  loss 1.250  32.00 examples/s  ETA 1:00"
     assert "epoch 2/3  loss 1.250  accuracy 0.5000  val_loss 1.235e+06  32.00 examples/s  1:45, ETA 1:10" in lines

@@ -53,8 +53,8 @@ def test_each_fact_occurs_once(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, sentence", [
-    ("1-hop/qa_dev.txt", "who directed [Up] Pete Docter\nwhen\t2009\n", "qa_dev.txt.gz: line 1 is not 2 fields with a tab between"),
-    ("1-hop/qa_dev.txt", "who directed [Up]\tPete Docter\nwhen was Up released\t2009\n", r"line 2 has no topic in \[brackets\]"),
+    ("1-hop/qa_dev.txt", "who directed [Up] Pete Docter\nwhen\t2009\n", "qa_dev.txt.gz: line 1 does not consist of 2 fields separated by a tab"),
+    ("1-hop/qa_dev.txt", "who directed [Up]\tPete Docter\nwhen was Up released\t2009\n", r"line 2 contains no topic in \[brackets\]"),
     ("1-hop/qa_dev.txt", "who directed [Up]\t||\nwhen was [Up] released\t2009\n", "line 1 has no answer"),
     ("1-hop/qa_dev.txt", "", "qa_dev.txt.gz is empty"),
     ("1-hop/qa_dev.txt", b"no gzip", "qa_dev.txt.gz cannot be read as a gzip file"),
@@ -62,7 +62,7 @@ def test_each_fact_occurs_once(tmp_path):
     ("1-hop/qa_dev.txt", gzip.compress(b"\xff\xfe", mtime=0), "qa_dev.txt.gz is not UTF-8 text: invalid start byte at byte 0"),
     ("1-hop/qa_dev.txt", "[x]" * 20_000 + "\ty\n[x]\ty\n", "line 1 has 60,002 characters"),
     ("1-hop/qa_dev_qtype.txt", "movie_to_director\n", "has 2 questions, but qa_dev_qtype.txt.gz has 1 types"),
-    ("1-hop/qa_test_qtype.txt", None, "qa_test_qtype.txt.gz is not there: put kb.txt"),
+    ("1-hop/qa_test_qtype.txt", None, "qa_test_qtype.txt.gz does not exist: put kb.txt"),
 ])
 def test_a_faulty_file_is_refused_in_one_sentence(tmp_path, name, content, sentence):
     files = {key: value for key, value in (FILES | {name: content}).items() if value is not None}
@@ -73,7 +73,7 @@ def test_a_faulty_file_is_refused_in_one_sentence(tmp_path, name, content, sente
 
 def test_a_fact_has_three_parts(tmp_path):
     manual = written(tmp_path, {"kb.txt": "Up|directed_by\n"})
-    with pytest.raises(training.UserError, match="kb.txt.gz: line 1 is not 3 fields with | between them"):
+    with pytest.raises(training.UserError, match="kb.txt.gz: line 1 does not consist of 3 fields separated by |"):
         sources.builder("metaqa/kb", config(tmp_path, manual))
 
 

@@ -58,9 +58,9 @@ def test_each_fact_occurs_once(tmp_path):
 
 
 @pytest.mark.parametrize("wrong, sentence", [
-    ("what is ann 's job ?\tpoet(poet/)\n", "PQ-2H.txt.gz: line 21 is not 3 fields with a tab between them"),
+    ("what is ann 's job ?\tpoet(poet/)\n", "PQ-2H.txt.gz: line 21 does not consist of 3 fields separated by a tab"),
     ("what is ann 's job ?\tpoet\tann#profession#poet\n", r"line 21 has no answers of the form answer\(answer/answer/\): 'poet'"),
-    ("what is ann 's job ?\tpoet(poet/)\teve#profession#poet\n", "line 21: the topic 'eve' of the path is not in the question"),
+    ("what is ann 's job ?\tpoet(poet/)\teve#profession#poet\n", "line 21: the question does not contain the topic 'eve' of the path"),
 ])
 def test_a_faulty_line_is_refused_in_one_sentence(tmp_path, wrong, sentence):
     with pytest.raises(training.UserError, match=sentence) as error:

@@ -67,10 +67,10 @@ def test_a_tilde_is_the_home_folder_in_the_settings_of_a_run(home, tmp_path, cap
 
 def test_a_user_without_a_home_folder_is_told_what_to_name(no_home):
     assert os.path.expanduser("~/x") == "~/x"
-    with pytest.raises(UserError, match="no home folder, .*: name a folder with --data-dir or TFDS_DATA_DIR"):
+    with pytest.raises(UserError, match="home folder, but this user has none: specify a folder with --data-dir or TFDS_DATA_DIR"):
         sources._data_dir(App("classification").config("softmax"))
     assert doctor.data_sets().state == "bad" and "--data-dir or TFDS_DATA_DIR" in doctor.data_sets().text
-    with pytest.raises(UserError, match="no home folder, which ~/runs asks for"):
+    with pytest.raises(UserError, match="~/runs refers to the home folder, but this user has none"):
         App("classification").config("softmax", runs="~/runs")
     assert paths.expanded("plain/~") == "plain/~"
 

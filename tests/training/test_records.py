@@ -55,7 +55,7 @@ def test_a_record_holds_what_others_need_and_no_path(made, capsys):
         "settings": {"model": "retinanet", "dataset": "voc/2007", "seed": 3, "epochs": 2, "learning_rate": 0.01, "initialize": "first",
                      "backbone": "second", "source": "images", "anchor_ratios": [0.5, 1.0]}}
     text = pathlib.Path("results/detection/retinanet-voc-2007-seed-3.json").read_text()
-    assert "/" not in text.replace("voc/2007", "") and capsys.readouterr().out.startswith("kept in results")
+    assert "/" not in text.replace("voc/2007", "") and capsys.readouterr().out.startswith("written to results")
     say("first", "--force")
     assert pathlib.Path("results/detection/retinanet-voc-2007-seed-3.json").read_text() == text
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
@@ -70,8 +70,8 @@ def test_names_and_groups(made):
 
 @pytest.mark.parametrize("arguments, words", [
     (["second"], "there is no run second"), (["unfinished"], "is not finished"), (["broken"], "cannot be recorded: results.json"),
-    (["empty"], "has no metrics"), (["odd"], "has no metrics"), (["first", "--name", "a/b"], "--name a/b must be a plain name"),
-    (["first", "--name", ".."], "must be a plain name"), (["first", "--group", ""], "--group  must be a plain name"),
+    (["empty"], "has no metrics"), (["odd"], "has no metrics"), (["first", "--name", "a/b"], "--name a/b may contain only"),
+    (["first", "--name", ".."], "may contain only"), (["first", "--group", ""], "--group  may contain only"),
     (["first", "--name", "taken"], "exists already"), (["../detection/none"], "there is no run")])
 def test_what_is_refused(made, arguments, words):
     made()
@@ -98,7 +98,7 @@ def test_untrusted_results_make_a_sound_record(made):
 def test_the_largest_metrics_are_left_out_of_a_record_that_would_be_too_large(made, capsys):
     made(results=RESULTS | {"metrics": {"ap": 0.5, "per_class": {f"class {k}": 0.5 for k in range(2000)}}})
     say("first")
-    assert "too large to keep: per_class" in capsys.readouterr().out
+    assert "left out because of their size: per_class" in capsys.readouterr().out
     assert kept("detection/retinanet-voc-2007-seed-3")["metrics"] == {"ap": 0.5}
 
 
@@ -246,7 +246,7 @@ def test_a_table_says_what_is_wrong_with_it(shelf, old, new, words):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, True, [0.5, None]])
 def test_a_figure_that_is_no_finite_number_is_refused(shelf, value):
     pathlib.Path("results/detection/one.json").write_text(json.dumps({"metrics": {"ap": value}, "hardware": HARDWARE, "minutes": 1}))
-    with pytest.raises(UserError, match="is no finite number"):
+    with pytest.raises(UserError, match="is not a finite number"):
         tables.table("t", shelf())
 
 

@@ -32,7 +32,7 @@ def test_a_picture_that_fails_costs_nothing_else(tmp_path, capsys):
     assert [path.name for path in (folder / "pictures").iterdir()] == ["second.png"]
     assert list((folder / "a").rglob("events*"))
     said = capsys.readouterr()
-    assert "the picture first failed: ValueError: of a name; everything else is written" in said.err and "study.json" in said.out
+    assert "the picture first failed: ValueError: of a name; the rest was written" in said.err and "study.json" in said.out
 
 
 def test_experiments_that_end_in_the_same_second_get_numbers(tmp_path, monkeypatch):

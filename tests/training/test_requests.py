@@ -79,7 +79,7 @@ def test_what_is_not_there_is_refused(folder, given, words):
 
 def test_a_folder_without_such_files(folder):
     (folder / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no file that ends in .jpg, .png"):
+    with pytest.raises(UserError, match="empty contains no files that end in .jpg, .png"):
         names("empty")
 
 

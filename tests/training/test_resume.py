@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path, damage, capsys):
     seen = []
     resumed = train(tmp_path, norm="plain", extra=[keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: seen.append(batch))])
-    assert "is damaged and passed over" in capsys.readouterr().out
+    assert "is damaged and was skipped" in capsys.readouterr().out
     assert seen[0] == 4
     assert_same(whole[0], resumed)
     assert not list(folder.glob("*.tmp"))
@@ -194,7 +194,7 @@ def test_every_replica_resumes_with_its_own(tmp_path):
     reference = train(tmp_path / "a", strategy, norm="plain", epochs=1, validation=False)
     with pytest.raises(Killed):
         train(tmp_path / "b", strategy, norm="plain", epochs=1, validation=False, extra=[KillAt("on_train_batch_begin", 4)])
-    with pytest.raises(UserError, match="its replicas is 2, here it is 1"):
+    with pytest.raises(UserError, match="its replicas is 2 instead of 1"):
         train(tmp_path / "b", norm="plain", epochs=1, validation=False)
     assert_same(reference, train(tmp_path / "b", strategy, norm="plain", epochs=1, validation=False), strategy)
 
@@ -211,9 +211,9 @@ def test_bfloat16_variables_come_back(tmp_path):
 
 @pytest.mark.parametrize("changed, sentence", [
     (dict(units=65), r"another model.*\(16, 64\).*\(16, 65\)"),
-    (dict(norm="plain"), "another model: it holds .* variables"),
-    (dict(count=320), "another training: its steps per epoch is 9, here it is 10"),
-    (dict(model=small_models.adversaries, validation=False), "its model is Functional, here it is Adversaries"),
+    (dict(norm="plain"), "another model: it contains .* variables"),
+    (dict(count=320), "another training: its steps per epoch is 9 instead of 10"),
+    (dict(model=small_models.adversaries, validation=False), "its model is Functional instead of Adversaries"),
 ])
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, changed, sentence):
     with pytest.raises(Killed):
@@ -269,7 +269,7 @@ def test_killed_from_outside(tmp_path):
         process.send_signal(kind)
         _, message = process.communicate(timeout=60)
         assert process.returncode == (143 if kind == signal.SIGTERM else -signal.SIGKILL), message
-    assert "stopped at step" in message and "go on with --resume" in message
+    assert "stopped at step" in message and "continue with --resume" in message
     assert not (folder / "final-0.npz").exists()
     train_small.main(folder, **arguments)
     with np.load(tmp_path / "whole/final-0.npz") as a, np.load(folder / "final-0.npz") as b:

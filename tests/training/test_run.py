@@ -95,7 +95,7 @@ def test_a_termination_outside_of_the_loop_says_how_to_go_on(folder, monkeypatch
         patched.setattr(App("classification").serving, "warmup", lambda config: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit) as ended:
             train("--name", "stopped")
-    assert ended.value.code == 143 and "go on with --resume" in capsys.readouterr().err
+    assert ended.value.code == 143 and "continue with --resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
     resume()
     assert results("stopped")["metrics"]["accuracy"] >= 0
@@ -112,8 +112,8 @@ def test_what_is_only_shown_costs_a_finished_training_nothing(folder, monkeypatc
         train("--name", "plain")
     shown = capsys.readouterr()
     assert [line for line in shown.err.splitlines() if "failed" in line] == [
-        f"{what} failed: ValueError: of a name; everything else is written"
-        for what in ("the table", "the pictures", "TensorBoard's graph", "TensorBoard's page of settings")]
+        f"{what} failed: ValueError: of a name; the rest was written"
+        for what in ("printing the table", "rendering the pictures", "TensorBoard's graph", "TensorBoard's HParams page")]
     found = results("plain")
     assert found["metrics"]["accuracy"] >= 0 and pathlib.Path(found["export"], "saved_model.pb").is_file()
     assert "\npredict " in shown.out and "pictures" in found["seconds"]
@@ -121,7 +121,7 @@ def test_what_is_only_shown_costs_a_finished_training_nothing(folder, monkeypatc
         patched.setattr(evaluation, "table", fail)
         cli.main("apps.classification", ["evaluate", "plain", "--resamples", "0"])
     shown = capsys.readouterr()
-    assert "the table failed" in shown.err and "kept in" in shown.out
+    assert "printing the table failed" in shown.err and "written to" in shown.out
 
 
 @pytest.mark.parametrize("stop, code", [(lambda: os.kill(os.getpid(), signal.SIGTERM), 143), (lambda: signal.raise_signal(signal.SIGINT), 130)])
@@ -129,7 +129,7 @@ def test_who_stops_the_pictures_is_told_that_the_run_is_complete(capsys, stop, c
     with pytest.raises(SystemExit) as ended, flow._leaving_complete():
         stop()
     said = capsys.readouterr().err
-    assert ended.value.code == code and "stopped; the results and the export are written" in said and "--resume" not in said
+    assert ended.value.code == code and "stopped; the results and the export were already written" in said and "--resume" not in said
 
 
 def test_printed_commands_name_the_folder_of_the_exports(folder, capsys):
@@ -154,7 +154,7 @@ def test_weights_of_another_model_are_refused_and_some_that_fit_are_counted(fold
     train("--name", "small")
     capsys.readouterr()
     said = refused(capsys, "--model", "lenet5", "--limit-steps", "1", "--initialize", "small", "--name", "other")
-    assert "fits this network" in said
+    assert "fit this network" in said
     train("--initialize", "small", "--name", "next")
     said = capsys.readouterr().out
     assert "starting from" in said and "stay as they are" not in said
@@ -166,7 +166,7 @@ def test_files_without_an_answer_end_with_code_2_and_the_others_are_answered(fol
     (folder / "good.png").write_bytes(tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy())
     capsys.readouterr()
     said = refused(capsys, "predict", "cut.png", "good.png")
-    assert "no answer for 1 of 2: the PNG decoder refuses this file" in said
+    assert "1 of 2 predictions failed; the first error: the PNG decoder rejects this file" in said
     assert json.loads((folder / "predictions" / "good.json").read_text())["classes"]
 
 
@@ -213,12 +213,12 @@ def test_a_run_does_not_go_on_with_other_classes_or_examples(folder, monkeypatch
     before = (folder / "runs/classification/r1/spec.json").read_text()
     for part in ("train", "val", "test"):
         (folder / "own" / part / "bus").rename(folder / "own" / part / "zug")
-    assert "r1 was begun with other class names than image_folder has now" in refused(capsys, "--resume")
+    assert "image_folder has changed since r1 was started (its class names are different)" in refused(capsys, "--resume")
     for part in ("train", "val", "test"):
         (folder / "own" / part / "zug").rename(folder / "own" / part / "bus")
     added = folder / "own" / "test" / "bus" / "9.png"
     added.write_bytes((folder / "own" / "test" / "bus" / "1.png").read_bytes())
-    assert "r1 was begun with other examples than" in refused(capsys, "--resume")
+    assert "image_folder has changed since r1 was started (its examples are different)" in refused(capsys, "--resume")
     assert (folder / "runs/classification/r1/spec.json").read_text() == before
     added.unlink()
     resume()

@@ -109,7 +109,7 @@ def test_files_that_are_no_files(made, say, tmp_path):
     (tmp_path / "runs" / "detection" / "half").mkdir()
     (tmp_path / "runs" / "detection" / "half" / "results.json").write_text("{}")
     shown = say("list")
-    assert "broken: results.json is no file" in shown and "broken: no config.json" in shown
+    assert "broken: results.json is not a file" in shown and "broken: no config.json" in shown
     assert len(shown.splitlines()) == 3
 
 
@@ -143,7 +143,7 @@ def test_compare_shows_what_differs(made, say):
     assert rows == {"learning_rate": ["0.01", "0.1"], "extra": ["-", "1"], "ap": ["0.7123", "0.5"], "ap50": ["0.9", "-"],
                     "ar": ["-", "1"], "seconds": ["120", "-"]}
     made("third", CONFIG, RESULTS)
-    assert "no setting differs" in say("compare", "first", "third")
+    assert "no settings differ" in say("compare", "first", "third")
 
 
 def test_compare_refuses(made, say, tmp_path):

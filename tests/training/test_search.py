@@ -78,7 +78,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_were_not(tmp_path, monkeypatc
     del tried[before]  # the one that was stopped
     assert [[getattr(chosen, name) for name in names] for chosen in tried] == [
         [getattr(chosen, name) for name in names] for chosen in whole]
-    assert "going on after 3 of 5 trials" in capsys.readouterr().out
+    assert "continuing after 3 of 5 trials" in capsys.readouterr().out
 
     shown = EventAccumulator(str(next((tmp_path / "one").rglob("trial-004")) / "test")).Reload()
     assert "test/val_accuracy" in shown.Tags()["tensors"]
@@ -92,7 +92,7 @@ def test_what_is_given_is_not_searched(tmp_path):
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path):
-    with pytest.raises(training.UserError, match="must be the plain name of a folder"):
+    with pytest.raises(training.UserError, match="must be a plain folder name"):
         search.search(CLASSIFICATION, config(tmp_path / "runs", name="../elsewhere"), 2, GIVEN)
     assert not list(tmp_path.iterdir())
 

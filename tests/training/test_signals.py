@@ -45,12 +45,12 @@ def test_a_loop_that_saves_nothing_is_interrupted():
 
 def test_a_termination_ends_with_a_message(capsys):
     with pytest.raises(SystemExit) as ended:
-        with signals.leaving("stopped; go on with --resume"):
+        with signals.leaving("stopped; continue with --resume"):
             with signals.saving() as received:  # takes its turn inside
                 os.kill(os.getpid(), signal.SIGTERM)
             assert received.number == signal.SIGTERM and not capsys.readouterr().err
             os.kill(os.getpid(), signal.SIGTERM)
-    assert ended.value.code == 143 and capsys.readouterr().err == "stopped; go on with --resume\n"
+    assert ended.value.code == 143 and capsys.readouterr().err == "stopped; continue with --resume\n"
 
 
 def test_leaving_after_an_interrupt_is_an_interrupt(capsys):

@@ -20,7 +20,7 @@ def test_lines_are_the_same_in_every_encoding(content):
 @pytest.mark.parametrize("content, words", [
     (TEXT.encode("cp1252"), "train.txt is not UTF-8 text: .* at byte 3; save it as UTF-8"),
     (TEXT.encode("utf-16-le"), "train.txt is not UTF-8 text"),
-    ("red".encode("utf-16-le"), "train.txt is not UTF-8 text: null character at place 1; save it as UTF-8"),
+    ("red".encode("utf-16-le"), "train.txt is not UTF-8 text: null character at position 1; save it as UTF-8"),
     (TEXT.encode("utf-16")[:-1], "train.txt is not UTF-16 text: .*; save it as UTF-8"),
     (b"\xff\xfe", "train.txt is not UTF-8 text"),
 ])
@@ -37,11 +37,11 @@ def test_names_of_classes_are_trimmed_and_have_one_form():
 
 @pytest.mark.parametrize("name", ["", " \t", "traffic\nlight", "a\r\nb", "a\x00b", "\ufeffred", "a\u2028b", "\ud800"])
 def test_names_that_do_not_survive_are_refused(name):
-    with pytest.raises(training.UserError, match="the name of category 3 cannot be that of a class") as error:
+    with pytest.raises(training.UserError, match="the name of category 3 is not a valid class name") as error:
         class_name(name, "the name of category 3")
     assert str(error.value).isprintable()
 
 
 def test_twins_are_refused():
-    with pytest.raises(training.UserError, match="labels.txt holds the name 'caf\u00e9' twice"):
+    with pytest.raises(training.UserError, match="labels.txt lists the name 'caf\u00e9' twice"):
         class_names(["caf\u00e9", "red", " cafe\u0301"], "labels.txt")

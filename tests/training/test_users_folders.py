@@ -73,9 +73,9 @@ def test_names_of_classes_are_the_same_in_every_process(tmp_path):
 @pytest.mark.parametrize("label", ["", "  ", "traffic\n  light"])
 def test_names_of_classes_that_do_not_survive_are_refused(tmp_path, label):
     refused(tmp_path, "voc_folder", voc(tmp_path / "voc", ["a"], label=label),
-            "the name of an object in .*Annotations/a.xml cannot be that of a class")
+            "the name of an object in .*Annotations/a.xml is not a valid class name")
     refused(tmp_path, "coco_folder", coco(tmp_path / "coco", category=label),
-            "the name of the category 0 in .*instances_train.json cannot be that of a class")
+            "the name of the category 0 in .*instances_train.json is not a valid class name")
 
 
 def test_two_categories_of_one_name_are_refused_where_both_are_used(tmp_path):
@@ -88,7 +88,7 @@ def test_two_categories_of_one_name_are_refused_where_both_are_used(tmp_path):
 
 
 @pytest.mark.parametrize("content, words", [
-    ("green\nred\ngreen\n".encode(), "labels.txt holds the name 'green' twice"),
+    ("green\nred\ngreen\n".encode(), "labels.txt lists the name 'green' twice"),
     ("grün\nred\n".encode("cp1252"), "labels.txt is not UTF-8 text"),
     (b"red\x00\n", "labels.txt is not UTF-8 text"),
 ])
@@ -138,7 +138,7 @@ def test_class_folders_are_the_same_in_both_normal_forms(tmp_path):
     assert [int(example["label"]) for example in examples(prepared, "validation")] == [0]
     (folder / "train" / NFD).mkdir()
     (folder / "train" / NFD / "b.jpg").write_bytes(image_bytes(20, 30, seed=9))
-    refused(tmp_path, "image_folder", folder, "cannot be that of a class: .* has the same name but for")
+    refused(tmp_path, "image_folder", folder, "is not a valid class name: it differs from .* only in")
 
 
 # endings, and what is left out
@@ -154,8 +154,8 @@ def test_every_kind_of_image_is_used_and_the_rest_counted(tmp_path, capsys):
             (folder / label / name).write_bytes(b"no image")
     prepared = opened(tmp_path, "image_folder", folder)
     assert prepared.info.splits["train"].num_examples == 12
-    assert capsys.readouterr().out == ("preparing image_folder (once): images: 12 train; files left out: 2 .heic, 2 .txt, "
-                                       "2 without an ending\n")
+    assert capsys.readouterr().out == ("preparing image_folder (once): images: 12 train; files skipped: 2 .heic, 2 .txt, "
+                                       "2 without an extension\n")
 
 
 @pytest.mark.parametrize("kind, ending", [("webp", ".webp"), ("tiff", ".TIF")])
@@ -195,7 +195,7 @@ def test_crowds_are_told_by_meaning(tmp_path, value, is_crowd):
 @pytest.mark.parametrize("value", ["no", [0], {}, 2, "", -1])
 def test_other_values_of_crowds_are_refused(tmp_path, value):
     refused(tmp_path, "coco_folder", coco(tmp_path / "own", objects={"iscrowd": value}),
-            "instances_train.json: annotation 0: iscrowd is .* where 0 or 1 is needed")
+            "instances_train.json: annotation 0: iscrowd is .* but must be 0 or 1")
 
 
 @pytest.mark.parametrize("width", [30, 30.0, "30"])
@@ -209,8 +209,8 @@ def test_the_size_of_an_image_on_its_side_may_be_of_any_type(tmp_path, width):
 
 
 @pytest.mark.parametrize("side, words", [
-    (15, "has 30 x 20 pixels, but its annotation says 15 x 20"), ("15.0", "but its annotation says 15 x 20"),
-    (30.5, "but its annotation says 30.5 x 20"), ("wide", "the width of a.jpg is 'wide', where a number of pixels is needed"),
+    (15, "has 30 x 20 pixels, but according to its annotation 15 x 20"), ("15.0", "but according to its annotation 15 x 20"),
+    (30.5, "but according to its annotation 30.5 x 20"), ("wide", "the width of a.jpg is 'wide', but must be a number of pixels"),
     ([30], "the width of a.jpg is"), (True, "the width of a.jpg is"), (10 ** 400, "the width of a.jpg is"),
 ])
 def test_wrong_sizes_are_refused(tmp_path, side, words):
@@ -266,7 +266,7 @@ def splits_of(tmp_path, folder):
 def test_trainval_is_read_where_there_is_no_train(tmp_path, capsys):
     folder = voc(tmp_path / "one", "abcdef", {"trainval.txt": "a\nb\nc\nd\n"})
     assert splits_of(tmp_path, folder) == {"train": 4}
-    assert "images: 4 train; files left out: 2 .jpg, 2 .xml" in capsys.readouterr().out
+    assert "images: 4 train; files skipped: 2 .jpg, 2 .xml" in capsys.readouterr().out
     assert splits_of(tmp_path, voc(folder, "", {"test.txt": "e\nf\n"})) == {"train": 4, "test": 2}
     assert splits_of(tmp_path, voc(folder, "", {"val.txt": "d\n"})) == {"train": 3, "validation": 1, "test": 2}
     assert splits_of(tmp_path, voc(folder, "", {"train.txt": "a\n"})) == {"train": 1, "validation": 1, "test": 2}
@@ -274,10 +274,11 @@ def test_trainval_is_read_where_there_is_no_train(tmp_path, capsys):
 
 def test_a_missing_training_list_is_named(tmp_path, capfd):
     folder = voc(tmp_path / "own", "ab", {"test.txt": "a\n"})
-    refused(tmp_path, "voc_folder", folder, "ImageSets/Main holds no list of training images, train.txt or trainval.txt, only test.txt")
+    refused(tmp_path, "voc_folder", folder,
+            "ImageSets/Main contains neither train.txt nor trainval.txt with the training images, only test.txt")
     (folder / "ImageSets/Main/test.txt").rename(folder / "ImageSets/Main/default.txt")
     assert splits_of(tmp_path, folder) == {"train": 2}
-    assert "holds none of train.txt, trainval.txt" in capfd.readouterr().err
+    assert "contains none of train.txt, trainval.txt" in capfd.readouterr().err
 
 
 def test_hidden_files_are_passed_over(tmp_path):

@@ -8,35 +8,35 @@ from training.config import UserError
 
 
 class Share(NamedTuple):
-    """One of several equal parts of a split's examples, for a worker that reads no other."""
+    """One of several equal parts of the examples of a split, for a worker that reads only this part."""
 
     index: int
-    """of this part"""
+    """index of this part"""
     count: int
-    """of all parts"""
+    """number of parts"""
     order: int
-    """a number that stands for the epoch: each has other parts"""
+    """number of the epoch; the parts differ from epoch to epoch"""
 
 
 def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False, share=None):
-    """Returns `batches(epoch, skip, context)`: one epoch from step `skip` on, as batches for one replica.
+    """Returns `batches(epoch, skip, context)`: the batches of one epoch for one replica, starting at step `skip`.
 
-    examples: dataset of known cardinality, always in the same order; cheap to pass over, because resuming skips in it
-    preprocess: (example, seed) -> (inputs, targets); `seed` (2,) is for `tf.random.stateless_*`, so that augmentation
-        is a function of (seed, epoch, place in the epoch) too
+    examples:   dataset of known cardinality, always in the same order; must be cheap to skip, because resuming skips examples
+    preprocess: (example, seed) -> (inputs, targets); `seed` (2,) is for `tf.random.stateless_*`, so augmentation is a function
+                of (seed, epoch, position in the epoch) too
     batch_size: examples per step over all replicas; the remainder of an epoch is dropped
-    buffer: examples to draw from when shuffling; the order is uniform when all fit in
+    buffer:     size of the shuffle buffer in examples; shuffling is uniform if all examples fit in
     cache: keep `examples` in memory
-    share: Share -> dataset of these of the examples, for sets that are too large to be passed over by every worker: each of
-        several workers shuffles its own share. Which examples meet in a batch then depends on the number of workers. Without
-        it, and with one worker, a step has the same examples on any number of workers.
+    share:      Share -> dataset of this share of the examples, for sets that are too large to be read by every worker: each
+                worker then shuffles its own share. Which examples meet in a batch then depends on the number of workers.
+                Without it, and with one worker, a step has the same examples on any number of workers.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
     """
     count = int(examples.cardinality())
     if count < 0:
-        raise ValueError("examples need a known cardinality: Dataset.apply(tf.data.experimental.assert_cardinality(n))")
+        raise ValueError("the examples have no known cardinality: use Dataset.apply(tf.data.experimental.assert_cardinality(n))")
     steps = full_batches(count, batch_size)
     if cache:
         # all of them go through the buffer, or the dropped remainder would leave the cache unfinished for ever
@@ -65,10 +65,10 @@ def shuffled(examples, preprocess, batch_size, seed, buffer=10_000, cache=False,
 
 
 def in_memory(arrays, batch_size, seed, lengths=None):
-    """Returns `batches(epoch, skip, context)` as `shuffled` does, of examples that are small and many, see `gathered`.
+    """Returns `batches(epoch, skip, context)` as `shuffled` does, for many small examples, see `gathered`.
 
-    lengths: of the examples; those of like lengths come in one batch, and the batches in any order. Likeness is in
-        powers of two, so that what shares a batch with an example still changes from epoch to epoch.
+    lengths: length of each example; a batch contains examples of similar lengths, and the batches are shuffled. Lengths are
+             compared by powers of two, so the composition of the batches still changes from epoch to epoch.
 
     Raises:
         UserError: there are fewer examples than one batch takes.
@@ -89,10 +89,11 @@ def in_memory(arrays, batch_size, seed, lengths=None):
 
 
 def gathered(arrays, rows):
-    """Returns `batches(epoch, skip, context)` of examples in memory; a batch costs a hundredth of what single examples cost.
+    """Returns `batches(epoch, skip, context)` of examples in memory; a batch is gathered a hundred times faster than its
+    examples one by one.
 
     arrays: nest of numpy arrays of one length
-    rows:   epoch -> the places of each step's examples over all replicas, whole numbers (steps, batch_size)
+    rows:   epoch -> indices of the examples of each step over all replicas, integers (steps, batch_size)
     """
     arrays = tf.nest.map_structure(tf.constant, arrays)
 
@@ -108,10 +109,10 @@ def gathered(arrays, rows):
 
 
 def augmented(batches, function, seed):
-    """Returns `batches(epoch, skip, context)` whose inputs and targets went through function(inputs, targets, seed).
+    """Returns `batches(epoch, skip, context)` with function(inputs, targets, seed) applied to each batch.
 
-    It gets a whole batch of one replica at a time, which costs a fraction of what single examples cost; its `seed` (2,) is
-    for `tf.random.stateless_*` and a function of (seed, epoch, step).
+    The function gets a whole batch of one replica, which is much faster than single examples; its `seed` (2,) is for
+    `tf.random.stateless_*` and a function of (seed, epoch, step).
     """
     function = tf.function(function)
 
@@ -126,21 +127,21 @@ def augmented(batches, function, seed):
 
 
 def full_batches(count, batch_size):
-    """Returns how many full batches so many examples make.
+    """Returns the number of full batches in `count` examples.
 
     Raises:
-        UserError: not one.
+        UserError: there is no full batch.
     """
     if count < batch_size:
         raise UserError(f"the training split has {count} examples, fewer than one batch of {batch_size}: "
-                        "take a smaller --batch-size")
+                        "choose a smaller --batch-size")
     return count // batch_size
 
 
 def batched(examples, preprocess, batch_size, cache=False):
-    """Returns batches for validation or test, always in the same order, the remainder kept.
+    """Returns batches for validation or test, always in the same order and including the last partial batch.
 
-    preprocess: (example, seed) -> (inputs, targets); the seed is the place of the example
+    preprocess: (example, seed) -> (inputs, targets); the seed is the position of the example
     """
     if cache:
         examples = examples.cache()

@@ -1,4 +1,4 @@
-"""Data sets by name: prepared once, read in the order in which they are stored."""
+"""Data sets by name: prepared once, and read in storage order."""
 import contextlib
 import dataclasses
 import difflib
@@ -24,12 +24,12 @@ from training.engine import files
 
 
 def builder(name, config):
-    """Returns the TFDS builder of a data set, prepared: ours or any of TFDS's.
+    """Returns the TFDS builder of a prepared data set, one of this package or of TFDS.
 
     config: `data_dir`, `manual_dir` and `download` are read
 
     Raises:
-        UserError: the name is unknown, the data is not there, or a split of it is empty.
+        UserError: the name is unknown, the data is missing, or a split is empty.
     """
     data_dir = _data_dir(config)
     kind = _builder_class(name)
@@ -40,17 +40,17 @@ def builder(name, config):
         found = _prepare(found, name, kind, config, data_dir)
     for split, part in found.info.splits.items():
         if not part.num_examples:
-            raise UserError(f"the {split} split of {name} holds no example")
+            raise UserError(f"the {split} split of {name} contains no examples")
     return found
 
 
 def parts(prepared):
-    """Returns TFDS's names of the parts to train, choose and evaluate on.
+    """Returns the TFDS names of the parts for training, validation and test.
 
-    A set without a labelled test split is evaluated on validation, and chosen on a slice of train.
+    Without a labeled test split, the validation split is used for the test, and a slice of train for validation.
 
     Raises:
-        UserError: it has no train split.
+        UserError: the data set has no train split.
     """
     names = {name for name, split in prepared.info.splits.items() if split.num_examples}
     if prepared.name == "coco" or not getattr(prepared.builder_config, "has_test_annotations", True):  # a field of voc's
@@ -59,23 +59,23 @@ def parts(prepared):
         return {"train": "train", "validation": "validation", "test": "test"}
     evaluated = next((name for name in ("test", "validation") if name in names), None)
     if "train" not in names:
-        raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none at all'}")
+        raise UserError(f"{prepared.name} has no train split, only {', '.join(sorted(names)) or 'none'}")
     if evaluated is None:
         return {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
     return {"train": "train[:90%]", "validation": "train[90%:]", "test": evaluated}
 
 
 def read(prepared, split, share=None, **options):
-    """Returns the examples of a split, or of a slice of one, in the order in which they are stored.
+    """Returns the examples of a split, or of a slice of it, in storage order.
 
-    share: `pipelines.Share` of them to read, in an order of its own; None: all
+    share: the `pipelines.Share` to read, in its own order; None: all examples
 
     Raises:
-        UserError: there is none.
+        UserError: there are no examples.
     """
     count = prepared.info.splits[split].num_examples
     if not count:
-        raise UserError(f"{split} of {prepared.name} holds no example: the data set is too small")
+        raise UserError(f"{split} of {prepared.name} contains no examples: the data set is too small")
     settings = tfds.ReadConfig(try_autocache=False, add_tfds_id=False)
     if share:
         count //= share.count
@@ -110,7 +110,7 @@ def _manual_dir(name, kind, config):
         raise UserError(f"{name} needs --manual-dir: {_instructions(kind)}")
     folder = pathlib.Path(paths.expanded(config.manual_dir)).absolute()
     if not folder.is_dir():
-        raise UserError(f"--manual-dir {config.manual_dir} is no folder; {name} needs this: {_instructions(kind)}")
+        raise UserError(f"--manual-dir {config.manual_dir} is not a folder; {name} needs this: {_instructions(kind)}")
     return folder
 
 
@@ -126,11 +126,11 @@ def _builder_class(name):
         near = difflib.get_close_matches(plain, known, 3, 0.5)
         raise UserError(f"there is no data set {name!r}; " + (
             f"did you mean {' or '.join(near)}?" if near
-            else f"ours are {', '.join(datasets.NAMES)}, and TFDS's names are taken too")) from None
+            else f"choose one of {', '.join(datasets.NAMES)}, or a data set of TFDS")) from None
     config = name.partition("/")[2].partition(":")[0]
     if config and kind.builder_configs and config not in kind.builder_configs:
         near = difflib.get_close_matches(config, kind.builder_configs, 3, 0) or list(kind.builder_configs)[:3]
-        raise UserError(f"{plain} has no {config!r}; did you mean {' or '.join(f'{plain}/{each}' for each in near)}?")
+        raise UserError(f"{plain} has no config {config!r}; did you mean {' or '.join(f'{plain}/{each}' for each in near)}?")
     return kind
 
 
@@ -146,7 +146,7 @@ def _named_builder(name, data_dir):
 
 
 def _folder_builder(name, kind, config, data_dir):
-    """Returns the builder of a folder of one's own, told apart from others by a hash of what it holds."""
+    """Returns the builder of a user's folder, which is identified by a hash of its content."""
     folder = _manual_dir(name, kind, config)
     identity = folders.identity(folder, kind.files(folder))
     prepared = pathlib.Path(data_dir, name, identity, str(kind.VERSION))
@@ -164,9 +164,9 @@ def _prepare(found, name, kind, config, data_dir):
     is_ours = set_name(name) in datasets.NAMES
     is_manual = bool(_instructions(kind))
     if not is_ours and not config.download:
-        raise UserError(f"{name} is not prepared in {data_dir}: let it be fetched with --download, or name the folder "
-                        "that holds it with --data-dir" + (
-                            f"; some of its files are fetched by hand and named with --manual-dir: {_instructions(kind)}"
+        raise UserError(f"{name} is not prepared in {data_dir}: use --download to fetch it, or specify "
+                        "its folder with --data-dir" + (
+                            f"; --manual-dir must contain files that are downloaded manually: {_instructions(kind)}"
                             if is_manual else ""))
     manual_dir = _manual_dir(name, kind, config) if is_manual else None
     if manual_dir and not any(manual_dir.iterdir()):  # TFDS would say so in a sentence without an end
@@ -176,7 +176,7 @@ def _prepare(found, name, kind, config, data_dir):
     kept = pathlib.Path(data_dir, found.name)
     try:
         kept.mkdir(parents=True, exist_ok=True)
-        with files.lock(kept, waiting=f"waiting for another process, which prepares {name}"):
+        with files.lock(kept, waiting=f"waiting for another process that is preparing {name}"):
             if _is_prepared(found.data_dir):  # by that process
                 return tfds.builder_from_directory(found.data_dir)
             held = f": {found.builder_config.summary()}" if isinstance(found.builder_config, folders.FolderConfig) else ""

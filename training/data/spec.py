@@ -1,4 +1,4 @@
-"""What a model must know of its data, and the three pipelines that a data set gives."""
+"""What a model needs to know about its data, and the three pipelines of a data set."""
 import dataclasses
 import json
 import math
@@ -16,17 +16,17 @@ _CLASS_IDS = ("label", "class_ids")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info:
-    """What the tensors do not say of the data, fit for JSON; each family of data sets has a subclass with its own fields."""
+    """JSON-serializable facts about the data beyond its tensors; each family of data sets has a subclass with its own fields."""
 
     SAME: ClassVar[tuple[str, ...]] = ("class_names",)
-    """fields that another data set must share for a model to be evaluated on it; the others only build the network"""
+    """fields that must match for a model to be evaluated on another data set; the others only build the network"""
 
     class_names: list[str] = dataclasses.field(default_factory=list)
-    """names of the class ids 0, 1, …; empty where there are no classes"""
+    """names of the class ids 0, 1, …; empty without classes"""
 
 
 class Spec(NamedTuple):
-    """What a model must know of its data."""
+    """What a model needs to know about its data."""
 
     inputs: dict[str, tf.TensorSpec]
     """by name of the input; the batch dimension is None"""
@@ -37,14 +37,14 @@ class Spec(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Three pipelines of (inputs, targets) and what they have in common."""
+    """Three pipelines of (inputs, targets) and their common description."""
 
     train: Callable[[int, int, tf.distribute.InputContext], tf.data.Dataset]
     """batches(epoch, skip, input_context), see `training.data.pipelines.shuffled`"""
     validation: tf.data.Dataset | None
-    """chooses the best weights; None: the last ones count"""
+    """selects the best weights; None: the last weights are kept"""
     test: tf.data.Dataset
-    """is reported, and never chosen on"""
+    """only for the reported metrics, never for selection"""
     spec: Spec
 
 
@@ -56,7 +56,7 @@ def spec_of(batches, info):
 
 
 def plain_spec(spec):
-    """Returns a Spec as dictionaries fit for JSON."""
+    """Returns a Spec as JSON-serializable dictionaries."""
     def plain(specs):
         return {name: {"shape": part.shape.as_list(), "dtype": part.dtype.name} for name, part in specs.items()}
 
@@ -64,7 +64,7 @@ def plain_spec(spec):
 
 
 def spec_of_plain(content, info_class):
-    """Returns the Spec of what `plain_spec` returned, with its Info as `info_class`."""
+    """Returns the Spec from the result of `plain_spec`, with an Info of type `info_class`."""
     def specs(parts):
         return {name: tf.TensorSpec(part["shape"], tf.as_dtype(part["dtype"])) for name, part in parts.items()}
 
@@ -72,18 +72,18 @@ def spec_of_plain(content, info_class):
 
 
 def save_spec(spec, steps, path, examples=None):
-    """Writes a Spec, the number of steps of the training and what else is known of the examples, as JSON."""
+    """Writes a Spec, the number of training steps and the numbers of examples as JSON."""
     content = plain_spec(spec) | {"steps": steps} | ({"examples": examples} if examples else {})
     files.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def difference(kept, spec, steps, examples):
-    """Returns in words what of the data is not as it was when its description was written, or None.
+    """Describes how the data differs from its saved description, or returns None if it does not.
 
     kept:     the JSON object that `save_spec` wrote
-    spec:     of the data as it is now
-    steps:    of the training on it
-    examples: {split: what is known of its examples}
+    spec:     Spec of the present data
+    steps:    training steps on it
+    examples: {split: [examples, bytes]}
     """
     now = json.loads(json.dumps(plain_spec(spec)))
     info = kept.get("info") if isinstance(kept.get("info"), dict) else {}
@@ -91,21 +91,21 @@ def difference(kept, spec, steps, examples):
     for name in sorted(changed, key=lambda name: name not in spec.info.SAME):  # those tell the user most
         words, was = name.replace("_", " "), info.get(name)
         if isinstance(was, list) and sorted(map(str, was)) == sorted(map(str, now["info"][name])):
-            return f"its {words} in another order"
-        return f"other {words}"
+            return f"the order of its {words} is different"
+        return f"its {words} are different"
     if any(kept.get(part) != now[part] for part in ("inputs", "targets")):
-        return "examples of another shape"
+        return "the shape of its examples is different"
     if kept.get("steps") != steps:
-        return f"another number of training steps, {kept.get('steps')} and not {steps},"
-    return None if "examples" not in kept or kept["examples"] == examples else "other examples"
+        return f"the number of training steps was {kept.get('steps')} and is {steps}"
+    return None if "examples" not in kept or kept["examples"] == examples else "its examples are different"
 
 
 def renumbered(batches, info, wanted):
-    """Returns a dataset of batches with the class ids that `wanted` has for the same names.
+    """Returns the batches with class ids converted to the order of the class names in `wanted`.
 
-    batches: of (inputs, targets)
+    batches: dataset of (inputs, targets)
     info:    Info of these batches
-    wanted:  Info with the same class names in another order
+    wanted:  Info with the same class names in a different order
     """
     places = tf.constant([wanted.class_names.index(name) for name in info.class_names])
 
@@ -121,7 +121,7 @@ def load_spec(path, info_class):
     """Returns (the Spec, the number of steps) that `save_spec` wrote.
 
     Raises:
-        UserError: the file cannot be read as one.
+        UserError: the file cannot be read.
     """
     try:
         content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))

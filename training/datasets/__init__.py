@@ -4,7 +4,7 @@ NAMES = ("digit_scenes", "bccd", "coco_folder", "voc_folder", "dialog_babi", "re
          "metaqa", "pathquestion", "digits", "cifar10_subset", "image_folder", "tabular")
 
 GRAY = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")
-"""sets of small gray images"""
+"""data sets of small gray images"""
 
 UPRIGHT = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
-"""sets whose images mean something else when they are flipped"""
+"""data sets whose images change their meaning when flipped"""

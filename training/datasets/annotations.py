@@ -1,4 +1,4 @@
-"""Annotated images from unchecked files: their pixels, their boxes, and the faults in them."""
+"""Annotated images from untrusted files: pixels, boxes and the errors in them."""
 import collections
 import contextlib
 import io
@@ -18,17 +18,17 @@ from training.datasets.class_names import class_name
 from training.vision import files, images
 
 MAX_IMAGE_BYTES = files.MAX_BYTES
-"""size of the largest image file that is read"""
+"""size limit of an image file in bytes"""
 MAX_XML_BYTES = 2 ** 22
-"""size of the largest annotation of one image that is read"""
+"""size limit of the annotation of one image in bytes"""
 IMAGE_ENDINGS = files.ENDINGS
-"""endings of the names of image files, in lower case"""
+"""extensions of image files, in lower case"""
 
 _SECONDS_BETWEEN_LINES = 10
 
 
 def features(class_names):
-    """Returns the features that all detection sets of this package share."""
+    """Returns the features of all detection data sets in this package."""
     return tfds.features.FeaturesDict({
         "image": tfds.features.Image(),
         "image/id": np.int64,
@@ -43,19 +43,19 @@ def features(class_names):
 
 
 class Picture:
-    """An image that has been checked and is upright.
+    """A checked image in upright orientation.
 
     content: bytes of the image file
-    source:  the image's name in error sentences
+    source:  name of the image in error messages
 
     Attributes:
         file:          a file object with the image: the given bytes if they are a JPEG or PNG that is stored upright, and
                        otherwise a PNG, see `training.vision.files`
         height, width: in pixels, upright
-        is_turned:     whether the image was stored on its side, so that its stored height is `width`
+        is_turned:     whether the image was stored rotated by 90 degrees, so its stored height is `width`
 
     Raises:
-        UserError: the content is not an image, is damaged, has too many pixels, or has values that are not read.
+        UserError: the content is not an image, is damaged, has too many pixels, or has unsupported values.
     """
 
     def __init__(self, content, source):
@@ -74,7 +74,7 @@ class Picture:
                 self.file = io.BytesIO(files.png(image, self._orientation, source))
 
     def upright(self, ymin, xmin, ymax, xmax):
-        """Returns a box of the stored image, in pixels, as a box of the upright one; for images that are `is_turned` only."""
+        """Converts a box of the stored image to the upright image, in pixels; only for images with `is_turned`."""
         from_right, from_bottom = self._orientation in (7, 8), self._orientation in (6, 7)
         ymin, xmin, ymax, xmax = xmin, ymin, xmax, ymax
         if from_right:  # the stored left is below
@@ -98,11 +98,11 @@ def _check_with_decoder(content, source, is_jpeg):
     try:
         decode(content, channels=3)
     except tf.errors.InvalidArgumentError:
-        raise UserError(f"{source} is no image, or a damaged one: the {kind} decoder refuses it") from None
+        raise UserError(f"{source} is not an image, or is damaged: the {kind} decoder rejects it") from None
 
 
 class Boxes:
-    """Converts boxes in pixels to those of TFDS, and counts the faulty ones."""
+    """Converts boxes in pixels to TFDS boxes, and counts the faulty ones."""
 
     def __init__(self):
         self.faults = collections.Counter()
@@ -110,11 +110,11 @@ class Boxes:
     def box(self, yxyx, height, width):
         """Returns a tfds BBox, clipped to the image, or None if the box is faulty or lies outside the image.
 
-        yxyx:          (ymin, xmin, ymax, xmax) in pixels; up to one pixel beyond the edge is rounding and is not counted
+        yxyx:          (ymin, xmin, ymax, xmax) in pixels; up to one pixel beyond the edge counts as rounding
         height, width: size of the image, in pixels
         """
         if not all(math.isfinite(value) for value in yxyx):
-            self.faults["is no number"] += 1
+            self.faults["not a number"] += 1
             return None
         ymin, xmin, ymax, xmax = yxyx
         if ymin > ymax or xmin > xmax:
@@ -133,13 +133,14 @@ class Boxes:
         return tfds.features.BBox(ymin=ymin / height, xmin=xmin / width, ymax=ymax / height, xmax=xmax / width)
 
     def report(self, name):
-        """Prints one line on the error stream if there were faults, and forgets them; `name` is that of the set and split."""
+        """Prints one line to the error stream if there were faulty boxes, and resets the counts; `name` is that of data set
+        and split."""
         dropped = {fault: count for fault, count in self.faults.items() if fault != "clipped"}
         parts = []
         if self.faults["clipped"]:
             count = self.faults["clipped"]
-            parts.append(f"{count} boxes reach out of their image and were clipped" if count > 1
-                         else "1 box reaches out of its image and was clipped")
+            parts.append(f"{count} boxes extend beyond the image and were clipped" if count > 1
+                         else "1 box extends beyond the image and was clipped")
         if dropped:
             kinds = ", ".join(f"{count} {fault}" for fault, count in dropped.items())
             count = sum(dropped.values())
@@ -159,11 +160,11 @@ def voc(content, source):
     source:  the file's name in error sentences
 
     Raises:
-        UserError: the content is too large, is not well-formed XML, has a document type (which could declare entities that
-            expand without end), or has a box without numbers or with a name that no class can have.
+        UserError: the content is too large, is not well-formed XML, has a document type (whose entities could expand without
+            limit), or has an object without numbers or with an invalid class name.
     """
     if len(content) > MAX_XML_BYTES:
-        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, too many for the annotation of one image")
+        raise UserError(f"{source} is larger than {MAX_XML_BYTES:,} bytes, the limit for the annotation of one image")
     try:
         root = xml.etree.ElementTree.fromstring(
             content, xml.etree.ElementTree.XMLParser(target=_WithoutDoctype()))
@@ -177,7 +178,7 @@ def voc(content, source):
         try:
             return float(text)
         except (TypeError, ValueError):
-            raise UserError(f"{source} has {text!r} where a number is needed ({path})") from None
+            raise UserError(f"{source} has {text!r} instead of a number ({path})") from None
 
     size = [number(root, f"size/{name}") if root.find(f"size/{name}") is not None else 0 for name in ("height", "width")]
     objects = []
@@ -193,14 +194,14 @@ def voc(content, source):
 
 
 def flag(value, what):
-    """Returns a yes or no of an annotation: 0, 1, false and true as numbers, texts or truth values, and None for no.
+    """Returns a flag of an annotation as bool: 0, 1, false and true as numbers, text or booleans; None means false.
 
     Raises:
-        UserError: the value is something else; `what` is its name in the sentence.
+        UserError: the value is not a flag; `what` is its name in the message.
     """
     text = "0" if value is None else str(value).strip().lower()
     if text not in ("0", "0.0", "false", "1", "1.0", "true"):
-        raise UserError(f"{what} is {str(value)[:80]!r}, where 0 or 1 is needed")
+        raise UserError(f"{what} is {str(value)[:80]!r}, but must be 0 or 1")
     return text in ("1", "1.0", "true")
 
 
@@ -211,11 +212,11 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     source:     the image's name in error sentences
     name:       file name of the image
     number:     id of the image
-    size:       (height, width) that the annotation states; numbers below 1 if it states none
-    objects:    list of (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult). The boxes belong to the image
-                as it is shown; if the annotation states the size of an image that is stored on its side, they belong to
-                the stored image and are turned with it.
-    boxes:      the Boxes that counts the faulty ones
+    size:       (height, width) according to the annotation; numbers below 1 if it states no size
+    objects:    list of (label, box (ymin, xmin, ymax, xmax) in pixels, is_crowd, is_difficult). The boxes refer to the upright
+                image; if the annotation states the size of an image that is stored rotated, they refer to the stored image and
+                are rotated with it.
+    boxes:      Boxes, which counts the faulty boxes
 
     Raises:
         UserError: the image is damaged or does not have the stated size, or a label is not among the classes.
@@ -225,12 +226,12 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     stated = tuple(size) if all(side >= 1 for side in size) else shown
     is_stored = picture.is_turned and stated != shown and stated == shown[::-1]
     if stated != shown and not is_stored:
-        raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but its annotation says "
+        raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but according to its annotation "
                         f"{stated[1]:g} x {stated[0]:g}")
     kept = []
     for label, box, is_crowd, is_difficult in objects:
         if label not in class_names:
-            raise UserError(f"{source}: the label {label!r} is none of the classes {', '.join(class_names[:20])}")
+            raise UserError(f"{source}: the label {label!r} is not one of the classes {', '.join(class_names[:20])}")
         box = boxes.box(picture.upright(*box) if is_stored else box, picture.height, picture.width)
         if box is not None:
             kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
@@ -239,23 +240,23 @@ def example(content, source, name, number, size, objects, class_names, boxes):
 
 @contextlib.contextmanager
 def archive(path, instructions):
-    """Yields an open zip file, which is read in place and never unpacked.
+    """Yields an open zip file, which is read without unpacking it to disk.
 
-    path:         of the zip file
-    instructions: how to get it, for the error sentence if it is not there
+    path:         path of the zip file
+    instructions: how to get the file, for the error message if it is missing
 
     Raises:
-        UserError: the file is not there, or proves damaged when it is opened or read.
+        UserError: the file does not exist or is damaged.
     """
     if not path.is_file():
-        raise UserError(f"{path} is not there: {' '.join(instructions.split())}")
+        raise UserError(f"{path} does not exist: {' '.join(instructions.split())}")
     try:
         with zipfile.ZipFile(path) as opened:
             yield opened
     # zipfile documents the first two only; damaged bytes cause the others as well
     except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, OSError, UnicodeDecodeError,
             zlib.error) as error:
-        raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'it ends too early'}") from None
+        raise UserError(f"{path} cannot be read as a zip file: {str(error) or 'unexpected end of file'}") from None
 
 
 def member(opened, name, max_bytes):
@@ -267,15 +268,15 @@ def member(opened, name, max_bytes):
     try:
         found = opened.getinfo(name)
     except KeyError:
-        raise UserError(f"{opened.filename} holds no {name}") from None
+        raise UserError(f"{opened.filename} does not contain {name}") from None
     if found.file_size > max_bytes:
-        raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, too many for what it is")
+        raise UserError(f"{opened.filename}: {name} unpacks to {found.file_size:,} bytes, more than the limit of {max_bytes:,}")
     with opened.open(found) as file:
         return file.read(found.file_size)
 
 
 def progress(items, name):
-    """Yields the items of a list, and prints on the error stream every ten seconds how long the rest will take."""
+    """Yields the items of a list, and prints the estimated remaining time to the error stream every ten seconds."""
     start = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""bAbI: twenty kinds of short stories with questions about them."""
+"""bAbI: twenty tasks of short stories with questions about them."""
 import gzip
 import pathlib
 import re
@@ -26,8 +26,8 @@ MAX_ARCHIVE_BYTES = 2 ** 30  # unpacked
 _FOLDERS = {
     "en": "English, 1,000 questions of each task", "en-10k": "English, 10,000 questions of each task",
     "hn": "Hindi, 1,000 questions of each task", "hn-10k": "Hindi, 10,000 questions of each task",
-    "shuffled": "English with its letters exchanged, 1,000 questions of each task",
-    "shuffled-10k": "English with its letters exchanged, 10,000 questions of each task",
+    "shuffled": "English with shuffled letters, 1,000 questions of each task",
+    "shuffled-10k": "English with shuffled letters, 10,000 questions of each task",
 }
 _TOP = "tasks_1-20_v1-2"
 _MEMBER = re.compile(rf"{_TOP}/([\w-]+)/qa([1-9]|1\d|20)(?:_[a-z-]+)?_(train|test)\.txt")
@@ -36,11 +36,11 @@ _STORIES = 10 ** 9  # room for the ids of the stories of one file: no file withi
 
 
 def features():
-    """Returns the features that all sets of stories with questions share.
+    """Returns the features of all data sets of stories with questions.
 
     story:      (sentences,) string, the oldest first
     answers:    (answers,) string
-    supporting: (sentences,) int32, places in `story`
+    supporting: (sentences,) int32, positions in `story`
     story_id:   the same for all questions of one story
     task:       one of bAbI's twenty in every set, so that the ids agree between the sets
     """
@@ -59,9 +59,9 @@ def features():
 class Babi(tfds.core.GeneratorBasedBuilder):
     """bAbI v1.2: 20 tasks of reading and reasoning, 1,000 (or 10,000) training and 1,000 test questions each.
 
-    `story` holds all statements before the question, the oldest first, and `supporting` the places in it of those that the
-    answer rests on, in the order of the source; a list is one answer ("milk,football"). The questions of one story share
-    their `story_id`, which no other story of either split has. There is no validation split: hold some stories out.
+    `story` contains all statements before the question, oldest first, and `supporting` the positions of the supporting
+    statements in it, in the order of the source; a list is one answer ("milk,football"). The questions of one story share a
+    `story_id`, which is unique across both splits. There is no validation split: hold out some stories.
 
     Source: Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of Prerequisite Toy Tasks" (CC BY 3.0).
     """
@@ -69,7 +69,7 @@ class Babi(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, description=text) for name, text in _FOLDERS.items()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    name the folder that holds babi/tasks_1-20_v1-2.tar.gz, the archive of bAbI v1.2
+    specify the folder that contains babi/tasks_1-20_v1-2.tar.gz, the archive of bAbI v1.2
     """
     NOTICE = "about 10 s, or 1 minute for a -10k one"
     pkg_dir_path = None
@@ -81,7 +81,7 @@ class Babi(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         path = pathlib.Path(dl_manager.manual_dir) / "babi" / f"{_TOP}.tar.gz"
         if not path.is_file():
-            raise UserError(f"{path} is not there: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
+            raise UserError(f"{path} does not exist: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
         files = _files(path, self.builder_config.name)
         return {split: self._generate_examples(split, files[split], path) for split in SPLITS}
 
@@ -95,13 +95,13 @@ class Babi(tfds.core.GeneratorBasedBuilder):
 
 
 def questions(content, source):
-    """Yields (statements so far, question, answer, places of the supporting statements, number of the story, number of the line).
+    """Yields (statements so far, question, answer, positions of the supporting statements, story number, line number).
 
     content: bytes of a file in bAbI's format
     source:  the file's name in error sentences
 
     Raises:
-        UserError: the file is not in this format, or a story is longer than any of bAbI's.
+        UserError: the file is not in this format, or a story is longer than all stories of bAbI.
     """
     lines = text_files.decoded(content, source).split("\n")
     statements, places, last, story, count = [], {}, 0, -1, 0
@@ -110,8 +110,8 @@ def questions(content, source):
             continue
         match = _LINE.fullmatch(line.strip())
         if not match or int(match[1]) not in (1, last + 1):
-            raise UserError(f"{source}, line {place}: a statement or question with the number "
-                            f"{'1' if not last else f'{last + 1} or 1'} is needed here, not {line[:60]!r}")
+            raise UserError(f"{source}, line {place}: expected a statement or question with the number "
+                            f"{'1' if not last else f'{last + 1} or 1'}, not {line[:60]!r}")
         last = int(match[1])
         if last == 1:
             statements, places, story = [], {}, story + 1
@@ -123,17 +123,17 @@ def questions(content, source):
                 raise UserError(f"{source}, line {place}: a story has more than {MAX_SENTENCES:,} statements")
             continue
         if len(parts) != 3 or not all(parts[:2]):
-            raise UserError(f"{source}, line {place}: a question needs an answer and the numbers of the statements that "
-                            f"it rests on, with tabs between, not {line[:60]!r}")
+            raise UserError(f"{source}, line {place}: a question must be followed by a tab, an answer, a tab and the "
+                            f"numbers of the supporting statements, not {line[:60]!r}")
         try:
             supporting = [places[int(number)] for number in parts[2].split()]
         except (KeyError, ValueError):
-            raise UserError(f"{source}, line {place}: {parts[2][:60]!r} are not numbers of statements before it") from None
+            raise UserError(f"{source}, line {place}: {parts[2][:60]!r} are not numbers of earlier statements") from None
         count += 1
         # a list of its own: the story goes on while the example is being written
         yield list(statements), parts[0], parts[1], supporting, story, place
     if not count:
-        raise UserError(f"{source} holds no question")
+        raise UserError(f"{source} contains no questions")
 
 
 def _files(path, name):
@@ -145,20 +145,20 @@ def _files(path, name):
     folder, test_folder, notes = name, name, []
     if name == "en-10k" and name not in found and "en-valid-10k" in found:
         folder, test_folder = "en-valid-10k", "en"  # the test questions of both sizes are the same
-        notes.append("it is read from en-valid-10k, where a tenth of the training questions is held out")
+        notes.append("it is read from en-valid-10k, which holds out a tenth of the training questions")
     if folder not in found:
-        raise UserError(f"{path} holds no folder {_TOP}/{folder}: take the archive of bAbI v1.2 as it was published, "
+        raise UserError(f"{path} does not contain the folder {_TOP}/{folder}: use the archive of bAbI v1.2 as published, "
                         "or another config, such as babi/en")
     train, test = ({task: file for (task, split), file in found.get(part, {}).items() if split == wanted}
                    for part, wanted in ((folder, "train"), (test_folder, "test")))
     tasks = sorted(train.keys() & test.keys())
     missing = [task for task in range(len(TASKS)) if task not in tasks]
     if not tasks:
-        raise UserError(f"{path} holds no task of {folder} with a training file and a test file")
+        raise UserError(f"{path} contains no task of {folder} with both a training file and a test file")
     if missing:
         words = ", ".join(f"{task + 1} ({TASKS[task]})" for task in missing)
         notes.append(f"{'tasks' if len(missing) > 1 else 'task'} {words} "
-                     f"{'are' if len(missing) > 1 else 'is'} not in the archive and left out")
+                     f"{'are' if len(missing) > 1 else 'is'} not in the archive and will be skipped")
     if notes:  # on the error stream: the output stream is silenced while a set is prepared
         print(f"babi/{name}: {'; '.join(notes)}", file=sys.stderr, flush=True)
     return {"train": {task: train[task] for task in tasks}, "test": {task: test[task] for task in tasks}}
@@ -174,7 +174,7 @@ def _members(path, folders):
                 if not match or match[1] not in folders or not member.isfile():
                     continue
                 if member.size > MAX_FILE_BYTES:
-                    raise UserError(f"{path}: {member.name} unpacks to {member.size:,} bytes, too many for what it is")
+                    raise UserError(f"{path}: {member.name} unpacks to {member.size:,} bytes, more than allowed")
                 content = archive.extractfile(member).read()
                 found.setdefault(match[1], {})[int(match[2]) - 1, match[3]] = member.name, content
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
@@ -192,7 +192,7 @@ class _Bounded:
         """Returns the next `size` bytes."""
         self._check(self.file.tell() + size)
         if size > MAX_FILE_BYTES:
-            raise UserError(f"{self.path} cannot be read: it holds a part of {size:,} bytes")
+            raise UserError(f"{self.path} cannot be read: it contains a member of {size:,} bytes")
         return self.file.read(size)
 
     def seek(self, place):

@@ -20,7 +20,7 @@ class Bccd(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put the folder BCCD of https://github.com/Shenggan/BCCD_Dataset (Annotations, ImageSets and JPEGImages)
-    into a zip file and name the folder that holds bccd/BCCD.zip
+    into a zip file and specify the folder that contains bccd/BCCD.zip
     """
     NOTICE = "about 5 s"
     pkg_dir_path = None
@@ -41,7 +41,7 @@ class Bccd(tfds.core.GeneratorBasedBuilder):
             lines = text_files.lines(_member(archive, f"ImageSets/Main/{part}.txt"), source)
             names = list(filter(None, map(str.strip, lines)))
             if not names:
-                raise UserError(f"{source} names no image")
+                raise UserError(f"{source} lists no images")
             for name in names:
                 source = f"{path}: Annotations/{name}.xml"
                 *size, objects = annotations.voc(_member(archive, f"Annotations/{name}.xml"), source)

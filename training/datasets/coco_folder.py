@@ -1,4 +1,4 @@
-"""A folder of the user's in the layout of COCO."""
+"""A user's folder in the layout of COCO."""
 import collections
 import json
 import math
@@ -19,22 +19,22 @@ _MAX_JSON_BYTES = 2 ** 31
 class CocoFolder(tfds.core.GeneratorBasedBuilder):
     """Images with COCO JSON annotations.
 
-    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its folder `annotations`. A
-    whole word in the file's name says the split (test, val or valid, and otherwise train). The images lie beside the file, in
-    `images`, or in a folder that is named like the ending of the file's name (instances_train2017.json: train2017 or
-    images/train2017). Roboflow's layout is read too: {train,valid,test}/_annotations.coco.json beside the images.
+    The annotations are in files instances_*.json or annotations.json, in the folder itself or in its subfolder `annotations`.
+    A whole word in the file name determines the split (test, val or valid; otherwise train). The images are next to the file,
+    in `images`, or in a folder named after the last part of the file name (instances_train2017.json: train2017 or
+    images/train2017). Roboflow's layout is supported too: {train,valid,test}/_annotations.coco.json next to the images.
     """
 
     VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    name the folder that holds the images and instances_train.json, instances_val.json, … or annotations.json, or the folders
+    specify the folder with the images and instances_train.json, instances_val.json, … or annotations.json, or the folders
     train, valid and test with an _annotations.coco.json each
     """
     pkg_dir_path = None
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity."""
+        """Returns the files of the data set, which determine its identity."""
         return folders.listed(folder)  # an annotation may name an image with any ending, or with none
 
     @staticmethod
@@ -74,11 +74,11 @@ def _annotation_files(folder):
     for path in (path for pattern in _PATTERNS for path in sorted(folder.glob(pattern))):
         split = folders.split_of(path.parent.name if path.name == _ROBOFLOW and path.parent != folder else path.stem) or "train"
         if split in files:
-            raise UserError(f"{files[split]} and {path} are both for the {split} split: keep one of them")
+            raise UserError(f"{files[split]} and {path} both describe the {split} split: keep one of them")
         files[split] = path
     if not files:
-        raise UserError(f"{folder} holds no instances_*.json or annotations.json, in it or in its folder annotations, and no "
-                        f"folder with {_ROBOFLOW}")
+        raise UserError(f"{folder} contains no annotations: no instances_*.json or annotations.json, in it or in its folder "
+                        f"annotations, and no folder with {_ROBOFLOW}")
     return files
 
 
@@ -93,7 +93,7 @@ def _records(path, folder):
         for row in found:
             for key, kind in kinds.items():
                 if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                    raise UserError(f"{path}: one of its {name} has no proper {key}: {str(row)[:100]}")
+                    raise UserError(f"{path}: one of its {name} has a missing or invalid {key}: {str(row)[:100]}")
         return found
 
     categories = {row["id"]: class_name(row["name"], f"the name of the category {row['id']} in {path}")
@@ -103,33 +103,33 @@ def _records(path, folder):
     for row in rows("annotations", image_id=int, category_id=int, bbox=list):
         source = f"{path}: annotation {str(row.get('id'))[:80]}"
         if row["category_id"] not in categories:
-            raise UserError(f"{source} has the category {row['category_id']}, which is none of the categories")
+            raise UserError(f"{source} has the category {row['category_id']}, which is not in the list of categories")
         label = categories[row["category_id"]]
         if ids.setdefault(label, row["category_id"]) != row["category_id"]:
             raise UserError(f"{path}: the categories {ids[label]} and {row['category_id']} have the same name {label!r}, and "
-                            "both have annotations: give them different names, or make them one")
+                            "both have annotations: rename or merge them")
         try:
             left, top, width, height = map(float, row["bbox"])
         except (TypeError, ValueError, OverflowError):
-            raise UserError(f"{source} has the box {str(row['bbox'])[:80]}, which is not x, y, width, height") from None
+            raise UserError(f"{source} has the box {str(row['bbox'])[:80]}, not x, y, width, height") from None
         is_crowd = annotations.flag(row.get("iscrowd"), f"{source}: iscrowd")
         objects[row["image_id"]].append((label, (top, left, top + height, left + width), is_crowd, False))
     records, places = [], _image_folders(path, folder)
     for row in rows("images", id=int, file_name=str):
         image = next(filter(None, (folders.find(place, row["file_name"]) for place in places)), None)
         if image is None:
-            raise UserError(f"{path} names the image {row['file_name']}, which is not in "
+            raise UserError(f"{path} lists the image {row['file_name']}, which is not in "
                             f"{', '.join(str(place) for place in places)}")
         size = [_side(row.get(side), f"{path}: the {side} of {row['file_name']}") for side in ("height", "width")]
         records.append((image, row["file_name"], row["id"], size, objects.pop(row["id"], [])))
     if not records:
-        raise UserError(f"{path} names no image")
+        raise UserError(f"{path} lists no images")
     if len({record[2] for record in records}) < len(records):
-        raise UserError(f"{path} gives the same id to two images")
+        raise UserError(f"{path} assigns the same id to two images")
     if objects:
         raise UserError(f"{path} has annotations of image {next(iter(objects))}, which it does not list")
     if not categories:
-        raise UserError(f"{path} names no category")
+        raise UserError(f"{path} lists no categories")
     if any(abs(record[2]) > _LARGEST_ID for record in records):  # databases have such ids, which TensorFlow cannot hold
         records = [(*record[:2], number, *record[3:]) for number, record in enumerate(records)]
     return records, list(dict.fromkeys(categories.values()))
@@ -148,7 +148,7 @@ def _side(value, what):
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{what} is {str(value)[:80]!r}, where a number of pixels is needed")
+        raise UserError(f"{what} is {str(value)[:80]!r}, but must be a number of pixels")
     return number
 
 
@@ -160,7 +160,7 @@ def _json(path):
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: it is not a COCO annotation file")
+        raise UserError(f"{path} does not contain a JSON object: it is not a COCO annotation file")
     return content
 
 

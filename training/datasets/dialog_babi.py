@@ -21,17 +21,16 @@ _MOST_BYTES = 2 ** 26  # the largest file has 4 MB
 
 
 class DialogBabi(tfds.core.GeneratorBasedBuilder):
-    """Dialogues with a bot that books restaurant tables; one example for each turn of the bot.
+    """Dialogues with a bot that books restaurant tables; one example per bot turn.
 
-    task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information,
-    task5 whole dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places
-    and restaurants that training never shows. The utterance of a silent user is "<SILENCE>", as in the files; empty
-    utterances, which occur in task 6, become the same.
+    task1 issuing API calls, task2 updating them, task3 displaying options, task4 providing extra information, task5 whole
+    dialogues, task6 real dialogues of DSTC2. Tasks 1 to 4 have a split "test_oov" with cuisines, places and restaurants that
+    do not occur in training. The utterance of a silent user is "<SILENCE>", as in the files; empty utterances, which occur in
+    task 6, are replaced by it.
 
     The candidate responses and the knowledge base do not belong to a single task: there are 4,212 responses and 8,400 facts
-    for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further
-    configurations of this builder, each with one split of its own name, so that `tfds.load` gives every part of the set in
-    the same way.
+    for tasks 1 to 5 ("candidates", "kb"), and 2,407 and 649 for task 6 ("candidates6", "kb6"). They are further configurations
+    of this builder, each with one split of the same name, so `tfds.load` can load every part of the data set.
 
     Source: Bordes, Boureau and Weston, 2017, "Learning End-to-End Goal-Oriented Dialog" (CC BY 3.0). The published archive
     lacks the knowledge base of task 6, which comes from the code of later papers.
@@ -41,7 +40,7 @@ class DialogBabi(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in (*_TASKS, *_CANDIDATES, *_KNOWLEDGE)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put dialog-bAbI-tasks.tgz, which holds the files dialog-bAbI-tasks/dialog-babi-*.txt of Bordes et al., into a folder
-    dialog-babi and name the folder that holds dialog-babi/dialog-bAbI-tasks.tgz
+    dialog-babi and specify the folder that contains dialog-babi/dialog-bAbI-tasks.tgz
     """
     NOTICE = "one to three minutes"
     pkg_dir_path = None
@@ -56,7 +55,7 @@ class DialogBabi(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         path = pathlib.Path(dl_manager.manual_dir) / "dialog-babi" / "dialog-bAbI-tasks.tgz"
         if not path.is_file():
-            raise UserError(f"{path} is not there: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
+            raise UserError(f"{path} does not exist: {' '.join(self.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}")
         name = self.builder_config.name
         if name in _CANDIDATES | _KNOWLEDGE:
             return {name: self._generate_examples(path, (_CANDIDATES | _KNOWLEDGE)[name])}
@@ -84,7 +83,7 @@ def _dialogs(path, name):
         index, space, content = line.partition(" ")
         parts = content.split("\t")
         if not (index.isdecimal() and space and len(parts) <= 2 and parts[-1].strip()):
-            raise UserError(f"{path}: line {number} of {name} is neither a fact nor an utterance, a tab and an answer")
+            raise UserError(f"{path}: line {number} of {name} is neither a fact nor an utterance, a tab and a response")
         # answers keep their blanks: they must equal a candidate exactly
         dialog += [("kb", parts[0])] if len(parts) == 1 else [
             ("user", parts[0].strip() or dialogs.SILENCE), ("bot", parts[1])]
@@ -117,9 +116,9 @@ def _lines(path, name):
             try:
                 member = archive.getmember(f"dialog-bAbI-tasks/{name}")
             except KeyError:
-                raise UserError(f"{path} holds no dialog-bAbI-tasks/{name}") from None
+                raise UserError(f"{path} does not contain dialog-bAbI-tasks/{name}") from None
             if not member.isfile() or member.size > _MOST_BYTES:
-                raise UserError(f"{path}: {name} has {member.size:,} bytes, too many for what it is")
+                raise UserError(f"{path}: {name} has {member.size:,} bytes, more than allowed")
             content = archive.extractfile(member).read(member.size)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path} cannot be read as an archive of text files: {error}") from None

@@ -1,20 +1,20 @@
-"""Dialogues as examples, one for each turn of the bot; all dialogue sets of this package share these functions."""
+"""Dialogues as examples, one per bot turn; shared by all dialogue data sets of this package."""
 import numpy as np
 import tensorflow_datasets as tfds
 
 SPEAKERS = ("user", "bot", "kb")
-"""who says a line of a dialogue; kb: the knowledge base, whose lines are facts"""
+"""the speakers of a dialogue; kb: the knowledge base, whose lines are facts"""
 SILENCE = "<SILENCE>"
-"""utterance of a user who says nothing, so that the bot speaks twice in a row"""
+"""utterance of a silent user, between two consecutive bot turns"""
 
 
 def features():
-    """Returns the features of a dialogue set: one example for each turn of the bot.
+    """Returns the features of a dialogue set: one example per bot turn.
 
     history:   all utterances and facts before the response, oldest first; the last one is the user's utterance
-    response:  what the bot says, or the API call that it issues
+    response:  the utterance or API call of the bot
     dialog_id: number of the dialogue in its split
-    turn:      0, 1, …: place of the response among the bot's turns of its dialogue
+    turn:      0, 1, …: number of the bot turn in its dialogue
     """
     return tfds.features.FeaturesDict({
         "history": tfds.features.Sequence({
@@ -28,7 +28,7 @@ def features():
 
 
 def candidate_features():
-    """Returns the features of the set of all responses that a bot chooses among."""
+    """Returns the features of the set of candidate responses."""
     return tfds.features.FeaturesDict({"response": tfds.features.Text()})
 
 
@@ -38,7 +38,7 @@ def knowledge_features():
 
 
 def examples(dialogs):
-    """Yields (key, example) for every bot turn of dialogues, each a list of (speaker, text) in the order of speaking."""
+    """Yields (key, example) for every bot turn of dialogues, which are lists of (speaker, text) in order."""
     for number, dialog in enumerate(dialogs):
         turn = 0
         for place, (speaker, text) in enumerate(dialog):

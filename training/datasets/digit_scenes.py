@@ -14,10 +14,10 @@ COLORS = {
 SIZES = ("small", "medium", "large")
 PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
 SIDE = 128
-"""side of a scene in pixels"""
+"""side length of a scene in pixels"""
 MOST_OBJECTS = 6
 MOST_COVERED = 0.4
-"""largest part of a digit's ink that later digits may cover"""
+"""largest fraction of a digit's ink that later digits may cover"""
 EXAMPLES = {"train": 2000, "validation": 300, "test": 500}
 
 _INK = 0.5  # a pixel of at least this opacity belongs to the digit
@@ -29,7 +29,7 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
     """1 to 6 of scikit-learn's handwritten digits, recolored, on crops of its two sample photographs.
 
     The digits and the regions of the photographs are disjoint between the splits. Boxes are tight around the visible ink;
-    `instances` holds k + 1 where object k is visible and 0 elsewhere. At most 40 % of a digit's ink is covered.
+    `instances` is k + 1 where object k is visible and 0 elsewhere. At most 40 % of a digit's ink is covered.
 
     Source: digits of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0) and the photographs china.jpg
     and flower.jpg (CC BY), both as shipped with scikit-learn.
@@ -99,7 +99,7 @@ def digits_of(split):
 
 
 def regions_of(split):
-    """Returns the split's part of each photograph, a strip over its whole height: list of PIL images."""
+    """Returns the strip of each photograph that belongs to a split, with its full height, as a list of PIL images."""
     from sklearn.datasets import load_sample_image
 
     photographs = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]

@@ -1,16 +1,16 @@
-"""scikit-learn's handwritten digits, one to an image: classification without a download."""
+"""scikit-learn's handwritten digits, one per image: classification without a download."""
 import tensorflow_datasets as tfds
 
 from training.datasets import digit_scenes
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1,797 real handwritten digits, 8x8 and gray: 1,078 train, 269 validation, 450 test, stratified by class.
+    """1,797 real handwritten digits, 8x8 pixels in gray: 1,078 train, 269 validation, 450 test, stratified by class.
 
     The splits are those of digit_scenes: its test digits are the test digits here. Digits of one writer may be in several splits.
 
-    Source: the test part of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0), as shipped with
-    scikit-learn; its 17 gray levels are spread over 0..255.
+    Source: the test part of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0), as shipped with scikit-learn;
+    its 17 gray levels are scaled to 0..255.
     """
 
     VERSION = tfds.core.Version("1.0.0")

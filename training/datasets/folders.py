@@ -1,4 +1,4 @@
-"""Folders of users: which files belong to a data set, and what tells one folder from another."""
+"""Users' folders: which files belong to a data set, and what identifies a folder."""
 import collections
 import dataclasses
 import hashlib
@@ -20,42 +20,42 @@ _OTHER_SPLIT_WORDS = {"trainval": "train", "eval": "validation", "evaluation": "
 
 @dataclasses.dataclass(kw_only=True)
 class FolderConfig(tfds.core.BuilderConfig):
-    """A folder of the user's. Its name is the hash of the folder's content; only the preparation needs the rest."""
+    """A user's folder. The name of the config is a hash of the folder's content; only the preparation needs the other fields."""
 
     folder: str
     """path of the folder"""
     class_names: list[str]
     """names of the class ids 0, 1, …"""
     parts: dict[str, list]
-    """{split: a record for each of its images}; each builder has its own kind of records"""
+    """{split: one record per image}; the records depend on the builder"""
     left_out: list[pathlib.Path] = dataclasses.field(default_factory=list)
-    """files in the folder that are not part of the set"""
+    """files in the folder that do not belong to the data set"""
 
     def summary(self):
-        """Returns how many images each split has, and how many files of which endings are left out."""
+        """Returns the number of images per split and the number of skipped files per extension, as text."""
         splits = [split for split in ("train", "validation", "test") if split in self.parts]
         counts = ", ".join(f"{len(self.parts[split]):,} {split}" for split in splits)
-        endings = collections.Counter(path.suffix.lower() or "without an ending" for path in self.left_out)
+        endings = collections.Counter(path.suffix.lower() or "without an extension" for path in self.left_out)
         left_out = ", ".join(f"{count:,} {ending}" for ending, count in sorted(endings.items()))
-        return f"images: {counts}" + (f"; files left out: {left_out}" if left_out else "")
+        return f"images: {counts}" + (f"; files skipped: {left_out}" if left_out else "")
 
 
 def inside(folder, name):
-    """Returns the path of a file that a data set names.
+    """Returns the path of a file that a data set lists.
 
     Raises:
         UserError: it lies outside the folder.
     """
     path = pathlib.Path(os.path.normpath(folder / name))  # not resolved: links that the folder's owner made are followed
     if not path.is_relative_to(os.path.normpath(folder)):
-        raise UserError(f"the name {name!r} leads out of the folder {folder}")
+        raise UserError(f"the name {name!r} is outside the folder {folder}")
     return path
 
 
 def find(folder, name):
-    """Returns the path of a file that a data set names, or None if it is not there.
+    """Returns the path of a file that a data set lists, or None if it does not exist.
 
-    A name with accents is found in either of Unicode's normal forms: macOS writes another one than most lists hold.
+    Accented names match in both Unicode normal forms, because the file names of macOS use another form than most lists.
 
     Raises:
         UserError: it lies outside the folder.
@@ -76,15 +76,15 @@ def listed(folder):
 
 
 def others(files, read):
-    """Returns those of the files that are not among the paths that were read."""
+    """Returns the files that are not among the paths that were read."""
     read = {os.path.normpath(path) for path in read}
     return [path for path in files if os.path.normpath(path) not in read]
 
 
 def split_of(name):
-    """Returns the split that the name of a file or folder says, by whole words: train, validation or test, or None.
+    """Returns the split in the name of a file or folder, as a whole word: train, validation or test, or None.
 
-    "train2017", "my_Test-set" and "valid" say one, "latest" says none.
+    "train2017", "my_Test-set" and "valid" contain one, "latest" does not.
     """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
     found = [_SPLITS[match[1]] if match else _OTHER_SPLIT_WORDS.get(word)
@@ -96,20 +96,20 @@ def read(path):
     """Returns the bytes of a file.
 
     Raises:
-        UserError: the file is not there, or is larger than an image may be.
+        UserError: the file does not exist, or exceeds the size limit of images.
     """
     try:
         with open(path, "rb") as file:
             content = file.read(files.MAX_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError(f"{path} is named by the data set but is not there") from None
+        raise UserError(f"{path} is listed by the data set but does not exist") from None
     if len(content) > files.MAX_BYTES:
         raise UserError(f"{path} is larger than {files.MAX_BYTES:,} bytes")
     return content
 
 
 def identity(folder, files):
-    """Returns a hash of the files' names in the folder, their sizes and times, which identifies a data set.
+    """Returns a hash of the names, sizes and modification times of the files in the folder, which identifies a data set.
 
     Raises:
         UserError: a name is not UTF-8.
@@ -122,7 +122,7 @@ def identity(folder, files):
 
 
 def encoded(text, path):
-    """Returns a text with a path's name in it as UTF-8, the encoding in which TFDS writes names.
+    """Returns a text that contains a path as UTF-8, the encoding in which TFDS writes names.
 
     Raises:
         UserError: the name is not UTF-8.
@@ -130,4 +130,4 @@ def encoded(text, path):
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"the name {str(path)!r} is no UTF-8") from None
+        raise UserError(f"the file name {str(path)!r} is not valid UTF-8") from None

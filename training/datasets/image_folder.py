@@ -1,4 +1,4 @@
-"""A folder of the user's with a folder of images for each class."""
+"""A user's folder with one folder of images per class."""
 import collections
 import os
 import pathlib
@@ -16,23 +16,23 @@ _SPLITS = ("train", "validation", "test")
 class ImageFolder(tfds.core.GeneratorBasedBuilder):
     """Images by class.
 
-    The layout is CLASS/IMAGE, all of it for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder's name
-    says the split. The classes are the folders of train, sorted. Files are images by their ending: .jpg, .jpeg, .jfif, .png,
-    .bmp, .gif, .webp, .tif, .tiff. Hidden files are left out.
+    The layout is CLASS/IMAGE, with all images for training, or {train,val,test}/CLASS/IMAGE, where a whole word in the folder
+    name determines the split. The classes are the folders of train, sorted. Image files are recognized by their extension:
+    .jpg, .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff. Hidden files are ignored.
     """
 
     VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    name the folder that holds a folder of images for each class, or the folders train, val and test that do
+    specify the folder that contains a folder of images for each class, or the folders train, val and test that do
     """
     pkg_dir_path = None
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity.
+        """Returns the files of the data set, which determine its identity.
 
         Raises:
-            UserError: one of them is a link that leads out of the folder, or cannot be looked at.
+            UserError: one of them is a link to a place outside the folder, or cannot be read.
         """
         return _walk(folder)[0]
 
@@ -46,26 +46,26 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
         """
         files, inner, left_out = _walk(folder)
         if not files:
-            raise UserError(f"{folder} holds no image ({', '.join(annotations.IMAGE_ENDINGS)}): it needs {_LAYOUT}")
+            raise UserError(f"{folder} contains no images ({', '.join(annotations.IMAGE_ENDINGS)}): its layout must be {_LAYOUT}")
         depth = len(files[0].relative_to(folder).parts)
         for path in files:
             if len(path.relative_to(folder).parts) != depth or depth not in (2, 3):
-                raise UserError(f"{path} lies elsewhere than the images of a class do: the layout is {_LAYOUT}")
+                raise UserError(f"{path} is not in the folder of a class: the layout must be {_LAYOUT}")
         if depth == 2 and all(_is_split(path.parent.name) for path in files):
-            raise UserError(f"the images lie in {', '.join(sorted({str(path.parent) for path in files}))} without a folder for "
-                            f"each class: the layout is {_LAYOUT}")
+            raise UserError(f"the images are in {', '.join(sorted({str(path.parent) for path in files}))} without a folder for "
+                            f"each class: the layout must be {_LAYOUT}")
         places = {"train": folder} if depth == 2 else _split_folders(folder, inner)
         parts = {split: [(path, _class(path.parent)) for path in files if path.is_relative_to(place)]
                  for split, place in places.items()}
         for split, place in places.items():
             if not parts[split]:
-                raise UserError(f"{place} holds no image")
+                raise UserError(f"{place} contains no images")
         class_names = sorted({label for _, label in parts["train"]})
         counts = collections.Counter(path.parent for path in files)
         for place in places.values():
             _check_classes([path for path in inner if path.parent == place], counts, class_names, places["train"])
         if len(class_names) < 2:
-            raise UserError(f"{places['train']} holds images of the one class {class_names[0]!r}: two are needed")
+            raise UserError(f"{places['train']} contains images of only one class, {class_names[0]!r}: at least two are needed")
         return folders.FolderConfig(
             name=identity, folder=str(folder), class_names=class_names, parts=parts, left_out=left_out)
 
@@ -90,7 +90,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 def _walk(folder):
     """Returns (images, folders, other files) that lie in a folder at any depth, all sorted."""
     def refuse(error):
-        raise UserError(f"{error.filename} cannot be looked at: {error.strerror}")
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}")
 
     root, files, found, left_out = os.path.realpath(folder), [], [], []
     for place, inner, names in os.walk(folder, onerror=refuse):
@@ -101,13 +101,13 @@ def _walk(folder):
         for path in (pathlib.Path(place, name) for name in [*inner, *names]):
             folders.encoded(str(path), path)
             if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
-                raise UserError(f"{path} is a link that leads out of the folder {folder}")
+                raise UserError(f"{path} is a link to a place outside the folder {folder}")
             if path.is_symlink() and path.is_dir():  # following it could lead in a circle
-                raise UserError(f"{path} is a link to another folder: put a folder there")
+                raise UserError(f"{path} is a link to another folder: replace it with a copy of the folder")
         found += [pathlib.Path(place, name) for name in inner]
         for path in (pathlib.Path(place, name) for name in names):
             if not path.is_file():
-                raise UserError(f"{path} is no file that can be read")
+                raise UserError(f"{path} is not a readable file")
             files.append(path)
     return sorted(files), sorted(found), sorted(left_out)
 
@@ -123,12 +123,12 @@ def _split_folders(folder, inner):
     for path in (path for path in inner if path.parent == folder):
         split = folders.split_of(path.name)
         if not split:
-            raise UserError(f"the name of {path} says none of train, val and test: the layout is {_LAYOUT}")
+            raise UserError(f"the name of {path} does not contain train, val or test: the layout must be {_LAYOUT}")
         if split in found:
             raise UserError(f"{found[split]} and {path} are both for the {split} split: keep one of them")
         found[split] = path
     if "train" not in found:
-        raise UserError(f"{folder} holds no folder train beside {', '.join(path.name for path in found.values())}")
+        raise UserError(f"{folder} contains {', '.join(path.name for path in found.values())}, but no folder train")
     return {split: found[split] for split in _SPLITS if split in found}
 
 
@@ -141,12 +141,12 @@ def _check_classes(paths, counts, class_names, train):
     found = {}
     for path in paths:
         if not counts[path]:
-            raise UserError(f"{path} holds no image ({', '.join(annotations.IMAGE_ENDINGS)})")
+            raise UserError(f"{path} contains no images ({', '.join(annotations.IMAGE_ENDINGS)})")
         name = _class(path)
         if name in found:
             odd, other = (found[name], path) if path.name == name else (path, found[name])
-            raise UserError(f"the name of the folder {str(odd)!r} cannot be that of a class: {str(other)!r} has the same name "
-                            "but for white space around it or the Unicode form of its accents")
+            raise UserError(f"the name of the folder {str(odd)!r} is not a valid class name: it differs from {str(other)!r} "
+                            "only in surrounding white space or in the Unicode form of its accents")
         found[name] = path
         if name not in class_names:
-            raise UserError(f"{path} is of a class that {train} does not hold")
+            raise UserError(f"{path} is a class without training images in {train}")

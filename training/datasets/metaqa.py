@@ -10,12 +10,12 @@ _SPLITS = {"train": "dev", "test": "test"}
 
 
 class Metaqa(tfds.core.GeneratorBasedBuilder):
-    """Questions about films whose answers are one or two facts away, and 131,188 facts of nine relations.
+    """Questions about films that need one or two facts, and 131,188 facts of nine relations.
 
     1-hop and 2-hop have the splits train (9,992 and 14,872 questions), which is the source's dev part, and test (9,947 and
-    14,872). The source's train files are not used, and an application holds some of train out for validation.
-    `path` names the kinds of things that lead from the topic to the answers, such as actor, movie, year.
-    kb has a single split, kb, which holds the answers of all 1-hop questions and of 89 % of the 2-hop ones.
+    14,872). The source's train files are not used, and applications hold out part of train for validation. `path` lists the
+    entity types on the way from the topic to the answers, such as actor, movie, year. kb has a single split, kb, which
+    contains the answers of all 1-hop questions and of 89 % of the 2-hop questions.
 
     Source: Zhang et al., 2018, "Variational Reasoning for Question Answering with Knowledge Graph" (Creative Commons),
     over WikiMovies (Miller et al., 2016).
@@ -58,7 +58,7 @@ class Metaqa(tfds.core.GeneratorBasedBuilder):
             source = f"{path}: line {number}"
             question, answers = knowledge_bases.fields(line, "\t", 2, source)
             if not 0 <= question.find("[") < question.rfind("]") - 1:
-                raise UserError(f"{source} has no topic in [brackets]: {question[:80]!r}")
+                raise UserError(f"{source} contains no topic in [brackets]: {question[:80]!r}")
             answers = [answer.strip() for answer in answers.split("|") if answer.strip()]
             if not answers:
                 raise UserError(f"{source} has no answer")

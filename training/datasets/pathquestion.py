@@ -1,4 +1,4 @@
-"""PathQuestion: questions about people that take two or three facts, and the knowledge bases that answer them."""
+"""PathQuestion: questions about people that need two or three facts, and the knowledge bases with the answers."""
 import hashlib
 import pathlib
 import re
@@ -13,12 +13,12 @@ _SHARES = {"train": (0, 8), "validation": (8, 9), "test": (9, 10)}
 
 
 class Pathquestion(tfds.core.GeneratorBasedBuilder):
-    """1,908 questions that follow two facts and 5,198 that follow three, with 1,211 and 2,839 facts of 13 relations.
+    """1,908 questions that need two facts and 5,198 that need three, with 1,211 and 2,839 facts of 13 relations.
 
-    The authors split 8:1:1 at random and do not publish the parts. Here a hash of each line decides the order, so that the
-    parts are the same everywhere. Most questions are wordings of a path that other questions follow too, in all parts.
-    The topic, which the source does not mark, stands in [brackets]. `path` is topic, relation, entity, relation, …, answer.
-    2-hop-kb and 3-hop-kb have a single split, kb.
+    The authors split 8:1:1 at random and do not publish the parts. Here a hash of each line determines the order, so the parts
+    are the same everywhere. Most questions are paraphrases of a path that occurs in other questions too, in all parts. The
+    topic, which the source does not mark, is in [brackets]. `path` is topic, relation, entity, relation, …, answer. 2-hop-kb
+    and 3-hop-kb have a single split, kb.
 
     Source: Zhou, Huang and Zhu, 2018, "An Interpretable Reasoning Network for Multi-Relation Question Answering".
     """
@@ -32,7 +32,7 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put PQ-2H.txt, PQ-3H.txt, 2H-kb.txt and 3H-kb.txt of https://github.com/zmtkeke/IRN, each packed with gzip, into a
-    folder pathquestion, and name the folder that holds it
+    folder pathquestion, and specify the folder that contains it
     """
     NOTICE = "about 3 s"
     pkg_dir_path = None
@@ -65,6 +65,6 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
             steps = steps.partition("#<end>")[0].split("#")
             words = question.split()
             if steps[0] not in words:
-                raise UserError(f"{source}: the topic {steps[0][:80]!r} of the path is not in the question")
+                raise UserError(f"{source}: the question does not contain the topic {steps[0][:80]!r} of the path")
             words[words.index(steps[0])] = f"[{steps[0]}]"
             yield number, {"question": " ".join(words), "answers": answers, "path": steps}

@@ -6,7 +6,7 @@ from training.datasets import dialogs
 
 DIALOGS = {"train": 500, "validation": 100, "test": 150, "test_oov": 150}
 CUISINES = {True: ("greek", "lebanese", "mexican", "polish", "turkish"), False: ("ethiopian", "nepalese", "peruvian")}
-"""cuisines that training shows, and those that only "test_oov" shows; places likewise"""
+"""cuisines in training, and cuisines that occur only in "test_oov"; likewise for places"""
 PLACES = {True: ("dublin", "lisbon", "oslo", "prague", "vienna"), False: ("athens", "cairo", "zurich")}
 PRICES = ("budget", "medium", "luxury")
 PARTIES = ("two", "three", "five", "seven")
@@ -63,15 +63,15 @@ _BYES = ("no that was all", "nothing else goodbye")
 
 
 class RestaurantBooking(tfds.core.GeneratorBasedBuilder):
-    """Dialogues with a bot that books restaurant tables, in the form of dialogue bAbI; one example for each bot turn.
+    """Dialogues with a bot that books restaurant tables, in the form of dialogue bAbI; one example per bot turn.
 
-    A user asks for a table, adds on request which cuisine, place, party and price the first sentence left out, and sometimes
-    changes one of them. The bot issues an API call with the latest wishes; the knowledge base answers with facts about three
-    restaurants, or that there is none; the bot offers them by rating, the best first, and gives the phone number and address
-    of the one that the user takes. Cuisines, places and restaurants of "test_oov" do not occur in the other splits.
+    A user asks for a table, adds on request the cuisine, place, party size or price that the first sentence left out, and
+    sometimes changes one of them. The bot issues an API call with the latest wishes; the knowledge base returns facts about
+    three restaurants, or no result; the bot offers them by rating, best first, and gives the phone number and address of the
+    one that the user chooses. Cuisines, places and restaurants of "test_oov" do not occur in the other splits.
 
-    The knowledge base ("kb") and all responses that can be given for it ("candidates") are further configurations, each
-    with one split of its own name.
+    The knowledge base ("kb") and all possible responses ("candidates") are further configurations, each with one split of the
+    same name.
 
     Source: a simulator and words of this project, after the five tasks of Bordes, Boureau and Weston, 2017, "Learning End-to-End
     Goal-Oriented Dialog", section 3.
@@ -103,8 +103,8 @@ class RestaurantBooking(tfds.core.GeneratorBasedBuilder):
 def restaurants():
     """Returns the knowledge base: a list of {"name", *RELATIONS, "seen"}.
 
-    Restaurants of the same cuisine, place and price follow each other, the best first. "seen" is false for those that only
-    "test_oov" shows.
+    Restaurants of the same cuisine, place and price follow each other, best first. "seen" is false for those that occur only
+    in "test_oov".
     """
     random = np.random.default_rng(_SEED)
     names = random.permutation([f"{first}_{second}" for first in _FIRST for second in _SECOND]).tolist()

@@ -1,4 +1,4 @@
-"""A small simulated world: stories with questions of eleven of bAbI's tasks, without a download."""
+"""A small simulated world: stories and questions for eleven of bAbI's tasks, without a download."""
 import zlib
 
 import numpy as np
@@ -28,16 +28,14 @@ _SEED = 20_260_102
 class SimulatedWorld(tfds.core.GeneratorBasedBuilder):
     """Stories of four people who walk between six places and carry three things, with questions about them.
 
-    The tasks are bAbI's 1, 2, 3, 6, 7, 8, 11, 12, 13, 14 and 15, with words and a simulator of this project: there are 1,000
-    training and 1,000 test questions of each, five to a story. A story's first two sentences decide which split it belongs
-    to, so that no story, and no beginning of a story after which a question is asked, is in both.
-    `supporting` holds the places in `story` of the sentences that the answer rests on. There is no validation split: hold
-    some stories out.
+    The tasks are bAbI's 1, 2, 3, 6, 7, 8, 11, 12, 13, 14 and 15, with this project's own words and simulator: there are 1,000
+    training and 1,000 test questions per task, five per story. The first two sentences of a story determine its split, so no
+    story, and no beginning of a story with a question, is in both splits. `supporting` lists the positions of the supporting
+    sentences in `story`. There is no validation split: hold out some stories.
 
-    Source: the tasks are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of
-    Prerequisite Toy Tasks", section 3. What differs: a place that a question names ("before the market") was visited only
-    once, so that every question has one answer; questions that count or list things choose with equal chances among the
-    numbers of things that people hold.
+    Source: the tasks are those of Weston et al., 2015, "Towards AI-Complete Question Answering: A Set of Prerequisite Toy
+    Tasks", section 3. What differs: a place in a question ("before the market") was visited only once, so every question has
+    one answer; questions that count or list things are balanced over the numbers of things that people hold.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -99,7 +97,7 @@ class _World:
         self.story = []
 
     def one(self, values):
-        """Returns one of the values, all with the same chance."""
+        """Returns one of the values, chosen uniformly at random."""
         return values[self.random.integers(len(values))]
 
     def order(self, values):
@@ -107,7 +105,7 @@ class _World:
         return [values[place] for place in self.random.permutation(len(values))]
 
     def say(self, sentence):
-        """Adds a sentence to the story and returns its place in it."""
+        """Adds a sentence to the story and returns its position."""
         self.story.append(sentence[0].upper() + sentence[1:] + ".")
         return len(self.story) - 1
 
@@ -127,12 +125,12 @@ class _Town(_World):
     # events: each adds one or two sentences to the story
 
     def walk(self, people, subject, opening="", known=()):
-        """Moves people from wherever they are to one place, and returns the sentence's place in the story.
+        """Moves people to one place, and returns the position of the sentence in the story.
 
         people:  who walks
-        subject: the words for them in the sentence
+        subject: the words that name them in the sentence
         opening: the sentence's first words
-        known:   sentences that say who the subject is
+        known:   sentences that identify the subject
         """
         left = [self.place[person] for person in people if person in self.place]
         there = self.one([place for place in PLACES if place not in {where for where, _ in left}])

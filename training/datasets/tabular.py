@@ -1,4 +1,4 @@
-"""scikit-learn's small tables, one example for each row: regression and classification without a download."""
+"""scikit-learn's small tables, one example per row: regression and classification without a download."""
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -19,8 +19,8 @@ class Tabular(tfds.core.GeneratorBasedBuilder):
         iris            150 flowers, 4 columns; label: one of three species
         wine            178 wines, 13 columns; label: one of three growers
 
-    The splits are stratified by class, or by tenths of the target. `metadata["columns"]` names the columns; values are in
-    the units of the source, in float32, since TFDS keeps every float in it.
+    The splits are stratified by class, or by tenths of the target. `metadata["columns"]` names the columns; values are in the
+    units of the source, in float32, because TFDS stores all floats in it.
 
     Source: Efron et al., 2004, "Least Angle Regression" (diabetes); UCI "Breast Cancer Wisconsin (Diagnostic)", "Iris" and
     "Wine" (CC BY 4.0); all as shipped with scikit-learn.
@@ -55,7 +55,7 @@ class Tabular(tfds.core.GeneratorBasedBuilder):
 
 
 def rows_of(name, split):
-    """Returns the rows of scikit-learn's table that a split holds, (n,)."""
+    """Returns the row numbers of a split in scikit-learn's table, (n,)."""
     target = _table(name).target
     order = np.random.default_rng(_SEED).permutation(len(target))
     strata = np.argsort(np.argsort(target, kind="stable")) * _STRATA // len(target) if name in _REGRESSION else target

@@ -1,4 +1,4 @@
-"""A folder of the user's in the layout of PASCAL VOC."""
+"""A user's folder in the layout of PASCAL VOC."""
 import collections
 import re
 import sys
@@ -20,27 +20,27 @@ _MARKED = re.compile(r"(.*\S)\s+(?:-1|0|1)")
 class VocFolder(tfds.core.GeneratorBasedBuilder):
     """Images with VOC XML annotations.
 
-    The folder holds JPEGImages/NAME.jpg (or .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff), Annotations/NAME.xml,
-    ImageSets/Main/{train,val,test}.txt with one NAME a line, and optionally labels.txt with one class a line. Without train.txt,
-    trainval.txt is for training, without its images that val.txt or test.txt names; without ImageSets, all images are. Hidden
-    files are left out.
+    The folder contains JPEGImages/NAME.jpg (or .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff), Annotations/NAME.xml,
+    ImageSets/Main/{train,val,test}.txt with one NAME per line, and optionally labels.txt with one class per line. Without
+    train.txt, the training images are those of trainval.txt that are in neither val.txt nor test.txt; without ImageSets, all
+    images are for training. Hidden files are ignored.
     """
 
     VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    name the folder that holds JPEGImages, Annotations and ImageSets/Main with train.txt, val.txt and test.txt
+    specify the folder that contains JPEGImages, Annotations and ImageSets/Main with train.txt, val.txt and test.txt
     """
     pkg_dir_path = None
 
     @staticmethod
     def files(folder):
-        """Returns the files of which the data set is made, for its identity."""
+        """Returns the files of the data set, which determine its identity."""
         return [*(path for name in ("Annotations", "ImageSets", "JPEGImages") for path in folders.listed(folder / name)),
                 *folder.glob("labels.txt")]
 
     @staticmethod
     def config_for(folder, identity):
-        """Returns the builder's config after a first look at all annotations.
+        """Returns the builder's config after checking all annotations.
 
         Raises:
             UserError: the layout differs, an annotation cannot be read, or a split is empty.
@@ -48,8 +48,8 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
         for name in ("JPEGImages", "Annotations"):
             if not (folder / name).is_dir():
                 inner = sorted(path.parent.name for path in folder.glob(f"*/{name}"))
-                raise UserError(f"{folder} holds no folder {name}" + (
-                    f"; did you mean {folder / inner[0]}?" if inner else ": a VOC folder holds JPEGImages, Annotations "
+                raise UserError(f"{folder} does not contain the folder {name}" + (
+                    f"; did you mean {folder / inner[0]}?" if inner else ": a VOC folder contains JPEGImages, Annotations "
                     "and ImageSets/Main"))
         images = _images(folder)
         parts = {split: [(name, *_paths(folder, name, images)) for name in names]
@@ -64,7 +64,7 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
                 found.update(label for label, _, _ in annotations.voc(folders.read(path), path)[2])
             names = sorted(found)
         if not names:
-            raise UserError(f"the annotations in {folder} hold no object")
+            raise UserError(f"the annotations in {folder} contain no objects")
         files = [path for name in ("Annotations", "JPEGImages") for path in folders.listed(folder / name)]
         read = [path for records in parts.values() for _, *paths in records for path in paths]
         return folders.FolderConfig(name=identity, folder=str(folder), class_names=names, parts=parts,
@@ -101,17 +101,17 @@ def _split_names(folder):
     parts = {split: _names(path, folder) for split, path in lists.items() if path}
     if not parts:
         if found:
-            _say(f"{place} holds none of {', '.join(_LISTS)}, so that all annotations are for training")
+            _say(f"{place} contains none of {', '.join(_LISTS)}: all annotations are used for training")
         place = folder / "Annotations"
         return {"train": [path.stem for path in folders.listed(place) if path.parent == place and path.suffix == ".xml"]}
     if not lists["train"]:
-        raise UserError(f"{place} holds no list of training images, train.txt or trainval.txt, only "
+        raise UserError(f"{place} contains neither train.txt nor trainval.txt with the training images, only "
                         f"{', '.join(path.name for path in lists.values() if path)}")
     if lists["train"].name.lower() == "trainval.txt":
         others = {name for split, names in parts.items() if split != "train" for name in names}
         parts["train"] = [name for name in parts["train"] if name not in others]
         if not parts["train"]:
-            raise UserError(f"{lists['train']} names no image that the other lists do not name: none is left for training")
+            raise UserError(f"{lists['train']} lists only images that the other lists contain too: no image is left for training")
     return parts
 
 
@@ -125,10 +125,10 @@ def _names(path, folder):
         if line:
             names.append(unicodedata.normalize("NFC", line))
     if not names:
-        raise UserError(f"{path} names no image")
+        raise UserError(f"{path} lists no images")
     twins = [name for name, count in collections.Counter(names).items() if count > 1]
     if twins:
-        _say(f"{path} names {len(twins):,} image{'s' if len(twins) > 1 else ''} more than once, such as {twins[0]}: "
+        _say(f"{path} lists {len(twins):,} image{'s' if len(twins) > 1 else ''} more than once, such as {twins[0]}: "
              "each is used once")
     return list(dict.fromkeys(names))
 
@@ -147,7 +147,7 @@ def _paths(folder, name, images):
     """Returns the paths of the annotation and of the image with a name."""
     path = folders.find(folder / "Annotations", f"{name}.xml")
     if path is None:
-        raise UserError(f"{folder / 'Annotations' / name}.xml is named by the data set but is not there")
+        raise UserError(f"{folder / 'Annotations' / name}.xml is listed by the data set but does not exist")
     if unicodedata.normalize("NFC", name) not in images:
         raise UserError(f"there is no image {name} in {folder / 'JPEGImages'}")
     return path, images[unicodedata.normalize("NFC", name)]

@@ -1,1 +1,1 @@
-"""The training loop and what serves it: it knows no images, no text and no application."""
+"""The training loop and its parts, independent of images, text and applications."""

@@ -1,4 +1,4 @@
-"""What is done along the way: showing progress, and keeping the best weights."""
+"""Callbacks that show the progress and save the best weights."""
 import math
 import pathlib
 import time
@@ -11,13 +11,13 @@ from training.engine import files
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows epoch, step, loss, examples per second and the time that is left for the whole training.
+    """Shows epoch, step, loss, examples per second and the remaining time of the whole training.
 
-    On a terminal a bar; otherwise plain lines.
+    Uses a progress bar on a terminal, and plain lines otherwise.
 
-    interval:    seconds between two plain lines, at least
-    console:     of rich (default: standard output)
-    every_epoch: whether each epoch's result gets a line; it should not in many short trainings
+    interval:    minimum number of seconds between two plain lines
+    console:     a console of rich (default: standard output)
+    every_epoch: whether to print a line per epoch; turn it off for many short trainings
     """
 
     def __init__(self, interval=10.0, console=None, every_epoch=True):
@@ -28,7 +28,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = None
 
     def on_train_begin(self, logs=None):
-        """Says where training starts, and opens the bar on a terminal."""
+        """Reports where training starts, and opens the bar on a terminal."""
         epoch, step = self.params["position"]
         self.done = epoch * self.params["steps"] + step
         self.left_epochs = self.params["epochs"] - epoch
@@ -39,7 +39,7 @@ class Progress(keras.callbacks.Callback):
         if not self.params["chief"]:
             return
         if self.done:
-            self._say(f"going on after step {self.done} of {self.params['total_steps']}")
+            self._say(f"continuing after step {self.done} of {self.params['total_steps']}")
         elif not self.console.is_terminal and self.every_epoch:
             self._say("tracing the first step")
         if self.console.is_terminal:
@@ -52,12 +52,12 @@ class Progress(keras.callbacks.Callback):
             self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the epoch's clock."""
+        """Starts the timer of the epoch."""
         self.epoch = epoch
         self.epoch_started = time.perf_counter()
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Notes from when on the next call counts: not from before a validation."""
+        """Starts the timer of the next call, which excludes a validation before it."""
         now = time.perf_counter()
         if self.last_step_end is None:
             self.counted_from = None
@@ -69,7 +69,7 @@ class Progress(keras.callbacks.Callback):
         self.last_epoch_end = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts the steps of a call, and shows how far the training is."""
+        """Counts the steps of a call, and shows the progress."""
         now = time.perf_counter()
         done = self.epoch * self.params["steps"] + batch + 1
         if self.counted_from is not None:
@@ -98,7 +98,7 @@ class Progress(keras.callbacks.Callback):
                       f"{_duration(now - self.epoch_started)}, ETA {self._eta()}")
 
     def on_test_begin(self, logs=None):
-        """Shows that the model is validated."""
+        """Shows that a validation is running."""
         if self.bar:
             self.bar.update(self.task, state=f"validating  ETA {self._eta()}")
 
@@ -107,7 +107,7 @@ class Progress(keras.callbacks.Callback):
         self.close()
 
     def close(self):
-        """Closes the bar, so that what comes after it starts on a line of its own."""
+        """Closes the bar, so that later output starts on a new line."""
         if self.bar:
             self.bar.stop()
             self.bar = None
@@ -124,7 +124,7 @@ class Progress(keras.callbacks.Callback):
         return "?" if left is None else _duration(left)
 
     def examples_per_second(self):
-        """Returns the speed of training since this process began, or None before the second call."""
+        """Returns the training speed of this process, or None before the second call."""
         return self.params["batch_size"] * self.paced_steps / self.paced_seconds if self.paced_seconds else None
 
     def _speed(self):
@@ -140,14 +140,14 @@ class Progress(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Writes the model's weights to `path` whenever `monitor` has become better.
+    """Writes the model's weights to `path` whenever `monitor` improves.
 
-    path:    of the file; its name ends in .weights.h5
-    monitor: name of what a validation measures, with or without "val_"
-    mode:    "min" or "max": what is better
+    path:    path of the file, which ends in .weights.h5
+    monitor: name of a validation metric, with or without "val_"
+    mode:    "min" or "max", whichever is better
 
-    The file is whole at any moment. After a kill and a resume it ends as it would have without: an epoch is repeated
-    with the same result and takes the same decision again.
+    The file is complete at any time. A kill and a resume do not change the final result: the repeated epoch has the same
+    result and leads to the same decision.
     """
 
     STATE = ("best", "best_epoch")
@@ -155,27 +155,27 @@ class BestWeights(keras.callbacks.Callback):
     def __init__(self, path, monitor, mode):
         super().__init__()
         if mode not in ("min", "max"):
-            raise ValueError(f"mode is min or max, got {mode!r}")
+            raise ValueError(f"mode must be min or max, got {mode!r}")
         self.path = pathlib.Path(path)
         self.monitor = monitor if monitor.startswith("val_") else f"val_{monitor}"
         self.mode = mode
         self.best = self.best_epoch = None
 
     def on_train_begin(self, logs=None):
-        """Forgets what an earlier training found."""
+        """Resets the best value of an earlier training."""
         self.best = self.best_epoch = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the weights if the epoch was the best one so far.
 
         Raises:
-            ValueError: nothing of the name `monitor` was measured.
+            ValueError: there is no validation metric `monitor`.
         """
         logs = logs or {}
         if not any(name.startswith("val_") for name in logs) and epoch + 1 < self.params["epochs"]:
             return  # an epoch without a validation
         if self.monitor not in logs:
-            raise ValueError(f"{self.monitor} is not measured; there are {', '.join(logs)}")
+            raise ValueError(f"{self.monitor} is not a validation metric; choose one of {', '.join(logs)}")
         value = logs[self.monitor]
         if math.isnan(value):
             return
@@ -185,10 +185,10 @@ class BestWeights(keras.callbacks.Callback):
 
 
 def write_weights(model, path):
-    """Writes a model's weights so that `path` holds all of them or what it held before; its name ends in .weights.h5.
+    """Writes a model's weights atomically to `path`, which ends in .weights.h5: the file is always complete.
 
     model: Keras model
-    path:  of the file, which no other process writes meanwhile
+    path:  path of the file; no other process may write it at the same time
     """
     path = pathlib.Path(path)
     # Keras asks for the ending; what a kill leaves is written over by the next weights, and does not pile up

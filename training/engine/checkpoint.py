@@ -14,23 +14,22 @@ from training.engine import files, strategies
 
 STATE = ("best", "best_epoch", "best_weights", "wait", "cooldown_counter", "stopped_epoch", "history", "epoch",
          "_global_train_batch", "_global_test_batch", "_previous_epoch_iterations")
-"""Attributes in which Keras's callbacks keep what they learn; a callback of ours names its own in a class attribute of
-this name."""
+"""Attributes that hold the state of Keras's callbacks; our own callbacks list theirs in a class attribute of this name."""
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
 
 class Checkpoints:
-    """Saves and restores the state of one training, and keeps the newest two files.
+    """Saves and restores the state of a training, and keeps the two newest files.
 
-    folder:     of the checkpoints; it is made if it is not there
+    folder:            folder of the checkpoints; created if it does not exist
     model, optimizers: their variables, the seeds of random layers and the metrics are saved
-    callbacks:  those with something in STATE are saved by class name
-    strategy:   the `tf.distribute.Strategy` that they were made under
-    facts:      JSON-able dict of what must be the same when a run is resumed, such as the steps per epoch
+    callbacks:         those with attributes in STATE are saved by class name
+    strategy:          the `tf.distribute.Strategy` in whose scope they were created
+    facts:             JSON-serializable dict of values that must be equal when a run is resumed, such as the steps per epoch
 
     Trainable weights and optimizer slots are equal on all replicas and saved once. The rest (moving statistics, seeds,
-    metrics) differs from replica to replica; each one's own value is saved, so that resuming is exact there too.
+    metrics) differs between replicas; the values of all replicas are saved, which makes resuming exact.
     """
 
     def __init__(self, folder, model, optimizers, callbacks, strategy, facts):
@@ -48,17 +47,17 @@ class Checkpoints:
                 left.unlink(missing_ok=True)
 
     def load(self):
-        """Reads the newest whole checkpoint and returns its (epoch, step), or None where there is none.
+        """Reads the newest intact checkpoint and returns its (epoch, step), or None without a checkpoint.
 
         Raises:
-            UserError: it belongs to another model, data set or strategy, or all there are is damaged.
+            UserError: it belongs to another model, data set or strategy, or all checkpoints are damaged.
         """
         found = _files(self.folder)
         for path in found:
             try:
                 state, arrays = read(path)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                print(f"{path} is damaged and passed over ({error})", flush=True)
+                print(f"{path} is damaged and was skipped ({error})", flush=True)
                 continue
             self._check(path, state, arrays)
             self.loaded, self.latest = (state, arrays), path
@@ -68,7 +67,7 @@ class Checkpoints:
         return None
 
     def restore(self):
-        """Puts what was loaded into the variables and callbacks."""
+        """Restores the loaded values of the variables and callbacks."""
         state, arrays = self.loaded
         self.loaded = None
         for variable, array in zip(self.shared, arrays):
@@ -79,17 +78,17 @@ class Checkpoints:
         self.model.stop_training = state["stop_training"]
 
     def save(self, epoch, step):
-        """Writes the state before step `step` of epoch `epoch`; every worker must call it, the first one writes.
+        """Writes the state before step `step` of epoch `epoch`; every worker must call this method, and the first one writes.
 
         Raises:
             UserError: the weights are not finite; nothing is written.
-            OSError: such as a full disk; the checkpoint before stays.
+            OSError: for example a full disk; the previous checkpoint is kept.
         """
         arrays = [_value(variable) for variable in self.shared] + self._own_values()
         for variable, array in zip(self.shared, arrays):
             if variable.trainable and not np.all(np.isfinite(array.astype("float32", copy=False))):
                 raise UserError(f"the weights {variable.path} are not finite at step {step} of epoch {epoch + 1}: "
-                                "lower --learning-rate; the last good checkpoint is kept")
+                                "choose a lower --learning-rate; the last good checkpoint is kept")
         if not self.chief:
             return
         variables = [[v.path, list(v.shape), v.dtype] for v in self.shared + self.own]
@@ -107,15 +106,15 @@ class Checkpoints:
         for name, value in self.facts.items():
             if state["facts"].get(name) != value:
                 raise UserError(f"{path} belongs to another training: its {name.replace('_', ' ')} is "
-                                f"{state['facts'].get(name)}, here it is {value}")
+                                f"{state['facts'].get(name)} instead of {value}")
         variables = self.shared + self.own
         if len(state["variables"]) != len(variables):
-            raise UserError(f"{path} belongs to another model: it holds {len(state['variables'])} variables, "
-                            f"here there are {len(variables)}")
+            raise UserError(f"{path} belongs to another model: it contains {len(state['variables'])} variables "
+                            f"instead of {len(variables)}")
         for (name, shape, dtype), variable in zip(state["variables"], variables):
             if (shape, dtype) != (list(variable.shape), variable.dtype):
                 raise UserError(f"{path} belongs to another model: its {name} is {dtype} {tuple(shape)}, "
-                                f"here {variable.path} is {variable.dtype} {tuple(variable.shape)}")
+                                f"but {variable.path} of this model is {variable.dtype} {tuple(variable.shape)}")
 
     def _own_values(self):
         """Returns each replica's values, stacked, or one value where all agree."""
@@ -147,10 +146,10 @@ class Checkpoints:
 
 
 def write(path, state, arrays):
-    """Writes a JSON-able `state` and `arrays` so that `path` holds all of it or what it held before.
+    """Writes a JSON-able `state` and `arrays` atomically: `path` contains either all of it or its previous content.
 
-    path:   of a file in the format of `numpy.savez`, with the state as a further member
-    state:  dict fit for JSON
+    path:   path of a file in the format of `numpy.savez`, with the state as an additional member
+    state:  JSON-serializable dict
     arrays: list of numpy arrays
     """
     with files.whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # keeps a CRC of every member
@@ -161,7 +160,7 @@ def write(path, state, arrays):
 
 
 def read(path):
-    """Returns (state, arrays) of a file that `write` made; reads all of it, and so checks every CRC.
+    """Returns (state, arrays) of a file from `write`; reads the whole file, which checks every CRC.
 
     path: of the file
 

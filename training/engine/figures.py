@@ -1,4 +1,4 @@
-"""Figures of matplotlib as pixels; every text in them is shown as it is."""
+"""Matplotlib figures as pixels, with all texts shown literally."""
 import io
 import warnings
 
@@ -10,11 +10,11 @@ from PIL import Image
 def rendered(figure, *, dpi=110, is_tight=True):
     """Returns a figure as uint8 (height, width, 3).
 
-    A text with two dollar signs is no formula, since it may be a user's name.
+    Text between dollar signs is not treated as a formula, because names come from users.
 
-    figure:   of matplotlib
+    figure:   matplotlib figure
     dpi:      pixels per inch
-    is_tight: whether to fit the axes and their texts into the figure; not for one with a layout of its own
+    is_tight: whether to apply the tight layout; false for a figure with its own layout
     """
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -27,11 +27,11 @@ def rendered(figure, *, dpi=110, is_tight=True):
 
 
 def legend(axes, names, **settings):
-    """Adds a legend that shows these names as they are; matplotlib leaves out a label that begins with an underscore.
+    """Adds a legend that shows names literally; matplotlib omits labels that begin with an underscore.
 
-    axes:     of matplotlib
-    names:    of its labeled artists, in their order
-    settings: of `Axes.legend`
+    axes:     matplotlib axes
+    names:    labels of its artists, in order
+    settings: arguments of `Axes.legend`
     """
     handles, _ = axes.get_legend_handles_labels()
     made = axes.legend(handles, [str(place) for place in range(len(handles))], **settings)

@@ -1,6 +1,6 @@
-"""Files that are whole or absent, and folders that one process at a time works in.
+"""Files that are written atomically, and folders that one process at a time may use.
 
-This module imports no TensorFlow and no numpy, so that commands which only look at files answer at once.
+This module imports neither TensorFlow nor NumPy, so commands that only read files start fast.
 """
 import contextlib
 import errno
@@ -15,15 +15,15 @@ from training.config import UserError
 
 @contextlib.contextmanager
 def whole(path, temporary_name=None):
-    """Yields a temporary path beside `path` to write to, and renames what was written onto `path` when the context ends.
+    """Yields a temporary path next to `path`, and renames the written file to `path` when the context ends.
 
-    However the process ends, `path` holds all of the new content or what it held before, after a power cut too. When the
-    context ends with an error, the temporary file is removed and `path` stays as it is. What a kill leaves behind is called
-    `.<name>.<process>.tmp`.
+    However the process ends, `path` has either its complete new content or its previous content, even after a power failure.
+    When the context ends with an error, the temporary file is removed and `path` is unchanged. A killed process may leave a
+    file `.<name>.<process>.tmp`.
 
-    path:           of the file
-    temporary_name: file name in the same folder, where the writer asks for a certain ending; it should begin with a dot. Since
-                    it is the same for every process, only one at a time may write the file.
+    path:           path of the file
+    temporary_name: file name in the same folder, if the writer needs a certain extension; it should begin with a dot. Because
+                    the name is the same for every process, only one process at a time may write the file.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(temporary_name or f".{path.name}.{os.getpid()}.tmp")
@@ -39,9 +39,9 @@ def whole(path, temporary_name=None):
 
 
 def write_text(path, text):
-    """Writes a text as UTF-8 so that `path` holds all of it or what it held before.
+    """Writes a text as UTF-8 atomically: `path` contains either all of it or its previous content.
 
-    path: of the file
+    path: path of the file
     text: its new content
     """
     with whole(path) as temporary:
@@ -49,11 +49,11 @@ def write_text(path, text):
 
 
 def new_folder(folder):
-    """Makes a folder that was not there and returns it; where the name is taken, the next free number is added to it.
+    """Creates a new folder and returns it; if the name is taken, the next free number is appended.
 
-    Of several processes that ask for one name at the same moment each gets a folder of its own.
+    Processes that use the same name at the same time get different folders.
 
-    folder: that is wanted; `runs/a` becomes `runs/a-2`, `runs/a-3` and so on
+    folder: the preferred folder; `runs/a` becomes `runs/a-2`, `runs/a-3` and so on
     """
     folder = pathlib.Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,11 +65,11 @@ def new_folder(folder):
 
 
 def sync_folder(folder):
-    """Brings the names in a folder to the disk, so that a new one outlives a power cut too.
+    """Writes the directory entries of a folder to disk, so that a new name survives a power failure.
 
-    Windows cannot be told to, and some network file systems neither.
+    Windows and some network file systems do not support this.
 
-    folder: whose names they are, not those of the folders in it
+    folder: the folder itself, without its subfolders
     """
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
@@ -84,15 +84,15 @@ def sync_folder(folder):
 
 @contextlib.contextmanager
 def lock(folder, waiting=None):
-    """Keeps `folder` for this process as long as the context lasts; the system lets go of it when the process dies.
+    """Locks `folder` for this process while the context lasts; the system releases the lock when the process ends.
 
-    On a file system without locks it is not kept, which is said once.
+    A file system without locks is reported once, and the folder is not locked.
 
-    folder:  that must exist
-    waiting: what to say before waiting for another process that holds it; None: do not wait
+    folder:  an existing folder
+    waiting: message to print before waiting for another process; None: do not wait
 
     Raises:
-        UserError: another process holds it, and there is no waiting.
+        UserError: another process has locked the folder, and `waiting` is None.
     """
     try:
         import fcntl
@@ -107,7 +107,7 @@ def lock(folder, waiting=None):
             except BlockingIOError:
                 if not waiting:
                     file.seek(0)
-                    raise UserError(f"{folder} is in use by another run (process {file.read(20).strip() or 'unknown'}): "
+                    raise UserError(f"{folder} is in use by another process (id {file.read(20).strip() or 'unknown'}): "
                                     "wait for it or choose another --name") from None
                 print(waiting, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -123,5 +123,5 @@ def lock(folder, waiting=None):
 @functools.lru_cache(maxsize=None)
 def _report_no_locks(why):
     """Says it once in each process."""
-    print(f"note: this file system has no locks ({why}): see to it that no two programs work in one folder", file=sys.stderr,
+    print(f"note: this file system does not support locks ({why}): do not use one folder from two programs", file=sys.stderr,
           flush=True)

@@ -19,34 +19,35 @@ LONG_VALIDATION_SECONDS = 10
 
 def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), steps_per_call=None, checkpoints=None,
         checkpoint_every=200, validate_every=1, limit_steps=None, xla=False):
-    """Trains a compiled model, made under `strategy.scope()`, and returns its Keras History.
+    """Trains a compiled model, created in `strategy.scope()`, and returns its Keras History.
 
     train:            batches(epoch, skip, input_context) -> Dataset of one replica's full batches
                       (`training.data.pipelines.shuffled`)
-    validation:       Dataset of batches for all replicas together, the last one of any size; or a function without
-                      arguments that returns {name: float}. Both are logged as `val_<name>`.
-    epochs:           passes over the training data, those before a resume among them
+    validation:       Dataset of global batches, of which the last may be smaller; or a function without arguments that returns
+                      {name: float}. Both are logged as `val_<name>`.
+    epochs:           passes over the training data, including those before a resume
     strategy:         a `tf.distribute.Strategy` (default: the current one)
     callbacks:        Keras callbacks
-    steps_per_call:   steps in the graph between two looks from Python (callbacks, signals); None: for about a second
-    checkpoints:      folder to save to and, where it holds something, to resume from
-    checkpoint_every: steps between two saves within an epoch; the end of an epoch is always saved
-    validate_every:   epochs between two validations; the last epoch is validated always
-    limit_steps:      train for so many steps in all, and validate on as many batches
-    xla:              compile the train step with XLA; needs one replica and static shapes
+    steps_per_call:   training steps per compiled call, between which callbacks run and signals are checked; None: about one
+                      second
+    checkpoints:      folder to save checkpoints to and, if it contains any, to resume from
+    checkpoint_every: steps between checkpoints within an epoch; there is always a checkpoint at the end of an epoch
+    validate_every:   epochs between validations; the last epoch is always validated
+    limit_steps:      train for at most this many steps in total, and validate on as many batches
+    xla:              compile the training step with XLA; needs a single replica and static shapes
 
-    A model with its own `train_step(data)` gets data = (inputs, targets), reports through `keras.metrics` and draws
-    from a `keras.random.SeedGenerator`: what is no variable cannot be resumed. One with several optimizers keeps them
-    as attributes, builds them in `compile` and calls `super().compile(optimizer=None)`.
-    Callbacks get whole calls as batches: `on_train_batch_end(last step of the call, logs)`. Besides Keras's `params`
-    they find `position` (epoch and step where this process starts), `total_steps`, `batch_size` and `chief`. One that
-    learns names the attributes to be saved in a class attribute `STATE`; one with a method `close` is closed however
-    training ends. Those that write files are to be given to the first worker only.
+    A model with its own `train_step(data)` gets data = (inputs, targets), reports with `keras.metrics` and draws random
+    numbers from a `keras.random.SeedGenerator`: only variables can be resumed. A model with several optimizers keeps them as
+    attributes, builds them in `compile` and calls `super().compile(optimizer=None)`.
+    Callbacks see each call as one batch: `on_train_batch_end(last step of the call, logs)`. Their `params` additionally
+    contain `position` (epoch and step where this process starts), `total_steps`, `batch_size` and `chief`. A callback with
+    state lists the attributes to save in a class attribute `STATE`; a method `close` is called however training ends. Pass
+    callbacks that write files to the first worker only.
 
     Raises:
-        UserError: the data's length is unknown or does not suit the strategy, the loss is not finite, or the
+        UserError: the length of the data is unknown or not suitable for the strategy, the loss is not finite, or the
             checkpoints belong to another model.
-        SystemExit: with code 143 after SIGTERM; everything is saved.
+        SystemExit: with code 143 after SIGTERM, after saving everything.
     """
     strategy = strategy or tf.distribute.get_strategy()
     whole = train(0, 0, tf.distribute.InputContext())
@@ -67,7 +68,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
         position = saved.load()
     first_epoch, step = position or (0, 0)
     if agree(first_epoch, -first_epoch, step, -step) != (first_epoch, -first_epoch, step, -step):
-        raise UserError(f"the workers see different checkpoints: {checkpoints} must be on a file system they share")
+        raise UserError(f"the workers see different checkpoints: {checkpoints} must be on a file system that they share")
     callbacks.set_params({"epochs": epochs, "steps": steps, "verbose": 0, "position": (first_epoch, step),
                           "total_steps": total, "batch_size": batch_size, "chief": strategies.is_chief(strategy)})
 
@@ -77,10 +78,10 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
     validation_is_long = True  # until it is known
 
     def leave(signal_number, done):
-        signals.leave(signal_number, f"stopped at step {done}; go on with --resume")
+        signals.leave(signal_number, f"stopped at step {done}; continue with --resume")
 
     def between_calls(epoch, step, save):
-        """Lets all workers take the same turn: saves, stops, or leaves after a signal."""
+        """Runs between calls, with the same decision on all workers: saves, stops, or exits after a signal."""
         signal_number, stop, pace.count = agree(received.number, model.stop_training, pace.count)
         model.stop_training = bool(stop)
         if saved and (save or signal_number):
@@ -110,7 +111,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
                 logs, bad_step = train_call(iterator, count, step)
                 pace.note(count, time.perf_counter() - started)
                 if bad_step is not None:
-                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: start again with a "
+                    raise UserError(f"the loss is not finite at step {bad_step + 1} of epoch {epoch + 1}: restart with a "
                                     "lower --learning-rate or with --dtype float32" + (
                                         "; the last good checkpoint is kept" if saved and saved.latest else ""))
                 step += count
@@ -140,7 +141,7 @@ def fit(model, train, validation=None, *, epochs, strategy=None, callbacks=(), s
 
 
 def meet(strategy):
-    """Waits until all workers have come here.
+    """Waits until all workers have reached this point.
 
     strategy: a `tf.distribute.Strategy`
 
@@ -156,11 +157,11 @@ def _length(data, what):
     length = int(data.cardinality())
     if length == tf.data.UNKNOWN_CARDINALITY:
         raise UserError(f"the {what} has an unknown number of batches: "
-                        "state it with tf.data.experimental.assert_cardinality")
+                        "set it with tf.data.experimental.assert_cardinality")
     if length == tf.data.INFINITE_CARDINALITY:
-        raise UserError(f"the {what} never ends: say how many batches make an epoch with Dataset.take")
+        raise UserError(f"the {what} is infinite: use Dataset.take to set the number of batches per epoch")
     if not length:
-        raise UserError(f"the {what} has not one full batch: lower --batch-size or use more examples")
+        raise UserError(f"the {what} has no full batch: choose a smaller --batch-size or use more examples")
     return length
 
 
@@ -170,12 +171,12 @@ def _batch_size(data, strategy, xla):
     if size is None:
         raise UserError("training batches need a fixed size: batch them with drop_remainder=True")
     if size % replicas:
-        raise UserError(f"--batch-size {size} does not divide by the {replicas} replicas: take a multiple of it")
+        raise UserError(f"--batch-size {size} must be a multiple of the {replicas} replicas")
     if xla and replicas > 1:
-        raise UserError(f"--xla works on one device only, and there are {replicas} replicas: leave it out")
+        raise UserError(f"--xla works on one device only, not on {replicas} replicas: leave it out")
     unknown = [str(spec.shape) for spec in specs if not spec.shape.is_fully_defined()]
     if xla and unknown:
-        raise UserError(f"--xla needs batches of one fixed shape, and these have {', '.join(unknown)}: leave it out")
+        raise UserError(f"--xla needs batches of a fixed shape, but these have {', '.join(unknown)}: leave it out")
     return size
 
 
@@ -219,7 +220,7 @@ def _train_call(model, strategy, xla):
             if isinstance(error, tf.errors.FailedPreconditionError) and "contained only" not in str(error):
                 raise
             raise UserError(f"the training data ended within steps {first + 1} to {first + count}: "
-                            "it has fewer batches than its cardinality says") from None
+                            "it has fewer batches than its cardinality states") from None
         logs = _floats(logs)
         if all(math.isfinite(value) for name, value in logs.items() if _is_loss(name)):
             return logs, None
@@ -346,7 +347,7 @@ def _lost_worker(strategy):
             tf.errors.CancelledError):
         if strategies.workers(strategy) == 1:
             raise
-        raise UserError("another worker was lost: start all of them again with --resume") from None
+        raise UserError("the connection to another worker was lost: restart all workers with --resume") from None
 
 
 @contextlib.contextmanager

@@ -1,16 +1,16 @@
-"""Users' names (of classes, columns, words, files) as texts that terminals, pictures and Markdown show as they are.
+"""Users' names (of classes, columns, words, files) as text that terminals, pictures and Markdown show literally.
 
-Figures of matplotlib need none of this, see `training.engine.figures`; a table of rich takes a name as `rich.text.Text`.
+Matplotlib figures do not need this, see `training.engine.figures`; in a table of rich, use `rich.text.Text`.
 """
 import re
 
 
 def one_line(name):
-    """Returns a name on one line, without characters that a terminal acts upon."""
+    """Returns a name on one line, without control characters."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", " ".join(str(name).split()))
 
 
 def markdown(name):
-    """Returns Markdown that shows a name as it is, in a table too: no emphasis, link, code, tag or new cell."""
+    """Returns Markdown that shows a name literally, also in a table: without emphasis, links, code, tags or new cells."""
     text = one_line(name).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)

@@ -23,9 +23,9 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
 
     name:           one of NAMES
     rate:           number or schedule
-    weight_decay:   share of a weight that is taken off per unit of rate at each step; but for `_KEPT`
-    gradient_noise: variance of the noise on the first step's gradients, see `noisy`; 0: none
-    seed:           of the noise
+    weight_decay:   fraction of a weight that is subtracted per step and unit of learning rate, except for `_KEPT`
+    gradient_noise: variance of the gradient noise at the first step, see `noisy`; 0: no noise
+    seed:           seed of the noise
     """
     kind, settings = _KINDS[name]
     if gradient_noise:
@@ -37,10 +37,10 @@ def make(name, rate, *, weight_decay=None, gradient_noise=0.0, seed=0):
 
 
 def warmup_cosine(peak, steps):
-    """Returns a learning rate schedule: linear warm-up over a tenth of the steps, 500 at most, then cosine decay to 0.
+    """Returns a learning rate schedule: linear warmup over a tenth of the steps, at most 500, then cosine decay to 0.
 
-    peak:  the largest rate
-    steps: of the whole training
+    peak:  highest learning rate
+    steps: steps of the whole training
     """
     warmup = max(1, min(500, steps // 10))
     return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
@@ -51,11 +51,11 @@ def noisy(kind, variance, seed):
 
         g_t <- g_t + N(0, sigma_t^2),  sigma_t^2 = variance / (1 + t)^0.55
 
-    The noise is a function of (seed, t, place of the weight), so that a resumed training draws the same.
+    The noise is a function of (seed, t, position of the weight), so a resumed training draws the same noise.
 
     kind:     class of a Keras optimizer
-    variance: of the noise at t = 0
-    seed:     whole number
+    variance: variance of the noise at t = 0
+    seed:     integer
 
     Source: Neelakantan et al., 2015, "Adding Gradient Noise Improves Learning for Very Deep Networks", eq. 1.
     """

@@ -1,4 +1,4 @@
-"""What a process does when it is asked to end: by SIGTERM, as from a cluster that wants its machine back, or by Ctrl-C."""
+"""Handling of SIGTERM, for example from a cluster that preempts the job, and of Ctrl-C."""
 import contextlib
 import signal
 import sys
@@ -6,10 +6,10 @@ import threading
 
 
 class Received:
-    """The last signal that came, for a loop that looks at it between two steps; a second Ctrl-C works at once."""
+    """The last signal received, checked by the loop between steps; a second Ctrl-C takes effect immediately."""
 
     number = 0
-    """of the signal; 0: none came"""
+    """number of the signal; 0: none received"""
 
     def __call__(self, number, frame):
         if self.number and number == signal.SIGINT:
@@ -19,9 +19,9 @@ class Received:
 
 @contextlib.contextmanager
 def saving(wanted=True):
-    """Yields a Received, in which SIGTERM and Ctrl-C are remembered as long as the context lasts, so that a loop can save first.
+    """Yields a Received that records SIGTERM and Ctrl-C while the context lasts, so that a loop can save first.
 
-    wanted: false leaves the signals as they are, for a loop that saves nothing; so does a thread other than the main one.
+    wanted: if false, signals are not intercepted, for a loop that saves nothing; nor are they outside the main thread.
     """
     received = Received()
     with _handled(received, signal.SIGTERM, signal.SIGINT) if wanted else contextlib.nullcontext():
@@ -30,7 +30,7 @@ def saving(wanted=True):
 
 @contextlib.contextmanager
 def leaving(message):
-    """Ends the process at SIGTERM with `message` wherever no `saving` inside of it remembers the signal instead.
+    """Ends the process with `message` at SIGTERM, unless a `saving` inside the context records the signal.
 
     message: a sentence for standard error
     """
@@ -40,13 +40,13 @@ def leaving(message):
 
 @contextlib.contextmanager
 def ending():
-    """Lets SIGTERM and Ctrl-C end the process at once, for where it only waits within TensorFlow, which looks at no signal."""
+    """Lets SIGTERM and Ctrl-C end the process at once, while it waits inside TensorFlow, which does not check signals."""
     with _handled(signal.SIG_DFL, signal.SIGTERM, signal.SIGINT):
         yield
 
 
 def leave(number, message):
-    """Ends the process as a signal asks for: prints `message` and exits with code 128 + number.
+    """Ends the process because of a signal: prints `message` and exits with code 128 + number.
 
     number:  of the signal; Ctrl-C raises KeyboardInterrupt instead, without the message
     message: a sentence for standard error

@@ -1,4 +1,4 @@
-"""One gradient step, for every model with a `train_step` of its own: right in float16 and on any number of replicas."""
+"""One gradient step for models with their own `train_step`, correct in float16 and on any number of replicas."""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -7,7 +7,7 @@ from training.engine import strategies
 
 
 def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=None):
-    """Moves `variables` one step down the gradient of a loss, and returns what `losses_of` returned.
+    """Applies one gradient step of a loss to `variables`, and returns the result of `losses_of`.
 
         def losses_of():
             logits = self(inputs, training=True)
@@ -15,23 +15,22 @@ def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=Non
 
         loss, logits = step.gradient_step(self.optimizer, self.trainable_variables, losses_of)
 
-    A model with several optimizers calls it once for each. Call it in a replica, as a `train_step` is called; eagerly, in a
-    `tf.function`, and under XLA it does the same. Without variables nothing is differentiated, and the optimizer may be None.
+    A model with several optimizers calls it once per optimizer. Call it in replica context, like a `train_step`; it works the
+    same eagerly, in a `tf.function` and under XLA. Without variables there is no gradient, and the optimizer may be None.
 
-    What a tape finds for a part of a variable is the gradient of that part: `losses_of` may read one network of several that one
-    variable holds, and the gradient of the others is 0.
+    A loss may depend on a part of a variable only: `losses_of` may use one of several networks that share a variable, and the
+    gradient of the others is 0.
 
-    optimizer: Keras optimizer, also a LossScaleOptimizer; it unscales the gradients, clips them and sums over the replicas
-    variables: list of Keras variables that the optimizer was built with
-    losses_of: function without arguments, called once under a tape. It returns a scalar loss, or a tuple of it and of anything
-               else that the caller wants back
-    is_share:  whether the loss is this replica's share of the loss of the whole batch already, as that of
-               `keras.Model.compute_loss` is, and one divided by a count over all replicas. Else it is a mean over this
+    optimizer: Keras optimizer, also a LossScaleOptimizer; it unscales and clips the gradients, and sums them over the replicas
+    variables: list of the Keras variables of the optimizer
+    losses_of: function without arguments, called once under a tape. It returns a scalar loss, or a tuple of the loss and
+               further results for the caller
+    is_share:  whether the loss already is this replica's share of the loss of the global batch, as with
+               `keras.Model.compute_loss` or a loss divided by a count over all replicas. Otherwise it is a mean over this
                replica's examples, and is divided by the number of replicas.
-    change:    function that takes and returns a list of gradients, one for each variable: dense tensors without the loss scale,
-               or None. They are of this replica's share; a norm of the whole batch's gradient needs
-               `strategies.global_sum` first. A gradient that is not finite makes the optimizer skip the step, whatever
-               `change` makes of it.
+    change:    function that receives and returns a list of gradients, one per variable: dense tensors without the loss scale,
+               or None. They belong to this replica's share; a norm of the global gradient needs `strategies.global_sum` first.
+               If a gradient is not finite, the optimizer skips the step, whatever `change` returns.
     """
     if not variables:
         return losses_of()
@@ -41,11 +40,11 @@ def gradient_step(optimizer, variables, losses_of, *, is_share=False, change=Non
 
 
 def scaled_gradients(optimizer, sources, losses_of, *, is_share=False):
-    """Returns what `losses_of` returned and the gradients of its loss times the optimizer's loss scale.
+    """Returns the result of `losses_of` and the gradients of its loss times the loss scale of the optimizer.
 
-    It is the first half of `gradient_step`, for a step that adds up several gradients, needs one by its inputs, chooses among
-    graphs in which they are computed (`tf.switch_case`), or gives the gradient by one tensor to several variables. What is
-    made of the gradients before `apply_scaled` takes them must leave a factor as it is: sums, means and copies do.
+    It is the first half of `gradient_step`, for a step that adds up several gradients, needs a gradient with respect to its
+    inputs, chooses between graphs (`tf.switch_case`), or applies the gradient of one tensor to several variables. Operations
+    on the gradients before `apply_scaled` must be linear: sums, means and copies are.
 
     optimizer, losses_of, is_share: as in `gradient_step`
     sources: list of Keras variables and tensors to differentiate by
@@ -64,12 +63,12 @@ def scaled_gradients(optimizer, sources, losses_of, *, is_share=False):
 
 
 def apply_scaled(optimizer, gradients, variables, *, change=None):
-    """Gives an optimizer gradients that carry its loss scale, which it takes off again.
+    """Applies gradients that are multiplied by the loss scale of the optimizer, which divides by it.
 
     It is the second half of `gradient_step`.
 
     optimizer, variables, change: as in `gradient_step`
-    gradients: list of one for each variable, of `scaled_gradients`
+    gradients:                    list with one gradient per variable, from `scaled_gradients`
     """
     is_dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if change is not None or (is_dynamic and tf.distribute.get_strategy().num_replicas_in_sync > 1):

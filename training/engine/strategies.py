@@ -1,4 +1,4 @@
-"""Where a model trains: one device, all GPUs of a machine, several machines, or a TPU; and in which precision."""
+"""Distribution strategies (one device, all GPUs of a machine, several machines, or a TPU) and precision."""
 import functools
 import json
 import os
@@ -22,10 +22,10 @@ def make(name):
 
     name: default, mirrored, multi_worker or tpu
 
-    Make it before anything else touches TensorFlow's devices, and build models under its `scope()`.
+    Create it before anything else uses TensorFlow's devices, and build models in its `scope()`.
 
     Raises:
-        UserError: this machine or its settings cannot carry the strategy.
+        UserError: this machine or its configuration does not support the strategy.
     """
     if name == "default":
         return tf.distribute.get_strategy()
@@ -39,7 +39,7 @@ def make(name):
 
 
 def is_chief(strategy):
-    """Returns whether this process is the one that writes files; always true with one worker.
+    """Returns whether this process writes files; always true with a single worker.
 
     strategy: a `tf.distribute.Strategy`
     """
@@ -52,7 +52,7 @@ def is_chief(strategy):
 
 
 def workers(strategy):
-    """Returns how many processes train together.
+    """Returns the number of processes that train together.
 
     strategy: a `tf.distribute.Strategy`
     """
@@ -63,13 +63,13 @@ def workers(strategy):
 
 
 def global_sum(x):
-    """Sums over the replicas; call it in a train step. With one replica `x` is returned as it is, and XLA compiles it.
+    """Sums over the replicas; call it in a training step. With one replica `x` is returned as it is, and XLA compiles it.
 
-    x: tensor, or a list of tensors that are summed each by itself
+    x: tensor, or a list of tensors that are summed separately
 
-    Keras adds up the replicas' gradients. A loss that is normalized by a count is therefore right on any number of
-    replicas when each one's own sum is divided by the count of all: `sum(losses) / global_sum(count)`. A plain mean
-    over a replica's examples is to be divided by the number of replicas instead (`keras.Model.compute_loss` does so).
+    Keras adds up the replicas' gradients. A loss that is normalized by a count is therefore correct on any number of replicas
+    if each replica divides its own sum by the count over all replicas: `sum(losses) / global_sum(count)`. Divide a plain mean
+    over a replica's examples by the number of replicas instead (as `keras.Model.compute_loss` does).
     """
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
@@ -78,11 +78,12 @@ def global_sum(x):
 
 
 def all_rows(variables):
-    """Returns the value of each Keras variable as (replicas, *shape), every replica's own; call it in a replica.
+    """Returns the values of each Keras variable on all replicas as (replicas, *shape); call it in replica context.
 
     variables: list of Keras variables
 
-    Those of one type travel together: a collective for each would take longer to trace than a small network to train.
+    Variables of one type share a collective operation: one per variable would take longer to trace than a small network to
+                                       train.
     """
     replica = tf.distribute.get_replica_context()
     tensors = [tf.convert_to_tensor(variable.value) for variable in variables]
@@ -97,9 +98,9 @@ def all_rows(variables):
 
 
 def set_precision(config):
-    """Sets the Keras dtype policy that settings ask for, and returns its name.
+    """Sets the Keras dtype policy for the settings, and returns its name.
 
-    "auto" is bfloat16 where the hardware multiplies matrices in it and the system gains speed by it (`Config.BFLOAT16`).
+    "auto" is bfloat16 if the hardware has matrix units for it and the system runs faster with it (`Config.BFLOAT16`).
     """
     policy = config.dtype
     if policy == "auto":
@@ -108,9 +109,9 @@ def set_precision(config):
         if reason:
             print(f"precision: mixed_bfloat16, because {reason} (--dtype float32 turns it off)", flush=True)
         elif config.BFLOAT16:
-            print("precision: float32, because nothing here multiplies matrices in bfloat16", flush=True)
+            print("precision: float32, because this hardware has no matrix units for bfloat16", flush=True)
         else:
-            print("precision: float32, because a network of this size gains nothing by bfloat16", flush=True)
+            print("precision: float32, because bfloat16 does not speed up a network of this size", flush=True)
     keras.config.set_dtype_policy(policy)
     return policy
 
@@ -118,7 +119,7 @@ def set_precision(config):
 def _bfloat16_units():
     """Returns what this machine has that makes bfloat16 fast, in words, or None."""
     if tf.config.list_logical_devices("TPU"):
-        return "a TPU computes in it"
+        return "it is the native precision of TPUs"
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
@@ -128,7 +129,7 @@ def _bfloat16_units():
         found = doctor.bfloat16_instructions(doctor.processor_flags())
     except OSError:
         return None
-    return found and f"the processor multiplies matrices in it ({found})"
+    return found and f"the processor has matrix instructions for it ({found})"
 
 
 def _mirrored():
@@ -136,8 +137,8 @@ def _mirrored():
     if not devices:
         devices = tf.config.list_logical_devices("CPU")
         if len(devices) < 2:
-            raise UserError("--strategy mirrored needs GPUs and TensorFlow sees none: check `nvidia-smi` and "
-                            "`pip install 'tensorflow[and-cuda]'`, or leave the strategy at default")
+            raise UserError("--strategy mirrored needs GPUs, but TensorFlow sees none: check `nvidia-smi` and "
+                            "`pip install 'tensorflow[and-cuda]'`, or leave out --strategy")
     return tf.distribute.MirroredStrategy([device.name.removeprefix("/device:") for device in devices])
 
 
@@ -147,11 +148,11 @@ def _multi_worker():
     resolver = None if text else _slurm_step()
     if text:
         kind, index, count = _cluster(text)
-        print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the others", flush=True)
+        print(f"{kind} {index} of {count} processes in TF_CONFIG: waiting for the other processes", flush=True)
     else:
         addresses = resolver.cluster_spec().job_tasks("worker")
         print(f"worker {resolver.task_id} of {len(addresses)} processes in Slurm's step, at {addresses[resolver.task_id]}: "
-              "waiting for the others", flush=True)
+              "waiting for the other processes", flush=True)
     # AUTO is NCCL between GPUs and gRPC rings between CPUs
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.AUTO)
@@ -162,7 +163,7 @@ def _multi_worker():
         raise UserError("--strategy multi_worker must be set up before TensorFlow is used in the process "
                         f"({_first_line(error)})") from None
     except tf.errors.OpError as error:
-        raise UserError("--strategy multi_worker cannot start this worker's server; is its port free, and do the others run? "
+        raise UserError("--strategy multi_worker cannot start the server of this worker: check its port and the other workers "
                         f"({_first_line(error)})") from None
 
 
@@ -178,16 +179,16 @@ def _cluster(text):
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"TF_CONFIG cannot be read; it should look like {_EXAMPLE}") from None
     if set(cluster) - {"chief", "worker"} or not addresses:
-        raise UserError(f"TF_CONFIG may name only a chief and workers, got {sorted(cluster)}")
+        raise UserError(f"TF_CONFIG may list only a chief and workers, got {sorted(cluster)}")
     if not known:
-        raise UserError(f"TF_CONFIG says this process is {kind} {index}, which its cluster does not list")
+        raise UserError(f"TF_CONFIG assigns this process to {kind} {index}, which its cluster does not list")
     if not written or len(set(addresses)) != len(addresses):
         raise UserError(f"TF_CONFIG needs a different HOST:PORT for every worker, got {', '.join(map(str, addresses))}")
     place = index + (len(cluster.get("chief", ())) if kind == "worker" else 0)
     rank, tasks = (os.environ.get(f"SLURM_{name}", "") for name in ("PROCID", "STEP_NUM_TASKS"))
     if tasks not in ("", "1") and (rank, tasks) != (str(place), str(len(addresses))):  # such as one TF_CONFIG for all tasks
-        raise UserError(f"TF_CONFIG says this is process {place} of {len(addresses)}, and Slurm says it is task {rank} of {tasks}"
-                        ": unset TF_CONFIG, and Slurm's variables are read")
+        raise UserError(f"according to TF_CONFIG, this is process {place} of {len(addresses)}, but according to Slurm it "
+                        f"is task {rank} of {tasks}: unset TF_CONFIG to use Slurm's variables")
     return kind, index, len(addresses)
 
 
@@ -212,10 +213,10 @@ def _slurm_step():
         given = ", ".join(f"{name}={os.environ[name]}" for name in _SLURM)
         raise UserError(f"Slurm's variables cannot be read ({_first_line(error)}), got {given}: set TF_CONFIG instead") from None
     if not 0 <= rank < len(addresses):
-        raise UserError(f"SLURM_PROCID says this is task {rank}, and SLURM_STEP_NUM_TASKS says there are {len(addresses)}")
+        raise UserError(f"SLURM_PROCID is {rank}, but SLURM_STEP_NUM_TASKS is {len(addresses)}: start every worker with srun")
     node, host = os.environ.get("SLURMD_NODENAME"), addresses[rank].rpartition(":")[0]
     if node and node != host:
-        raise UserError(f"Slurm runs task {rank} on {node}, and the order of SLURM_STEP_NODELIST says {host}: "
+        raise UserError(f"Slurm runs task {rank} on {node}, but by the order of SLURM_STEP_NODELIST it should be on {host}: "
                         "start the workers with srun --distribution=block")
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": addresses}), task_type="worker", task_id=rank, rpc_layer="grpc",
@@ -231,7 +232,7 @@ def _tpu():
     named = any(os.environ.get(name) for name in ("TPU_NAME", "COLAB_TPU_ADDR", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS"))
     here = any(pathlib.Path("/dev").glob("accel*")) or any(pathlib.Path("/dev/vfio").glob("[0-9]*"))
     if not named and not here:  # asking the resolver would wait for Google's metadata server
-        raise UserError("--strategy tpu finds no TPU: run on a TPU machine, or name one in the variable TPU_NAME")
+        raise UserError("--strategy tpu finds no TPU: run on a TPU machine, or set the environment variable TPU_NAME")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=None if named else "local")
         if resolver.master():

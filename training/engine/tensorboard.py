@@ -1,9 +1,9 @@
-"""What TensorBoard shows of a run: curves, weights, images, settings beside results, and embeddings.
+"""TensorBoard logs of a run: curves, weights, images, settings with results, and embeddings.
 
-A run's folder holds these event files, so that `tensorboard --logdir runs` sees every run side by side:
+A run's folder contains these event files, so `tensorboard --logdir runs` shows all runs side by side:
 
-    train/, validation/   scalars by epoch under the same tags, so that one chart holds both curves
-    test/                 the run's settings and its final figures (the HParams page)
+    train/, validation/   scalars by epoch with the same tags, so both curves are in one chart
+    test/                 the run's settings and final metrics (the HParams page)
     ./                    images, histograms of activations, the graph, and the projector's files
 
 A step is the number of finished epochs.
@@ -38,18 +38,18 @@ class TensorBoard(keras.callbacks.Callback):
     """Writes scalars, histograms of weights and the update/weight ratio of every layer, once an epoch.
 
     folder:           the run's folder
-    batch_size:       examples of a step over all replicas (default: what the loop says)
-    histograms_every: epochs between two histograms of the weights; 0: none
+    batch_size:       examples per step over all replicas (default: from the loop)
+    histograms_every: epochs between histograms of the weights; 0: no histograms
 
-    Scalars are `epoch/<name of the log>`, `epoch/learning_rate`, `speed/examples_per_second` and
-    `update_ratio/<layer>`: the norm of a layer's change in one step over the norm of its weights, for weights of two
-    dimensions and more; a layer with several of these has one figure for each. About 1e-3 is healthy: `update_ratio/_1e-3`
-    marks it. When a call runs several steps, the change over the call is divided by
-    their number, which is a little less than the mean of the single changes. It is measured on the epoch's first call
-    and again on the first one after half of the epoch, which is the figure that stays.
+    Scalars are `epoch/<name of the log>`, `epoch/learning_rate`, `speed/examples_per_second` and `update_ratio/<layer>`: the
+    norm of a layer's change in one step over the norm of its weights, for weights with at least two dimensions; a layer with
+    several of them has one value per weight. About 1e-3 is healthy; `update_ratio/_1e-3` marks this value. When a call runs
+    several steps, the change over the call is divided by their number, which is slightly less than the mean change per step.
+    It is measured on the first call of the epoch and again on the first call after half of the epoch, which replaces the first
+    value.
 
-    The callback has no memory of its own: a resumed run goes on at its epoch, after a mark in the event files that
-    makes TensorBoard forget what the interrupted run had written from that epoch on.
+    The callback has no state: a resumed run continues at its epoch, after a mark in the event files that makes TensorBoard
+    discard what the interrupted run had written from that epoch on.
     """
 
     def __init__(self, folder, *, batch_size=None, histograms_every=1):
@@ -58,7 +58,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._writers = {}
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Opens the event files if none are open, and starts the epoch's counters."""
+        """Opens the event files if necessary, and resets the counters of the epoch."""
         if not self._writers:
             self._writers = {name: _start(self.folder / name, epoch + 1) for name in ("train", "validation")}
         self._steps = self._seconds = 0
@@ -68,7 +68,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._ratios = {}
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Keeps the weights before a call whose update ratio is to be measured."""
+        """Saves the weights before a call for which the update ratio is measured."""
         half = (self.params.get("steps") or 0) // 2
         if self._measured == 0 or (self._measured == 1 and half and batch >= half):
             self._measured += 1 if batch < half else 2
@@ -76,7 +76,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._batch, self._began = batch, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts steps and seconds, and measures the update ratio of the calls chosen for it."""
+        """Counts steps and seconds, and measures the update ratio of the selected calls."""
         seconds, steps = time.perf_counter() - self._began, batch - self._batch + 1
         if self._first_call is None:
             self._first_call = steps, seconds  # may hold the tracing: counts only when it is the only call
@@ -88,7 +88,7 @@ class TensorBoard(keras.callbacks.Callback):
             self._before = None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes what the epoch gave."""
+        """Writes the results of the epoch."""
         step = epoch + 1
         logs = {name: value for name, value in (logs or {}).items() if np.ndim(value) == 0}
         steps, seconds = (self._steps, self._seconds) if self._steps else self._first_call or (0, 0)
@@ -127,11 +127,11 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def hparams(folder, config, metrics):
-    """Writes a run's settings and final figures for the HParams page, where runs under one folder are compared.
+    """Writes a run's settings and final metrics for the HParams page, which compares the runs in a folder.
 
     folder:  the run's folder
-    config:  {name: bool, number, string, None or anything with a short text}; None is left out
-    metrics: {name: number}; other values are left out
+    config:  {name: bool, number, string, or another value with a short text}; None is omitted
+    metrics: {name: number}; other values are omitted
     """
     folder = pathlib.Path(folder)
     settings = {name: value if isinstance(value, (bool, int, float, str)) else str(value)
@@ -186,7 +186,7 @@ def texts(folder, values, step):
 
 
 def activations(folder, values, step):
-    """Writes histograms of what layers answer to a fixed batch.
+    """Writes histograms of the outputs of layers for a fixed batch.
 
     folder: of the event file
     values: {name: array of any shape}
@@ -201,8 +201,8 @@ def graph(folder, function, *specs):
     """Writes the TensorFlow graph of a function for the Graphs page.
 
     folder:   of the event file
-    function: of tensors, such as a model
-    specs:    a nest of tensor specs for each of its arguments, with which it is traced
+    function: function of tensors, such as a model
+    specs:    one nest of tensor specs per argument, used for tracing
     """
     traced = tf.function(function).get_concrete_function(*specs)
     with _writing(folder, 0):
@@ -210,17 +210,17 @@ def graph(folder, function, *specs):
 
 
 def projector(folder, name, vectors, metadata, thumbnails=None):
-    """Writes an embedding for the projector; one of the same name is replaced, others in the folder stay.
+    """Writes an embedding for the projector; replaces one of the same name and keeps others in the folder.
 
     Keras 3's callback writes a configuration that does not match its file, so the four files are written here.
 
-    The projector labels points with the first column that is not all numbers, so that the first column is made one. It opens
-    without a color map, which no file can preselect. Therefore each thumbnail gets a frame in the color of its first column.
+    The projector labels points with the first column that is not numeric, so the first column is made non-numeric. It opens
+    without a color map, which files cannot preselect; therefore each thumbnail gets a frame in the color of its first column.
 
     folder:     of the run
     name:       of the embedding
     vectors:    (n, dimensions) numbers
-    metadata:   n dicts with the same keys; the first one names the point, usually its class
+    metadata:   n dicts with the same keys; the first entry labels the point, usually with its class
     thumbnails: uint8 (n, height, width, 3), the picture at each point
 
     Raises:

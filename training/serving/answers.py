@@ -1,4 +1,4 @@
-"""The verb `predict`: inputs are read and answered some at a time, and each answer is written when it is there."""
+"""The verb `predict`: reads and predicts inputs in batches, and writes each prediction as soon as it is available."""
 import datetime
 import functools
 import json
@@ -30,19 +30,19 @@ class _Input(NamedTuple):
 
 
 def predict(app, request):
-    """Predicts for files with the newest export, or with the server that holds it.
+    """Predicts for files with the newest export or with a server.
 
     request: a `training.cli.Predict`
 
     Raises:
-        UserError: there is nothing to predict for or with, or some inputs have no answer; the others' are written.
+        UserError: there are no inputs or no export, or some predictions failed; all others were written.
     """
     folder = pathlib.Path(os.path.expanduser(request.output))
     names, left_out = requests.names(request.inputs, app.serving.KINDS, folder)
     ask = _asker(app, request)
     folder.mkdir(parents=True, exist_ok=True)
     if left_out:
-        print(f"{left_out} file{'s' if left_out > 1 else ''} left out, with another ending than {', '.join(app.serving.KINDS)}",
+        print(f"{left_out} file{'s' if left_out > 1 else ''} skipped, not ending in {', '.join(app.serving.KINDS)}",
               file=sys.stderr)
     most = client.MAX_INPUT_BYTES if request.server else None
     inputs = (_read(app.serving, *pair, most) for pair in zip(names, requests.outputs(names, folder)))
@@ -59,9 +59,9 @@ def predict(app, request):
             left = datetime.timedelta(seconds=round((now - began) / done * (len(names) - done)))
             print(f"{done} of {len(names)} done, {left} left", file=sys.stderr, flush=True)
             spoken = now
-    print(f"{total} answer{'s' if total != 1 else ''} in {requests.shown(folder)}", flush=True)
+    print(f"{total} prediction{'s' if total != 1 else ''} in {requests.shown(folder)}", flush=True)
     if refused:
-        raise UserError(f"there is no answer for {len(refused)} of {total}: {refused[0]}")
+        raise UserError(f"{len(refused)} of {total} predictions failed; the first error: {refused[0]}")
 
 
 def _asker(app, request):

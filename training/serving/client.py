@@ -1,4 +1,4 @@
-"""Asks a TensorFlow Serving server, over gRPC, what a local export would be asked."""
+"""A gRPC client of TensorFlow Serving with the same interface as a local export."""
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -9,21 +9,21 @@ from training.serving.export import tensor_proto
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_INPUT_BYTES = MAX_MESSAGE_BYTES - 2**20
-"""of one row, so that a message has room for it"""
+"""size limit of one row, so that it fits into a message"""
 
 
 def answer(server, model_name, inputs, signature="serving_default", timeout=60.0):
-    """Returns what the newest version of a served model answers.
+    """Returns the outputs of the newest version of a served model.
 
     Arguments:
         server: "HOST:PORT" of the gRPC port (8500 in the containers of `deploy`); the connection is not encrypted.
         inputs: {input name: array or list}; strings as a list of bytes.
-        timeout: seconds, for the connection and the answer together.
+        timeout: seconds, for connection and response together.
 
     Returns: {output name: numpy array}
 
     Raises:
-        UserError: no server there, no such model or signature, refused inputs, or no answer in time.
+        UserError: there is no server, model or signature, the inputs are rejected, or the response takes too long.
     """
     requests.check_address(server)
     request = predict_pb2.PredictRequest()
@@ -33,7 +33,7 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
         request.inputs[name].CopyFrom(tensor_proto(value))
     if request.ByteSize() > MAX_MESSAGE_BYTES:
         raise UserError(f"the request has {request.ByteSize() / 2**20:.0f} MB, more than the "
-                        f"{MAX_MESSAGE_BYTES // 2**20} MB of one message: send fewer files at once")
+                        f"{MAX_MESSAGE_BYTES // 2**20} MB that fit into one message: send fewer files at once")
     options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     with grpc.insecure_channel(server, options=options) as channel:
@@ -48,11 +48,11 @@ def answer(server, model_name, inputs, signature="serving_default", timeout=60.0
 def _sentence(error, server, model_name, timeout):
     details = " ".join((error.details() or "").split())[:300]
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return f"no server answers at {server}: start one as deploy/README.md says, or check host and port ({details})"
+        return f"no server responds at {server}: start one as described in deploy/README.md, or check host and port ({details})"
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"the server at {server} did not answer within {timeout:g} s: give it more with --timeout-seconds"
+        return f"the server at {server} did not respond within {timeout:g} s: increase --timeout-seconds"
     if error.code() == grpc.StatusCode.NOT_FOUND:
         return f"the server at {server} does not serve {model_name}: {details}"
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return f"{server} is no gRPC port of TensorFlow Serving (it is 8500 in the container, 8501 is REST)"
-    return f"the server at {server} refused: {details or error.code().name}"
+        return f"{server} is not the gRPC port of TensorFlow Serving (in the container, 8500 is gRPC and 8501 is REST)"
+    return f"the server at {server} refused the request: {details or error.code().name}"

@@ -1,11 +1,11 @@
-"""SavedModels for TensorFlow Serving: versions that appear whole, with warm-up, labels and the server's settings.
+"""SavedModels for TensorFlow Serving: versions that appear atomically, with warm-up requests, labels and server settings.
 
     saved_models/
       models.config batching.config monitoring.config     what the server is started with
       detection/                                          a model: base path /models/detection in the container
         1/ 2/ …                                           versions; the server takes the newest
           saved_model.pb variables/ assets/
-          assets.extra/tf_serving_warmup_requests         replayed by the server before it answers anybody
+          assets.extra/tf_serving_warmup_requests         replayed by the server before it accepts requests
           assets.extra/class_names.txt …                  labels, for people
 """
 import contextlib
@@ -52,22 +52,22 @@ _MONITORING = """prometheus_config {
 def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
     """Writes the next version of a model for TensorFlow Serving and returns its folder.
 
-    The version is written under a name that no server takes for a version and renamed when it is whole and on the
-    disk. Of two exports at once the second takes the next number. `models.config` beside the model's folder gets the
-    model if it lacks it; `batching.config` and `monitoring.config` are written if they are not there.
+    The version is written under a name that a server ignores, and renamed when it is complete and on disk. If two exports run
+    at once, the second one gets the next number. `models.config` next to the model's folder gets an entry for the model if it
+    has none; `batching.config` and `monitoring.config` are written if they do not exist.
 
     Arguments:
-        folder: of the model, e.g. saved_models/detection; its name is the model's name.
-        model: whose variables the signatures read.
-        signatures: {name: (function, {input name: TensorSpec})}; a function takes its inputs by name and returns
+        folder: folder of the model, such as saved_models/detection; its name is the name of the model.
+        model: model with the variables of the signatures.
+        signatures: {name: (function, {input name: TensorSpec})}; a function receives its inputs by name and returns
             {output name: tensor}. Floating outputs become float32.
         labels: {file name: list of lines}, kept in assets.extra.
         warmup: {signature: {input name: value}}, one request for every signature.
-        force: export although the signature or the version of TensorFlow speaks against it.
+        force: export even if signatures changed or TensorFlow is newer than the newest server.
 
     Raises:
-        UserError: the newest version has another signature, or TensorFlow is newer than the newest server.
-        ValueError: a signature without a warm-up request, or one that a server cannot run.
+        UserError: the newest version has other signatures, or TensorFlow is newer than the newest server.
+        ValueError: a signature has no warm-up request, or a server cannot run it.
     """
     folder = pathlib.Path(folder)
     warmup = warmup or {}
@@ -97,20 +97,20 @@ def export(folder, model, signatures, *, labels=None, warmup=None, force=False):
 
 
 def newest(folder):
-    """Returns the folder of the newest version, by number.
+    """Returns the folder of the version with the highest number.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no version.
     """
     versions = _versions(folder)
     if not versions:
         raise UserError(f"there is no export in {folder}: train one with `python -m apps.{pathlib.Path(folder).name}`, "
-                        "or name another folder")
+                        "or specify another folder")
     return pathlib.Path(folder) / str(versions[-1])
 
 
 def answer(version, inputs, signature="serving_default"):
-    """Returns what an exported version answers, in this process.
+    """Returns the outputs of an exported version, computed in this process.
 
     Arguments:
         version: folder of one version.
@@ -119,7 +119,7 @@ def answer(version, inputs, signature="serving_default"):
     Returns: {output name: numpy array}
 
     Raises:
-        UserError: no export there, no such signature, or other inputs than it takes.
+        UserError: there is no export or signature, or the inputs do not match the signature.
     """
     functions = _load(str(pathlib.Path(version).resolve())).signatures
     if signature not in functions:
@@ -127,21 +127,21 @@ def answer(version, inputs, signature="serving_default"):
     function = functions[signature]
     specs = function.structured_input_signature[1]
     if set(inputs) != set(specs):
-        raise UserError(f"the signature {signature} takes {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
+        raise UserError(f"the signature {signature} has the inputs {', '.join(sorted(specs))}, not {', '.join(sorted(inputs))}")
     tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
     with quiet.calls():
         return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
 def any_size(tensor):
-    """Returns a tensor whose signature leaves every axis open, so that a system of other sizes can be the next version."""
+    """Returns the tensor with an unknown size on every axis, so that a system with other sizes can be the next version."""
     return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None] * len(tensor.shape))
 
 
 def describe(version):
     """Returns {signature: {"inputs": {name: (dtype name, shape)}, "outputs": …}} of a version, without loading it.
 
-    A dimension of any size is None.
+    A dimension of unknown size is None.
     """
     def tensors(infos):
         return {name: (tf.dtypes.as_dtype(info.dtype).name,
@@ -154,13 +154,13 @@ def describe(version):
 
 
 def configure(folder):
-    """Makes sure that a server started with the settings beside `folder` serves the model in it.
+    """Adds the model in `folder` to the server settings next to it.
 
-    Other models, and a changed entry of this one, are left as they are.
+    Entries of other models and an existing entry of this model are unchanged.
     """
     folder = pathlib.Path(folder)
     path = folder.parent / "models.config"
-    with files.lock(folder.parent, waiting=f"waiting for another process, which writes {path}"):
+    with files.lock(folder.parent, waiting=f"waiting for another process that is writing {path}"):
         config = _server_config(path)
         if folder.name not in [model.name for model in config.model_config_list.config]:
             config.model_config_list.config.add(
@@ -180,7 +180,7 @@ def _server_config(path):
         try:
             text_format.Parse(path.read_text(encoding="utf-8"), config)
         except (text_format.ParseError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is no ModelServerConfig ({error}): mend or remove it") from None
+            raise UserError(f"{path} is not a valid ModelServerConfig ({error}): correct or remove it") from None
     return config
 
 
@@ -220,13 +220,13 @@ def _check_servable(path):
     functions = graph.library.function
     for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
         if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
-            raise ValueError(f"the export calls Python ({node.name}): a server has none")
+            raise ValueError(f"the export calls Python ({node.name}), which a server does not have")
         if node.attr["_XlaMustCompile"].b:
-            raise ValueError(f"the export must be compiled by XLA ({node.name}): a server does not on CPUs")
+            raise ValueError(f"the export must be compiled by XLA ({node.name}), which a server does not support on CPUs")
     for function in functions:
         if function.attr["_XlaMustCompile"].b:
             raise ValueError(f"the export must be compiled by XLA ({function.signature.name}): "
-                             "a server does not on CPUs")
+                             "a server does not support this on CPUs")
 
 
 def _check_signature(folder, partial):
@@ -235,7 +235,7 @@ def _check_signature(folder, partial):
         difference = _difference(describe(folder / str(versions[-1])), describe(partial))
         if difference:
             raise UserError(f"clients of {folder / str(versions[-1])} would break: {difference}; "
-                            "export to another folder with --saved-models, or with --force")
+                            "export to another folder with --saved-models, or use --force")
 
 
 def _difference(old, new):
@@ -283,7 +283,7 @@ def _warmup_record(model_name, signature, specs, inputs):
 
 
 def tensor_proto(value, dtype=None):
-    """Returns a TensorProto; strings keep their trailing zeros and an empty list its one dimension."""
+    """Returns a TensorProto; strings keep trailing zeros, and an empty list keeps its dimension."""
     if isinstance(value, tf.Tensor):
         value = value.numpy()
     if not isinstance(value, np.ndarray) and len(value) and isinstance(value[0], bytes):
@@ -355,7 +355,7 @@ def _read_saved_model(version):
 @functools.lru_cache(maxsize=1)
 def _load(version):
     if not os.path.exists(os.path.join(version, "saved_model.pb")):
-        raise UserError(f"{version} is no exported version: it has no saved_model.pb")
+        raise UserError(f"{version} is not an exported version: it has no saved_model.pb")
     try:
         if not _PATTERN_SIGNS & set(version):
             return tf.saved_model.load(version)

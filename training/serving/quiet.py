@@ -1,4 +1,4 @@
-"""Calls of an export without TensorFlow's lines about operations whose cost it cannot tell."""
+"""Calls of an export without TensorFlow's warnings about operations of unknown cost."""
 import contextlib
 
 import tensorflow as tf
@@ -12,10 +12,10 @@ except ImportError:
 
 @contextlib.contextmanager
 def calls():
-    """Calls functions without TensorFlow's memory optimizer, as long as the context lasts.
+    """Turns off TensorFlow's memory optimizer while the context lasts.
 
-    It saves memory where many tensors are added, which an export has no need of, and for CropAndResize on a processor it prints
-    a warning of a thousand characters that TF_CPP_MIN_LOG_LEVEL does not silence.
+    It saves memory when many tensors are added, which an export does not need. For CropAndResize on a CPU, it prints a warning
+    of a thousand characters that TF_CPP_MIN_LOG_LEVEL does not silence.
     """
     if eager is None:
         yield

@@ -1,4 +1,4 @@
-"""What `predict` is asked, and where the answers go; importing this module imports no TensorFlow."""
+"""The inputs of `predict` and the paths of its outputs. Importing this module does not import TensorFlow."""
 import glob
 import os
 import pathlib
@@ -10,30 +10,30 @@ from typing import Any, NamedTuple
 from training.config import UserError
 
 STANDARD_INPUT = "-"
-"""the name of an input that is read from standard input"""
+"""name of the input that is read from standard input"""
 ENDINGS = (".json", ".png")
-"""of the files that an answer may be written to"""
+"""extensions of the output files of a prediction"""
 _LONGEST_NAME = 180
 """bytes of an answer's file name without its ending: file systems allow 255, and temporary names are longer"""
 
 
 class Asked(NamedTuple):
-    """What one input of `predict` asks."""
+    """One input of `predict`."""
 
     inputs: dict[str, Any]
     """{input name of the signature: its rows}, a list or an array"""
     kept: Any = None
-    """what presenting the answer needs besides"""
+    """further values that are needed to present the answer"""
 
 
 def check(inputs, server):
-    """Refuses what cannot be asked.
+    """Checks the arguments of `predict`.
 
     Raises:
-        UserError: no input, a file that is not there, or a server that is no HOST:PORT.
+        UserError: there is no input, a file does not exist, or the server is not of the form HOST:PORT.
     """
     if not inputs:
-        raise UserError("predict needs the names of one or more files")
+        raise UserError("predict needs one or more file names")
     for given in inputs:
         _paths(given)
     if server:
@@ -41,22 +41,22 @@ def check(inputs, server):
 
 
 def check_address(server):
-    """Raises UserError unless this is HOST:PORT."""
+    """Raises a UserError unless `server` is of the form HOST:PORT."""
     if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", server):
-        raise UserError(f"{server!r} is no HOST:PORT, such as localhost:8500")
+        raise UserError(f"{server!r} is not of the form HOST:PORT, such as localhost:8500")
 
 
 def names(inputs, kinds, output):
-    """Returns the names of all files that `predict` is given, in order, and how many files in folders are left out.
+    """Returns the names of all input files in order, and the number of skipped files in folders.
 
-    inputs: files, folders and patterns such as "photos/*.jpg"; "-" is standard input, and what ends in "?" may be a question.
-            A folder gives its files of these kinds and those in its folders, but none that is hidden. A file or folder whose
-            name holds [ or * is taken by its name.
-    kinds:  endings of file names in lower case
-    output: the folder that takes the answers, in which no folder's files are looked for
+    inputs: files, folders and patterns such as "photos/*.jpg"; "-" is standard input, and a text that ends in "?" may be a
+            question. A folder stands for all files of these kinds in it and its subfolders, except hidden ones. An existing
+            file or folder with [ or * in its name is not treated as a pattern.
+    kinds:  file name extensions in lower case
+    output: output folder of the predictions, which is skipped when folders are searched
 
     Raises:
-        UserError: there is no such file, a folder cannot be read, or there is no file at all.
+        UserError: a file does not exist, a folder cannot be read, or there are no files.
     """
     found, left_out = [], 0
     for given in inputs:
@@ -69,14 +69,14 @@ def names(inputs, kinds, output):
             else:
                 found.append(path)
     if not found:
-        raise UserError(f"{shown(inputs[0])} holds no file that ends in {', '.join(kinds)}")
+        raise UserError(f"{shown(inputs[0])} contains no files that end in {', '.join(kinds)}")
     return found, left_out
 
 
 def outputs(inputs, folder):
-    """Returns the path of each input's answer in a folder, without its ending.
+    """Returns the output path of each input in a folder, without extension.
 
-    It is called as the input; inputs of one name are numbered, and so are those in whose place another input lies.
+    It has the name of the input; duplicate names are numbered, as are outputs that would overwrite an input.
     """
     where = os.path.realpath(folder)
     taken = {_key(os.path.basename(name)) for name in inputs if os.path.realpath(os.path.dirname(name) or ".") == where}
@@ -115,7 +115,7 @@ def read(name, most):
 
 
 def shown(name):
-    """Returns the name of an input as it can be printed anywhere: with ? for control characters and bytes that are no UTF-8."""
+    """Returns the printable name of an input, with ? in place of control characters and invalid UTF-8."""
     return "".join("?" if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in str(name))
 
 

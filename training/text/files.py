@@ -1,6 +1,6 @@
-"""Text files of users: the encodings that are read, and the sentence for those that are not.
+"""Users' text files: supported encodings, and the error message for all others.
 
-Importing this module imports no TensorFlow.
+Importing this module does not import TensorFlow.
 """
 import codecs
 
@@ -13,7 +13,7 @@ _MARKS = (
 
 
 def decoded(content, source):
-    """Returns the text in a file's bytes: UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is left out.
+    """Decodes the bytes of a text file: UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed.
 
     content: bytes of the file
     source:  the file's name in error sentences
@@ -28,18 +28,18 @@ def decoded(content, source):
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not {name} text: {error.reason} at byte {error.start:,}; save it as UTF-8") from None
     if "\0" in text:  # UTF-16 without its mark, or no text at all
-        raise UserError(f"{source} is not {name} text: null character at place {text.index(chr(0)):,}; save it as UTF-8")
+        raise UserError(f"{source} is not {name} text: null character at position {text.index(chr(0)):,}; save it as UTF-8")
     return text
 
 
 def lines(content, source):
-    """Returns the lines of a text file, without their ends: those of Linux, Windows and old Macs.
+    """Returns the lines of a text file without line ends, which may be those of Linux, Windows or old Macs.
 
     content: bytes of the file
     source:  the file's name in error sentences
 
     Raises:
-        UserError: the file has an encoding that is not read.
+        UserError: the file has an unsupported encoding.
     """
     # not splitlines, which takes characters in some names for the end of a line
     return decoded(content, source).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -2,15 +2,16 @@
 import tensorflow as tf
 
 PADDING = ""
-"""the word number 0, which fills up shorter texts"""
+"""word 0, which pads shorter texts"""
 UNKNOWN = "<unknown>"
-"""the word number 1, which stands for every word that a vocabulary lacks"""
+"""word 1, which replaces every word that is not in the vocabulary"""
 
 
 def tokens(texts):
     """Returns the lower-case words of each text: (batch,) strings give a ragged (batch, words).
 
-    A word is a run of letters, digits and the characters _ < > ' -; all other characters separate words. It works in a graph.
+    A word is a run of letters, digits and the characters _ < > ' -; all other characters separate words. The function works in
+    a graph.
 
     >>> import tensorflow as tf
     >>> from training.text.vocabulary import tokens
@@ -22,12 +23,12 @@ def tokens(texts):
 
 
 class Vocabulary:
-    """The words that a network knows, by number: 0 is padding, and 1 stands for every word that is not among them.
+    """The words that a network knows, by number: 0 is padding, and 1 is the unknown word.
 
     words: list of all words in the order of their numbers, str or UTF-8 bytes; the first two are `PADDING` and `UNKNOWN`
 
     Raises:
-        ValueError: the list does not begin with these two, or holds a word twice.
+        ValueError: the list does not begin with these two, or contains a word twice.
 
     Example:
         >>> import tensorflow as tf
@@ -42,7 +43,7 @@ class Vocabulary:
     def __init__(self, words):
         self.words = [tf.compat.as_text(word) for word in words]
         if self.words[:2] != [PADDING, UNKNOWN] or len(set(self.words)) < len(self.words):
-            raise ValueError("words begin with padding and unknown, each once")
+            raise ValueError("the word list must begin with padding and unknown, and must not contain duplicates")
         keys = tf.constant(self.words)
         # a model that keeps this table as an attribute carries it into its export
         self.table = tf.lookup.StaticHashTable(
@@ -55,13 +56,14 @@ class Vocabulary:
         return cls([PADDING, UNKNOWN, *sorted(found - {PADDING, UNKNOWN})])
 
     def ids(self, words):
-        """Returns the numbers of words as int32 of the same shape, ragged or dense; it works in a graph."""
+        """Returns the numbers of words as int32 of the same shape, ragged or dense; works in a graph."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self.table.lookup(words.flat_values))
         return self.table.lookup(words)
 
     def missing(self, words):
-        """Returns the words of each text that the vocabulary lacks, with spaces between: ragged (batch, words) give (batch,)."""
+        """Returns the words of each text that are not in the vocabulary, joined by spaces: ragged (batch, words) give
+        (batch,)."""
         return tf.strings.reduce_join(tf.ragged.boolean_mask(words, self.ids(words) == 1), axis=1, separator=" ")
 
     def __len__(self):

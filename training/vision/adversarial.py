@@ -1,4 +1,4 @@
-"""Adversarial training (A7): beside every image stands one that was changed so that the network errs more."""
+"""Adversarial training (A7): each image is accompanied by a perturbed copy that increases the loss."""
 import keras
 import tensorflow as tf
 
@@ -6,16 +6,16 @@ from training.engine import step
 
 
 class AdversarialTraining(keras.Model):
-    """A classifier that learns from images and from the same images, each pixel moved by `epsilon` against it.
+    """A classifier that learns from images and from adversarial copies, in which each pixel is moved by `epsilon`.
 
         x' = x + epsilon sign(dJ(x)/dx),   J' = (J(x) + J(x')) / 2
 
-    Metrics, and the loss that is shown, are of the images as they are. The direction of x' counts as given: no gradient
-    goes through it.
+    The metrics and the displayed loss are those of the original images. The perturbation is treated as a constant: no gradient
+    flows through it.
 
-    inputs, outputs: of the functional model; the input is {"image": pixels (batch, side, side, channels)}
-    scale:           the layer after the input; moved pixels are no whole numbers, and enter the network here
-    epsilon:         how far each pixel is moved, in the pixels' unit
+    inputs, outputs: inputs and outputs of the functional model; the input is {"image": pixels (batch, side, side, channels)}
+    scale:           the layer after the input; perturbed pixels are not integers, and enter the network here
+    epsilon:         size of the perturbation, in units of the pixels
 
     Example:
         >>> import keras, numpy as np
@@ -30,7 +30,7 @@ class AdversarialTraining(keras.Model):
         TensorShape([6, 3])
 
     Source: Goodfellow et al., 2015, "Explaining and Harnessing Adversarial Examples", section 6, with alpha = 0.5. As there,
-    moved pixels may leave the range of an image; dropout draws again for x'.
+    perturbed pixels may leave the range of an image; dropout uses a new mask for x'.
     """
 
     def __init__(self, inputs, outputs, scale, epsilon, **kwargs):

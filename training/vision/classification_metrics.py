@@ -1,4 +1,4 @@
-"""How often the predicted class of an example is the true one, over all examples and by class."""
+"""Classification metrics, over all examples and by class."""
 import numpy as np
 
 from training import bootstrap
@@ -9,14 +9,14 @@ def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
     """Returns the metrics of predictions for examples with one class each.
 
     log_probabilities: (examples, classes), natural logarithms
-    labels:            (examples,), numbers of the true classes
+    labels:            (examples,), ids of the true classes
     resamples:         bootstrap samples of the examples for 95 % intervals; 0: none
     seed:              of the bootstrap samples
 
-    accuracy:   share of examples whose most probable class is the true one; error is 1 - accuracy
-    top5:       share whose true class is among the five most probable, where there are more than five
+    accuracy:   fraction of examples for which the most probable class is correct; error is 1 - accuracy
+    top5:       fraction with the true class among the five most probable, if there are more than five classes
     loss:       mean cross-entropy in nats
-    per_class:  {class: share of its examples that are predicted right}
+    per_class:  {class: fraction of its examples that are classified correctly}
     confusion:  examples by true class (rows) and predicted class (columns)
     intervals:  with `resamples` {"accuracy": [low, high]}
     """
@@ -41,7 +41,7 @@ def summary(log_probabilities, labels, class_names, *, resamples=0, seed=0):
 
 
 def table(metrics):
-    """Prints the share of right predictions by class."""
+    """Prints the accuracy by class."""
     shares = [(one_line(name), share) for name, share in metrics["per_class"].items()]
     width = max(5, *(len(name) for name, _ in shares))
     print(f"{'class':{width}}  right")

@@ -1,4 +1,4 @@
-"""What a person looks at of predictions for examples with one class each: the wrong ones, and which classes are confused."""
+"""Pictures of predictions for examples with one class each: misclassified images and the confusion matrix."""
 import matplotlib.figure
 import numpy as np
 
@@ -8,7 +8,7 @@ _SHOWN = 24
 
 
 def wrong(images, probabilities, labels, names):
-    """Returns a picture of the images that are predicted wrong, the surest first, with predicted and true class.
+    """Returns a picture of the misclassified images, most confident first, with predicted and true class.
 
     images:        (images, height, width, channels), from 0 to 255
     probabilities: (images, classes)
@@ -19,8 +19,8 @@ def wrong(images, probabilities, labels, names):
     rows = np.flatnonzero(found != labels)
     rows = rows[np.argsort(-probabilities[rows, found[rows]], kind="stable")][:_SHOWN]
     figure = matplotlib.figure.Figure((9, 6.5))
-    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are predicted wrong" if len(rows)
-                    else f"all {len(labels)} test images are predicted right")
+    figure.suptitle(f"{(found != labels).sum()} of {len(labels)} test images are misclassified" if len(rows)
+                    else f"all {len(labels)} test images are classified correctly")
     for place, row in enumerate(rows):
         axes = figure.add_subplot(4, 6, place + 1)
         axes.imshow(rgb(images[row:row + 1])[0])
@@ -30,7 +30,7 @@ def wrong(images, probabilities, labels, names):
 
 
 def confusion(scores, labels, names):
-    """Returns a picture of how many examples of each class are predicted as which.
+    """Returns a picture of the confusion matrix.
 
     scores: (examples, classes), the largest of which is the predicted class
     labels: (examples,), numbers of the true classes

@@ -1,7 +1,7 @@
-"""What networks that predict an image's class have in common, whatever application trained them.
+"""Common functions of all image classifiers, whichever application trained them.
 
-Their inputs are {"image": uint8 (batch, side, side, channels)}, their outputs {"label": logits (batch, classes)}, and a layer
-called "features" gives what the logits are an affine function of.
+Their inputs are {"image": uint8 (batch, side, side, channels)}, their outputs {"label": logits (batch, classes)}, and the
+logits are an affine function of the output of a layer called "features".
 """
 import itertools
 
@@ -18,10 +18,10 @@ _MOST_POINTS = 1000
 
 
 def answers(model, batches, head="label"):
-    """Returns the logits (images, classes) float32 and the labels (images,) of all batches; images with a label below 0 are left
-    out.
+    """Returns the logits (images, classes) float32 and the labels (images,) of all batches; images with a negative label are
+    skipped.
 
-    head: key of the model's output, and of the target
+    head: key of both the model output and the target
     """
     step = graphs.of_model(model, "classifiers.answer", lambda model: tf.function(lambda inputs: model(inputs, training=False)))
     logits, labels = zip(*((step(inputs)[head], targets[head]) for inputs, targets in batches))
@@ -30,7 +30,7 @@ def answers(model, batches, head="label"):
 
 
 def features(model, images):
-    """Returns what the logits are an affine function of, (batch, features) float32."""
+    """Returns the features of which the logits are an affine function, (batch, features) float32."""
     network = graphs.of_model(  # for every batch another one would be work
         model, "classifiers.features", lambda model: keras.Model(model.inputs, model.get_layer("features").output))
     return tf.cast(network({"image": images}, training=False), tf.float32)
@@ -46,8 +46,8 @@ def evaluate(model, batches, config, info, *, resamples=0):
 def pictures(model, batches, config, info):
     """Returns {name: uint8 (1, height, width, 3)} over test batches.
 
-    wrong:     images that are predicted wrong, the surest first, with predicted and true class
-    confusion: images by true and predicted class
+    wrong:     misclassified images, most confident first, with predicted and true class
+    confusion: confusion matrix of true and predicted classes
     """
     batches = list(itertools.islice(batches, config.limit_steps))
     logits, labels = answers(model, batches)
@@ -57,7 +57,7 @@ def pictures(model, batches, config, info):
 
 
 def embeddings(model, batches, config, info):
-    """Returns the features of test images, with their classes and thumbnails, for the projector."""
+    """Returns the features of test images with classes and thumbnails, for the projector."""
     vectors, rows, thumbnails = [], [], []
     for inputs, targets in batches:
         kept = targets["label"] >= 0
@@ -77,7 +77,8 @@ def signatures(model, class_names):
         -> class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best) float32: the most probable
            classes, best first, five of them or all if there are fewer
            probabilities (batch, classes) float32
-           error (batch,) string: empty, or why there is no prediction for this image; then the rest is "", -1 and 0
+           error (batch,) string: empty, or the reason why there is no prediction for this image; the other outputs are then
+           "", -1 and 0
     embed: image_bytes (batch,) string -> features (batch, any) float32, error (batch,) string
     """
     _, side, _, channels = model.inputs[0].shape

@@ -1,12 +1,12 @@
-"""Image files as `training.vision.images` decodes them: what it can decode stays as it is, everything else becomes a PNG.
+"""Image files in formats that `training.vision.images` decodes; all others are converted to PNG.
 
 JPEG, PNG, GIF and plain BMP are kept byte for byte. TIFF, WebP and other kinds of BMP are decoded by Pillow, turned upright by
 their EXIF orientation, and written as PNG with 8 bits. Only the EXIF tag counts: an orientation in XMP is ignored, as browsers
 do. Gray images with more than 8 bits keep the upper 8: of 16 bits, of 12 bits in a TIFF that says so, and of 32-bit integers
-that fit into 16 bits. Floating-point values from 0 to 1 become 0 to 255. Values outside these ranges are refused, and so is an
-image that uses less than a sixteenth of its range, because it would become nearly black.
+that fit into 16 bits. Floating-point values from 0 to 1 become 0 to 255. Values outside these ranges are rejected, as are
+images that use less than a sixteenth of their range, because they would become nearly black.
 
-Importing this module imports no TensorFlow.
+Importing this module does not import TensorFlow.
 """
 import contextlib
 import io
@@ -20,9 +20,9 @@ from training.config import UserError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 2 ** 28
-"""size of the largest image file that is read"""
+"""size limit of an image file in bytes"""
 ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""endings of the names of image files, in lower case"""
+"""extensions of image files, in lower case"""
 
 # the formats that Pillow may recognize, without those for which it starts another program
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
@@ -38,7 +38,7 @@ _TRANSPOSES = {
 def encoded(file, name):
     """Returns the bytes of an image file in a format that `training.vision.images.decode` reads.
 
-    A JPEG, PNG, GIF or plain BMP is returned as it is, unchecked: the decoder answers for damage in it.
+    A JPEG, PNG, GIF or plain BMP is returned unchanged and unchecked: the decoder detects damage.
 
     file: its path, or its bytes
     name: of the image in error sentences
@@ -56,7 +56,7 @@ def encoded(file, name):
 
 @contextlib.contextmanager
 def refusal(content, name):
-    """Turns whatever Pillow raises about the bytes of an image into a UserError with its name."""
+    """Converts any error of Pillow about an image into a UserError with the name of the image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about Pillow's own limit of pixels; `opened` has another one
@@ -65,14 +65,14 @@ def refusal(content, name):
         raise
     except Exception as error:  # a decoder fails on damaged bytes in more ways than it documents
         if not isinstance(error, PIL.UnidentifiedImageError):
-            raise UserError(f"{name} is no image, or a damaged one: {' '.join(str(error).split())}") from None
+            raise UserError(f"{name} is not an image, or is damaged: {' '.join(str(error).split())}") from None
         # its message holds an address in memory
-        raise UserError(f"{name} is a damaged TIFF, or one of a kind that is not read: save it with 8 bits"
-                        if content.startswith(_TIFF) else f"{name} is no image, or a damaged one") from None
+        raise UserError(f"{name} is a damaged TIFF or has an unsupported format: save it with 8 bits per channel"
+                        if content.startswith(_TIFF) else f"{name} is not an image, or is damaged") from None
 
 
 def opened(content, name):
-    """Returns Pillow's image, of which nothing but the header has been read.
+    """Returns a Pillow image after reading only its header.
 
     content: bytes of the file
     name:    of the image in error sentences
@@ -89,7 +89,8 @@ def opened(content, name):
 
 
 def orientation(image):
-    """Returns the EXIF orientation of a TIFF or WebP image, 1 to 8; 1 for one without, and for other formats."""
+    """Returns the EXIF orientation of a TIFF or WebP image, 1 to 8; 1 for images without an orientation and for other
+    formats."""
     if image.format not in ("TIFF", "WEBP"):
         return 1
     try:
@@ -100,14 +101,14 @@ def orientation(image):
 
 
 def png(image, orientation, name):
-    """Returns the bytes of a PNG of 8-bit RGB that shows the image upright.
+    """Returns the upright image as the bytes of an 8-bit RGB PNG.
 
-    image:       an image of `opened`
-    orientation: by EXIF
+    image:       an image from `opened`
+    orientation: EXIF orientation
     name:        of the image in error sentences
 
     Raises:
-        UserError: the image has values that are not read. Other errors are those of Pillow, see `refusal`.
+        UserError: the image has unsupported values. Other errors are those of Pillow, see `refusal`.
     """
     image.load()
     turned = 1 if image.format == "TIFF" else orientation  # Pillow turns a TIFF while loading it
@@ -130,16 +131,16 @@ def _eight_bits(image, name):
     if image.mode == "F":
         if not 0 <= least <= greatest <= 1:
             raise UserError(f"{name} has floating-point values from {least:g} to {greatest:g}, but only values from 0 to 1 "
-                            "are read: scale them, or save the image with 8 bits")
+                            "are supported: rescale them, or save the image with 8 bits")
         levels = np.round(values * 255)
     else:
         bits = 12 if tags.get(_BITS) == (12,) else 16
         if least < 0 or greatest >= 2 ** bits:
             raise UserError(f"{name} has values from {least:,} to {greatest:,}, but only values from 0 to {2 ** bits - 1:,} "
-                            "are read: scale them, or save the image with 8 bits")
+                            "are supported: rescale them, or save the image with 8 bits")
         if 0 < greatest < 2 ** (bits - 4):
             raise UserError(f"{name} has values from {least:,} to {greatest:,} of {2 ** bits:,} and would become nearly black: "
-                            "scale them to the whole range, or save the image with 8 bits")
+                            "rescale them to the full range, or save the image with 8 bits")
         levels = values >> (bits - 8)
     levels = levels.astype(np.uint8)
     return 255 - levels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels
@@ -157,7 +158,7 @@ def _read(path, name):
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{name} is a folder: name the images in it" if os.path.isdir(path)
+        raise UserError(f"{name} is a folder: give the images in it" if os.path.isdir(path)
                         else f"{name} cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise UserError(f"{name} is larger than {MAX_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""What the applications that predict from image files share: the bytes of the files as a batch, and classes."""
+"""Common parts of signatures over image files: decoding a batch of files, and predicted classes."""
 import functools
 
 import numpy as np
@@ -9,15 +9,16 @@ from training.serving.requests import Asked, read, shown
 from training.vision import files, images
 
 KINDS = files.ENDINGS
-"""endings of the files that are answered"""
+"""extensions of the supported files"""
 BATCH = 4
-"""images that are answered at once: a large photograph takes up to a gigabyte while it is decoded and fitted"""
+"""images per batch of `predict`: decoding and resizing a large photograph may need a gigabyte"""
 BEST = 5
-"""classes that a prediction names, the most probable ones"""
+"""number of most probable classes in a prediction"""
 
 
 def request(name):
-    """Returns what one image file asks of a signature over `image_bytes`; kinds that the graph cannot decode are converted.
+    """Returns one image file as an input of a signature over `image_bytes`; formats that the graph cannot decode are
+    converted.
 
     Raises:
         UserError: it cannot be read.
@@ -34,7 +35,7 @@ def warmup(size):
 
 
 def fitted(image_bytes, size):
-    """Returns the images in files as squares, and why some could not be decoded.
+    """Returns the decoded files as squares, and error messages for those that cannot be decoded.
 
     image_bytes: (batch,) string, the contents of the files
     size:        side of the squares, in pixels
@@ -58,14 +59,14 @@ def _fit(size):
 
 
 def at_least_one(function, batch):
-    """Returns what `function` returns for a batch of any size as {name: value}: it is never called with an empty batch."""
+    """Returns the result {name: value} of `function` for a batch of any size, without calling it on an empty batch."""
     count = tf.shape(batch)[0]
     filled = tf.cond(count > 0, lambda: batch, lambda: tf.zeros((1, *batch.shape[1:]), batch.dtype))
     return {name: value[:count] for name, value in function(filled).items()}
 
 
 def pixels(image_bytes, size, channels):
-    """Returns the images in files as a network takes them, and why some could not be decoded.
+    """Returns the decoded files as inputs of a network, and error messages for those that cannot be decoded.
 
     image_bytes: (batch,) string, the contents of the files
     size:        side of the squares, in pixels
@@ -77,11 +78,11 @@ def pixels(image_bytes, size, channels):
 
 
 def classes(probabilities, failed, errors, class_names):
-    """Returns the answer of a signature that predicts the class of each image; what is no image gets "", -1 and 0.
+    """Returns the outputs of a signature that predicts the class of each image; "", -1 and 0 for files that are not images.
 
     probabilities: (batch, classes)
-    failed:        (batch,) bool, whether it is no image
-    errors:        (batch,) string, why not
+    failed:        (batch,) bool, whether the file could not be decoded
+    errors:        (batch,) string, the reason
     returns:       class_names (batch, best) string, class_ids (batch, best) int32, scores (batch, best), best first,
                    probabilities, error
     """

@@ -1,8 +1,8 @@
 """Images from the bytes of a file, in the graph: the same decoding and fitting for training data and serving.
 
-Everything here is made of TensorFlow operations, so that an export carries it and answers for raw bytes. XLA cannot
-compile decoding. JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB,
-transparency is dropped (the colors under it stay), and a JPEG's EXIF orientation is applied.
+Everything here consists of TensorFlow operations, so an export includes it and accepts raw bytes. XLA cannot compile decoding.
+JPEG, PNG, GIF (its first frame) and BMP are read; gray, palette, 16-bit and CMYK images become RGB, transparency is dropped
+(the colors below it are kept), and a JPEG's EXIF orientation is applied.
 """
 import tensorflow as tf
 
@@ -19,18 +19,19 @@ _MAX_EXIF_ENTRIES = 1000
 
 
 def decode(image_bytes, max_pixels=MAX_PIXELS):
-    """Returns the image in a file's bytes, upright.
+    """Decodes the bytes of an image file and returns the upright image.
 
     Shape:
         image_bytes: () string
         returns:     (height, width, 3) uint8, RGB
 
     Raises:
-        InvalidArgumentError: no image of a known kind, more than `max_pixels` by its header, damaged or cut short.
+        InvalidArgumentError: the format is unknown, the header states more than `max_pixels`, or the file is damaged or
+                              truncated.
     """
     image_bytes = tf.convert_to_tensor(image_bytes)
     kind = _kind(image_bytes)
-    is_image = tf.debugging.Assert(kind < len(KINDS), ["this is no JPEG, PNG, GIF or BMP image"])
+    is_image = tf.debugging.Assert(kind < len(KINDS), ["this is not a JPEG, PNG, GIF or BMP image"])
     with tf.control_dependencies([is_image]):
         size = header_size(image_bytes)
     fits = tf.debugging.Assert(_fits(size, max_pixels), ["the image (height, width) has more pixels than the limit",
@@ -40,12 +41,13 @@ def decode(image_bytes, max_pixels=MAX_PIXELS):
 
 
 def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
-    """Returns (image, error): a file that cannot be decoded gives one black pixel and a sentence, and stops nothing.
+    """Returns (image, error): a file that cannot be decoded gives one black pixel and an error message, without raising an
+    error.
 
     Shape:
         image_bytes: () string
         image:       (height, width, 3) uint8, RGB
-        error:       () string, empty when all is well
+        error:       () string, empty without an error
     """
     image_bytes = tf.convert_to_tensor(image_bytes)
     kind = _kind(image_bytes)
@@ -65,18 +67,18 @@ def decode_or_error(image_bytes, max_pixels=MAX_PIXELS):
         "the image has ", tf.strings.as_string(size[1]), " x ", tf.strings.as_string(size[0]),
         " pixels, more than the limit of ", tf.strings.as_string(tf.constant(max_pixels, tf.int64))])
     damaged = tf.strings.join([
-        "the ", tf.gather(tf.constant(KINDS + ("",)), kind), " decoder refuses this file: it is damaged or cut short"])
-    error = tf.where(kind == len(KINDS), "this is no JPEG, PNG, GIF or BMP image",
+        "the ", tf.gather(tf.constant(KINDS + ("",)), kind), " decoder rejects this file: it is damaged or truncated"])
+    error = tf.where(kind == len(KINDS), "this is not a JPEG, PNG, GIF or BMP image",
                      tf.where(succeeded, tf.where(_fits(size, max_pixels), "", too_large), damaged))
     return tf.ensure_shape(image, (None, None, 3)), error
 
 
 def header_size(image_bytes):
-    """Returns (height, width) as a file's header says, before the EXIF orientation; nothing is unpacked.
+    """Returns (height, width) from the header of a file, before the EXIF orientation, without decoding it.
 
     Shape:
         image_bytes: () string
-        returns:     (2,) int64; zeros where the header cannot be read
+        returns:     (2,) int64; zeros if the header cannot be read
 
     Raises:
         InvalidArgumentError: a JPEG without a readable header.
@@ -93,7 +95,7 @@ def header_size(image_bytes):
 
 
 def exif_orientation(image_bytes):
-    """Returns the EXIF orientation of a JPEG, 1 to 8; 1 where it has none or a wrong one.
+    """Returns the EXIF orientation of a JPEG, 1 to 8; 1 if it is missing or invalid.
 
     Shape:
         image_bytes: () string
@@ -123,9 +125,10 @@ def exif_orientation(image_bytes):
 
 
 def fit_square(image, size):
-    """Returns (image fitted into a square, scale): the aspect ratio stays, the image is top left, the rest is black.
+    """Returns (image fitted into a square, scale): the aspect ratio is kept, the image is at the top left, and the rest is
+    black.
 
-    A place in the square divided by `scale` is the place in the image. An image of that size stays as it is.
+    A position in the square divided by `scale` is the position in the image. An image of this size is unchanged.
 
     Shape:
         image:   (height, width, 3) uint8 or float
@@ -281,7 +284,7 @@ def _decode_gif(image_bytes):
     data = position + 11 + _gif_palette_bytes(_bytes(image_bytes, position + 9, 1)[0])
     end, _ = _gif_skip_blocks(image_bytes, data, count)
     is_whole = tf.debugging.Assert((height > 0) & (end <= tf.cast(tf.strings.length(image_bytes), tf.int64)),
-                                   ["the GIF is damaged or cut short"])
+                                   ["the GIF is damaged or truncated"])
     with tf.control_dependencies([is_whole]):
         # the decoder's canvas is the frame itself, so the frame's offset is taken out and given back by padding
         alone = tf.strings.join([_slice(image_bytes, 0, position + 1), b"\0\0\0\0",
@@ -296,7 +299,7 @@ def _decode_bmp(image_bytes):
     header, bits, compression = [_little(image_bytes, *place) for place in ((14, 4), (28, 2), (30, 4))]
     # the decoder takes packed bits for pixels: 0 is plain, 3 is 32 bits with the usual masks
     is_plain = tf.debugging.Assert((header >= 40) & ((compression == 0) | ((compression == 3) & (bits == 32))),
-                                   ["compressed BMP files are not read"])
+                                   ["compressed BMP files are not supported"])
     with tf.control_dependencies([is_plain]):
         image = tf.ensure_shape(tf.io.decode_bmp(image_bytes, channels=0), (None, None, None))
 

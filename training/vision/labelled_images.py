@@ -1,4 +1,4 @@
-"""Images with one class each, from any such data set of TFDS or of ours, fitted into squares."""
+"""Images with one class each from any classification data set of TFDS or this package, fitted into squares."""
 import dataclasses
 
 import numpy as np
@@ -23,7 +23,7 @@ _SAMPLE = 1_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageInfo(Info):
-    """What a classifier must know of its images: their classes, and the statistics of the training pixels by channel."""
+    """What a classifier needs to know about its images: the classes, and the statistics of the training pixels by channel."""
 
     mean: list[float]
     """mean, from 0 to 255"""
@@ -35,10 +35,10 @@ class LabelledImages:
     """A data set of images with one label each.
 
     config:       `dataset`, `data_dir`, `manual_dir`, `download` and `image_size` are read
-    train_on_all: whether the training split holds the validation split too
+    train_on_all: whether the training split includes the validation split
 
     Raises:
-        UserError: the data set is unknown, not there, empty, or no classification set.
+        UserError: the data set is unknown, missing, empty, or not a classification data set.
     """
 
     def __init__(self, config, train_on_all=False):
@@ -47,25 +47,26 @@ class LabelledImages:
         if train_on_all:
             self.parts["train"] += "+" + self.parts["validation"]
         if not {"image", "label"} <= set(self.features) or not isinstance(self.features["label"], tfds.features.ClassLabel):
-            raise UserError(f"{config.dataset} is no classification set: its examples have no image with one label")
+            raise UserError(f"{config.dataset} is not a classification data set: its examples are not images with one label each")
         self.class_names = self.features["label"].names
         self.channels = 1 if self.features["image"].shape[-1] == 1 else 3
 
     def examples(self, part, share=None):
-        """Returns a dataset of {"image": bytes, "label"}, one for each example of `part`: "train", "validation" or "test".
+        """Returns a dataset of {"image": bytes, "label"}, one per example of `part`: "train", "validation" or "test".
 
         share: `training.data.pipelines.Share` of them; None: all
         """
         return sources.read(self.prepared, self.parts[part], share, decoders={"image": tfds.decode.SkipDecoding()})
 
     def fitted(self, example):
-        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): top left is the image, the rest is black."""
+        """Returns ({"image": uint8 (size, size, channels)}, {"label": int32 ()}): the image is at the top left, and the rest
+        is black."""
         image = self.features["image"].decode_example(example["image"])
         image, _ = images.fit_square(tf.image.grayscale_to_rgb(image) if self.channels == 1 else image[..., :3], self.size)
         return {"image": tf.cast(tf.round(image[..., :self.channels]), tf.uint8)}, {"label": tf.cast(example["label"], tf.int32)}
 
     def fits(self, part):
-        """Returns whether the pixels of all images of a part may be kept in memory."""
+        """Returns whether the pixels of all images of a part fit into memory."""
         count = self.prepared.info.splits[self.parts[part]].num_examples
         return count * self.size ** 2 * self.channels <= _LARGEST_IN_MEMORY
 
@@ -75,7 +76,7 @@ class LabelledImages:
         return tf.nest.map_structure(lambda *values: np.concatenate(values), *batches.as_numpy_iterator())
 
     def train(self, batch_size, seed):
-        """Returns (batches(epoch, skip, context) of the training split, images to take statistics from)."""
+        """Returns (batches(epoch, skip, context) of the training split, images for the statistics)."""
         if self.fits("train"):
             arrays = self.arrays("train")
             return pipelines.in_memory(arrays, batch_size, seed), arrays[0]["image"]
@@ -86,7 +87,7 @@ class LabelledImages:
         return batches, np.stack([inputs["image"] for inputs, _ in few.as_numpy_iterator()])
 
     def augmented(self, batches, seed, erase=0.0):
-        """Returns training batches whose images went through `augment`; they are mirrored where a mirror image shows the same."""
+        """Returns training batches with `augment` applied; images are mirrored only if the data set allows it."""
         mirror = self.prepared.name not in datasets.UPRIGHT
 
         def changed(inputs, targets, seed):
@@ -110,12 +111,12 @@ def statistics(pixels):
 
 
 def augment(pixels, seed, mirror, erase):
-    """Returns images that are shifted by up to an eighth of their side, mirrored, and blanked in a square.
+    """Returns images that are randomly shifted by up to an eighth of their side, mirrored, and erased in a square.
 
     pixels: uint8 (batch, side, side, channels)
-    seed:   (2,) int64; the same gives the same
+    seed:   (2,) int64; equal seeds give equal results
     mirror: whether half of the images are mirrored
-    erase:  side of the blanked square, which may lie partly outside, as a share of the image's; 0: none
+    erase:  side of the erased square, which may lie partly outside, as a fraction of the image's side; 0: no square
 
     Source: He et al., 2016, section 4.2, shifts and mirrors; DeVries and Taylor, 2017, "Cutout".
     """

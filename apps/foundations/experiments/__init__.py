@@ -1,1 +1,1 @@
-"""Experiments: each module is a verb of this application, but for `newton`, the method that two of them use."""
+"""Experiments: each module is a verb of this application, except `newton`, a method that two of them use."""

@@ -17,17 +17,17 @@ def truth(x):
 
 
 def run(app, request):
-    """Measures bias^2 + variance + noise against the expected squared error, by degree and by penalty.
+    """Compares bias^2 + variance + noise with the expected squared error, by degree and by penalty.
 
         E (y - g(x))^2 = (f(x) - E g(x))^2 + E (g(x) - E g(x))^2 + std^2
 
-    over training sets that g is fitted to, y = f(x) + noise, and x, which is uniform between 0 and 1.
+    with the expectation over training sets to which g is fitted, y = f(x) + noise, and x uniform between 0 and 1.
 
     Source: Geman, Bienenstock and Doursat, 1992, "Neural Networks and the Bias/Variance Dilemma", eq. 2.1 and 2.2; Bishop, 2006,
     "Pattern Recognition and Machine Learning", section 3.2.
 
     Raises:
-        UserError: too few points for the degrees.
+        UserError: there are too few points for the degrees.
     """
     if request.examples <= request.degrees:
         raise UserError(f"bias_variance needs more --examples than --degrees, got {request.examples} and {request.degrees}")
@@ -55,11 +55,11 @@ def run(app, request):
 
 
 def fitted(x, y, points, degree, penalty):
-    """Returns what polynomials fitted to each training set predict at the points, (resamples, points).
+    """Returns the predictions at the points of polynomials fitted to each training set, (resamples, points).
 
-        sum (y - P w)^2 + penalty |w|^2, but for the constant
+        sum (y - P w)^2 + penalty |w|^2, without a penalty on the constant
 
-    P holds Legendre's polynomials, which are nearly orthogonal where the points are nearly uniform.
+    P contains Legendre polynomials, which are nearly orthogonal for nearly uniform points.
     """
     design, shown = (np.polynomial.legendre.legvander(2 * values - 1, degree) for values in (x, points))
     if penalty:
@@ -74,7 +74,7 @@ def fitted(x, y, points, degree, penalty):
 def decomposition(curves, points, fresh, std):
     """Returns bias^2, variance, noise, their sum, the measured error, and its standard error over the training sets.
 
-    curves: what each training set's polynomial predicts, (resamples, points)
+    curves: predictions of the polynomial of each training set, (resamples, points)
     points: values of x, (points,)
     fresh:  new values of y at the points, (resamples, points)
     std:    standard deviation of the noise

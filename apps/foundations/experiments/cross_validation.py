@@ -1,4 +1,4 @@
-"""C by cross-validation, coarse to fine (F5)."""
+"""Choice of C by cross-validation, coarse to fine (F5)."""
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
@@ -13,22 +13,23 @@ _COARSE = (-4.0, 4.0)
 
 
 def run(app, request):
-    """Chooses C by the mean loss on the left-out folds of train and validation, then evaluates it once on test.
+    """Chooses C by the mean loss on the held-out folds of train and validation, then evaluates it once on test.
 
-    Every model is fitted by Newton's method; its columns are standardized by the folds that it is fitted to. Beside the best C
-    stands the smallest one whose mean loss is within one standard error of the best: a simpler model that may be as good.
+    Every model is fitted by Newton's method; its columns are standardized by the folds used for fitting. In addition to the
+    best C, the report shows the smallest C with a mean loss within one standard error of the best: a simpler model that may be
+    as good.
 
     Source: Hastie, Tibshirani and Friedman, 2009, "The Elements of Statistical Learning", section 7.10.
 
     Raises:
-        UserError: the set does not suit the system, or has fewer examples than there are folds.
+        UserError: the system cannot predict the data set, or there are fewer examples than folds.
     """
     dataset = request.dataset or app.systems[request.model].dataset
     table = data.read(dataset, Data(data_dir=request.data_dir))
     data.check(table, request.model, dataset)
     features, answers = (np.concatenate([table.parts[part][place] for part in ("train", "validation")]) for place in (0, 1))
     if request.folds > len(answers):
-        raise UserError(f"--folds must be {len(answers)} or less, got {request.folds}: {dataset} has no more examples")
+        raise UserError(f"--folds must be at most {len(answers)}, the number of examples of {dataset}, got {request.folds}")
     folder = reports.folder_of(app, "cross_validation", request)
     fold_of = assign(answers, request.folds, request.seed, bool(table.class_names))
     fitter = Fitter(request.model, len(table.class_names))
@@ -58,10 +59,10 @@ def run(app, request):
 
 
 class Fitter:
-    """Fits one system to arrays, whatever their number: one trace serves all.
+    """Fits a system to arrays of any number of examples with a single trace.
 
     model:   "softmax", "logistic" or "linear"
-    classes: 0 where a number is predicted
+    classes: number of classes; 0 if a number is predicted
     """
 
     def __init__(self, model, classes):
@@ -88,7 +89,7 @@ def _grid(least, most, count):
 
 
 def assign(answers, folds, seed, has_classes):
-    """Returns the fold of each example, (n,); each holds as many as another, and of each class as many, but for one."""
+    """Returns the fold of each example, (n,); the sizes of the folds, also by class, differ by at most one."""
     order = np.random.default_rng(seed).permutation(len(answers))
     if has_classes:
         order = order[np.argsort(answers[order], kind="stable")]
@@ -130,12 +131,12 @@ def _evaluated(fitter, features, answers, test, c):
 
 
 def _print(rows, chosen, simpler, request, dataset):
-    print(f"\n{request.model} on {dataset}: loss on {request.folds} left-out folds\n{'c':>10}  loss")
+    print(f"\n{request.model} on {dataset}: loss on {request.folds} held-out folds\n{'c':>10}  loss")
     for row in rows:
         mark = "  least" if row["c"] == chosen else "  within one standard error" if row["c"] == simpler else ""
         print(f"{row['c']:10.4g}  {row['loss']:.5g} ± {row['standard_error']:.2g}{mark}")
     if chosen in (rows[0]["c"], rows[-1]["c"]):
-        print("the least loss is at the end of the grid: beyond it may be less")
+        print("the smallest loss is at the edge of the grid: values beyond it may be better")
 
 
 def _figure(rows, chosen, simpler, request, dataset):
@@ -145,7 +146,7 @@ def _figure(rows, chosen, simpler, request, dataset):
                   fmt="o-", markersize=4, capsize=2, linewidth=1)
     axes.axvline(chosen, color="tab:red", label=f"least: {chosen:.3g}")
     axes.axvline(simpler, color="tab:green", linestyle="--", label=f"within one standard error: {simpler:.3g}")
-    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the left-out fold",
+    axes.set(xscale="log", yscale="log", xlabel="c: the penalty weakens to the right", ylabel="loss on the held-out fold",
              title=f"{request.model} on {dataset}, {request.folds} folds")
     axes.yaxis.set_major_formatter("{x:.3g}")
     axes.yaxis.set_minor_formatter("{x:.3g}")

@@ -1,4 +1,4 @@
-"""Generative against discriminative classifiers by the size of the training set (F3)."""
+"""Generative and discriminative classifiers by training-set size (F3)."""
 import warnings
 
 import matplotlib.figure
@@ -11,7 +11,7 @@ from training import UserError, reports
 from training.config import Data
 
 KINDS = ("naive_bayes", "shared naive_bayes", "lda", "logistic")
-"""the second has one variance a column for all classes, as Ng and Jordan's has"""
+"""the second one shares the variance of each column among the classes, as in Ng and Jordan"""
 _PER_CLASS = 2
 """examples of each class that the smallest training set holds: with fewer there is no variance"""
 _SIZES = 10
@@ -20,20 +20,20 @@ _LARGEST = 0.7  # share of train and validation: of all of them there is only on
 
 
 def run(app, request):
-    """Draws training sets of growing sizes, and prints and plots how often each classifier errs on the test split.
+    """Samples training sets of growing size, and prints and plots the test error of each classifier.
 
-    Where two curves cross, the sign of their difference, paired by training set, changes for good. Logistic regression, softmax
-    regression where there are more than two classes, is scikit-learn's: its minimum is that of our systems, as their `difference`
-    says, and thousands of them are fitted.
+    Two curves cross where the sign of their difference, paired by training set, changes for the last time. Logistic regression
+    (softmax regression for more than two classes) is scikit-learn's, because thousands of models are fitted; its minimum is
+    that of our systems, as their `difference` shows.
 
     Source: Ng and Jordan, 2002, "On Discriminative vs. Generative Classifiers: A comparison of logistic regression and naive
-    Bayes": the generative one comes near its higher error with fewer examples.
+    Bayes": the generative classifier approaches its higher asymptotic error with fewer examples.
 
     Raises:
-        UserError: a set without classes, or no set at all.
+        UserError: a data set has no classes, or there is no data set.
     """
     if not request.datasets:
-        raise UserError("--datasets needs one value or more")
+        raise UserError("--datasets needs at least one value")
     where = Data(data_dir=request.data_dir)
     tables = {name: simulated() if name == "simulated" else data.read(name, where) for name in request.datasets}
     for name, table in tables.items():
@@ -50,7 +50,7 @@ def run(app, request):
 def simulated(examples=2000, columns=30, seed=0):
     """Returns the Table of two classes of Gaussian columns with one covariance, in which neighbors correlate by 0.3.
 
-    Linear discriminant analysis fits it, naive Bayes does not: it takes dependent columns for independent ones.
+    The assumptions of linear discriminant analysis hold, those of naive Bayes do not, because the columns are dependent.
     """
     random = np.random.default_rng(seed)
     places = np.arange(columns)
@@ -64,7 +64,7 @@ def simulated(examples=2000, columns=30, seed=0):
 
 
 def curves(table, request):
-    """Returns (sizes, {kind: share of wrong answers (sizes, resamples)}), every kind with the same training sets."""
+    """Returns (sizes, {kind: test errors (sizes, resamples)}), with the same training sets for all kinds."""
     parts = table.parts
     features, labels = (np.concatenate([parts["train"][place], parts["validation"][place]]) for place in (0, 1))
     classes = len(table.class_names)
@@ -124,9 +124,11 @@ def _summary(sizes, errors):
 
 
 def crossing(sizes, differences, intervals):
-    """Returns the size from which on the difference is above 0, if before it is somewhere surely below and after surely above.
+    """Returns the size above which the difference is positive, if it is significantly negative before and significantly
+    positive after.
 
-    differences: error of a generative classifier less that of logistic regression, by size; intervals: half of the 95 % ones
+    differences: error of a generative classifier minus that of logistic regression, by size; intervals: half widths of the 95
+                 % intervals
     """
     above = np.flatnonzero(differences <= 0)
     last = above[-1] + 1 if len(above) else 0
@@ -135,19 +137,19 @@ def crossing(sizes, differences, intervals):
 
 
 def _print(name, numbers):
-    print(f"\n{name}: share of wrong test answers by size of the training set")
+    print(f"\n{name}: test error by training-set size")
     print(f"{'size':>5}" + "".join(f"{kind:>20}" for kind in KINDS))
     for place, size in enumerate(numbers["sizes"]):
         print(f"{size:5}" + "".join(f"{values['mean'][place]:12.1%} ± {values['interval'][place]:5.1%}"
                                     for values in numbers["errors"].values()))
     for kind, size in numbers["crossings"].items():
         if not size:
-            print(f"logistic regression and {kind} do not cross here")
+            print(f"logistic regression and {kind} do not cross")
             continue
         means = (numbers["errors"][each]["mean"] for each in ("logistic", kind))
         others = [str(each) for each, ours, theirs in zip(numbers["sizes"], *means) if each < size and ours <= theirs]
-        print(f"logistic regression and {kind} cross last at {size} examples: from there on logistic regression errs less, "
-              "before more" + (f", but for {', '.join(others)} examples" if others else ""))
+        print(f"logistic regression and {kind} cross last at {size} examples: from there on logistic regression has the "
+              "lower error, before that the higher one" + (f", except at {', '.join(others)} examples" if others else ""))
 
 
 def _figure(numbers):
@@ -168,6 +170,6 @@ def _figure(numbers):
         axes.yaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("wrong test answers, percent")
+    figure.axes[0].set_ylabel("test error in %")
     figure.axes[0].legend(fontsize=8, title="dotted: crosses logistic", title_fontsize=8)
     return figure

@@ -12,7 +12,7 @@ _ENOUGH = 1e-4
 
 
 class Step(NamedTuple):
-    """Where one iteration started and what it did."""
+    """The start and the step of one iteration."""
 
     place: np.ndarray
     value: float
@@ -20,7 +20,7 @@ class Step(NamedTuple):
     damping: float
     """lambda of this step"""
     length: float
-    """share of the step that was taken; along a direction of negative curvature, the distance"""
+    """fraction of the step that was taken; the distance along a direction of negative curvature"""
     kind: str
     """newton, curvature (along a direction of negative curvature), or end"""
 
@@ -28,7 +28,8 @@ class Step(NamedTuple):
 class Derivatives:
     """Value, gradient and products with the Hessian of a function of a flat float64 vector, each traced once.
 
-    function: of (place (n,), *arguments) that returns a scalar; the arguments are tensors, so that one trace serves many data
+    function: function of (point (n,), *arguments) that returns a scalar; the arguments are tensors, so different data share
+              one trace
     """
 
     def __init__(self, function):
@@ -37,12 +38,13 @@ class Derivatives:
         self._product = tf.function(self._product, reduce_retracing=True)
 
     def gradient(self, place, *arguments):
-        """Returns (value, gradient (n,)) as numpy has them."""
+        """Returns (value, gradient (n,)) as NumPy values."""
         value, gradient = self._gradient(tf.constant(place, tf.float64), *arguments)
         return float(value), gradient.numpy()
 
     def product(self, place, direction, *arguments):
-        """Returns H direction, (n,): the derivative of the gradient along the direction, forward over reverse.
+        """Returns H direction, (n,): the derivative of the gradient along the direction, by forward-over-reverse
+        differentiation.
 
         Source: Pearlmutter, 1994, "Fast Exact Multiplication by the Hessian"; Martens, 2010, section 3.
         """
@@ -62,22 +64,22 @@ class Derivatives:
 
 
 def minimize(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance=1e-12, steps=100, curvature=True, seed=0):
-    """Returns the list of Steps from `start` to where the gradient's norm is below `tolerance` and no curvature is negative.
+    """Returns the list of Steps from `start` to a point with a gradient norm below `tolerance` and no negative curvature.
 
         (H + lambda I) p = -g  by conjugate gradients until |residual| <= min(forcing, |g|) |g|,   lambda = damping |g|
         ratio = (f(x + p) - f(x)) / (g p + p H p / 2);   ratio > 3/4: damping / 4;   ratio < 1/4: 4 damping
-        x <- x + length p,  the first length of 1, 1/2, 1/4, … at which the function falls enough
+        x <- x + length p,  the first length of 1, 1/2, 1/4, … with sufficient decrease of the function
 
-    As |g| goes to 0, so does lambda, as fast; with the ratio at 1 faster still. So the last steps are Newton's own, and
-    |g_k+1| / |g_k|^2 stays bounded. Where conjugate gradients meet a direction d with d (H + lambda I) d <= 0, the step goes
-    along d, downwards, as far as the function keeps falling. Where the gradient is 0, a random right side finds such a
-    direction, if the Hessian has one: a saddle is no end.
+    As |g| goes to 0, lambda goes to 0 at least as fast, so the last steps are pure Newton steps, and |g_k+1| / |g_k|^2 stays
+    bounded. If conjugate gradients find a direction d with d (H + lambda I) d <= 0, the step goes downhill along d as long as
+    the function decreases. If the gradient is 0, a random right-hand side finds such a direction if the Hessian has one, so
+    the method does not stop at a saddle point.
 
-    damping:   of the first step; 0: none, and only a step whose ratio is bad brings it in
-    forcing:   0: conjugate gradients go on as far as rounding lets them
-    tolerance: of the gradient's norm
-    curvature: False: the function is convex, and the gradient says enough
-    seed:      of the random right sides
+    damping:   damping of the first step; 0: no damping until a step has a bad ratio
+    forcing:   0: conjugate gradients continue to rounding precision
+    tolerance: tolerance of the gradient norm
+    curvature: whether to look for negative curvature; False for convex functions
+    seed:      seed of the random right-hand sides
 
     Source: Martens, 2010, "Deep learning via Hessian-free optimization", sections 3 and 4.1, products, conjugate gradients,
     and damping by the ratio (there by 3/2, and with lambda itself); Li, Fukushima, Qi and Yamashita, 2004, "Regularized Newton
@@ -128,7 +130,7 @@ def minimize(derivatives, start, *arguments, damping=1.0, forcing=0.5, tolerance
 
 
 def conjugate_gradients(product, right, tolerance):
-    """Returns (x with |A x - right| <= tolerance, None), or (None, d) where d A d <= 0 says that A is not positive definite.
+    """Returns (x with |A x - right| <= tolerance, None), or (None, d) with d A d <= 0 if A is not positive definite.
 
     product: function d -> A d; A is symmetric
 

@@ -1,4 +1,4 @@
-"""Paths of optimizers over surfaces of two dimensions, and the rate of Newton's method (F6)."""
+"""Paths of optimizers over two-dimensional surfaces, and the convergence rate of Newton's method (F6)."""
 import functools
 from typing import Callable, NamedTuple
 
@@ -16,7 +16,7 @@ from training.config import Data
 from training.engine import optimizers
 
 RATES = tuple(float(10 ** power) for power in np.arange(-4, 0.6, 0.5))
-"""that every optimizer tries"""
+"""learning rates that are tried with every optimizer"""
 _CORRECTED_RATE = 0.05
 """at which the bias correction is shown"""
 _REACHED = 1e-6
@@ -25,15 +25,15 @@ _FLOOR = 1e-12  # of what is plotted, and of what the choice of a rate values
 
 
 class Surface(NamedTuple):
-    """A function of two numbers with known minimum."""
+    """A function of two variables with a known minimum."""
 
     function: Callable
-    """of a tensor (2, …) of places, that returns their heights (…,)"""
+    """function from a tensor (2, …) of points to their values (…,)"""
     start: tuple[float, float]
     lowest: float
     minima: tuple[tuple[float, float], ...]
     window: tuple[float, float, float, float]
-    """that is plotted: left, right, bottom, top"""
+    """limits of the plot: left, right, bottom, top"""
 
 
 _TURN = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
@@ -50,7 +50,7 @@ SURFACES = {
 
 
 class UncorrectedAdam(keras.optimizers.Adam):
-    """Adam whose moments are used as they are, although they start at 0 and are too small at first.
+    """Adam without bias correction of the moments, which start at 0 and are too small at first.
 
         step_t = rate m_t / (sqrt(v_t) + epsilon)
 
@@ -81,7 +81,7 @@ def kinds(noise, seed):
 
 
 def run(app, request):
-    """Plots every optimizer on every surface, each with the best of RATES, and prints how Newton's method converges."""
+    """Plots every optimizer on every surface with its best learning rate, and prints how fast Newton's method converges."""
     folder = reports.folder_of(app, "optimizers", request)
     found, newtons, figures, numbers = {}, {}, {}, {}
     for name, surface in SURFACES.items():
@@ -101,9 +101,9 @@ def run(app, request):
 
 
 def best(surface, make, steps):
-    """Returns (rate, its places (steps + 1, 2)): of RATES the one whose height above the minimum has the least mean logarithm.
+    """Returns (rate, its path (steps + 1, 2)) with the smallest mean logarithm of the height above the minimum.
 
-    A path that leaves the window is none.
+    Paths that leave the window are excluded.
     """
     left, right, bottom, top = surface.window
     paths = walks(surface, make, RATES, steps)
@@ -119,7 +119,7 @@ def best(surface, make, steps):
 
 
 def walks(surface, make, rates, steps):
-    """Returns the places (rates, steps + 1, 2) of a Keras optimizer, which takes all rates at once, a row each.
+    """Returns the paths (rates, steps + 1, 2) of a Keras optimizer, which uses all rates at once, one per row.
 
     make: function of the rate
     """
