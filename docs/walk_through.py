@@ -2,8 +2,8 @@
 # # Train, predict, look at attention, continue, export
 #
 # This script trains a small memory network that answers questions about stories, and then does by hand what the
-# command line does. Editors such as VS Code, PyCharm and Jupyter (with jupytext) show its parts as cells. As a whole
-# it takes less than a minute:
+# command line does. Editors such as VS Code, PyCharm and Jupyter (with jupytext) show its parts as cells. The whole
+# script takes less than a minute on two idle cores:
 #
 #     TF_CPP_MIN_LOG_LEVEL=3 python docs/walk_through.py
 
@@ -32,7 +32,7 @@ print(f"everything is written into {FOLDER}")
 
 # %%
 app = App("memory_qa")
-config = app.config(tasks=(1,), memory_size=20, epochs=20, xla=False, name="first", runs=str(FOLDER / "runs"),
+config = app.config(tasks=(1,), memory_size=20, epochs=12, xla=False, name="first", runs=str(FOLDER / "runs"),
                     saved_models=str(FOLDER / "saved_models"))
 results = run.train(app, config)
 print(f"share of wrong answers on the test split: {results['metrics']['error']:.1%}")
@@ -40,8 +40,8 @@ print(f"share of wrong answers on the test split: {results['metrics']['error']:.
 # %% [markdown]
 # ## Load the run
 #
-# `training.load` returns the model with the weights that count, and the settings. `run.described` returns what else
-# the run's folder says: its `spec` describes the tensors and holds the vocabulary.
+# `training.load` returns the trained model and its settings. `run.described` returns the rest of what the run's folder
+# holds: its `spec` describes the tensors and contains the vocabulary.
 
 # %%
 first = FOLDER / "runs" / "memory_qa" / "first"
@@ -52,7 +52,7 @@ print(f"{model.count_params():,} parameters, {len(info.words)} words, such as {'
 # %% [markdown]
 # ## Predict
 #
-# The export answers raw text. Its signature `explain` also returns what the network read.
+# The export takes raw text. Its signature `explain` also returns the sentences in the memory and the attention to each.
 
 # %%
 STORY = b"Anna went to the bakery. Hugo walked to the library. Anna ran to the museum."
@@ -62,7 +62,7 @@ print(f"{answer['answer'][0].decode()} ({answer['score'][0]:.2f})")
 # %% [markdown]
 # ## Look at attention
 #
-# `attention` has the shape (batch, hops, memories). A trained network attends to the last sentence about Anna.
+# `attention` has the shape (batch, hops, memories). A trained network attends to the latest sentence about Anna.
 
 # %%
 sentences = [sentence.decode() for sentence in answer["sentences"][0] if sentence]
@@ -84,7 +84,7 @@ figure.savefig(FOLDER / "attention.png")
 # weights. A network that has learned already does not need the linear start.
 
 # %%
-further = run.train(app, dataclasses.replace(config, name="second", initialize="first", epochs=4, linear_start=False))
+further = run.train(app, dataclasses.replace(config, name="second", initialize="first", epochs=2, linear_start=False))
 print(f"wrong answers: {results['metrics']['error']:.1%}, after further training {further['metrics']['error']:.1%}")
 
 # %% [markdown]

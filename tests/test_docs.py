@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (
     *tables.documents(tables.DOCUMENTS, ROOT), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.py")))}
 OF_OTHERS = {"--help", "--version", "--config", "--server", "--trials", "--keep", "--yes", "--logdir", "--port", "--print-config", "--check",
-             "--results", "--exports", "--group", "--shard", "--dir", "--all", "--data", "--no-"}
+             "--results", "--export", "--exports", "--group", "--shard", "--dir", "--all", "--data", "--no-"}
 """flags of verbs that all applications have, of other commands, and of other programs"""
 
 
