@@ -21,8 +21,9 @@ from training.datasets import coco_folder, image_folder, voc_folder
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (
     *tables.documents(tables.DOCUMENTS, ROOT), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.py")))}
-OF_OTHERS = {"--help", "--version", "--config", "--server", "--trials", "--keep", "--yes", "--logdir", "--port", "--print-config", "--check",
-             "--results", "--export", "--exports", "--group", "--shard", "--dir", "--all", "--data", "--no-"}
+OF_OTHERS = {"--help", "--version", "--config", "--server", "--trials", "--keep", "--yes", "--logdir", "--port",
+             "--print-config", "--check", "--results", "--export", "--exports", "--output", "--group", "--shard",
+             "--dir", "--all", "--data", "--no-"}
 """flags of verbs that all applications have, of other commands, and of other programs"""
 
 
