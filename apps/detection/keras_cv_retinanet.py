@@ -27,7 +27,7 @@ class KerasCVRetinaNet(detector.Detector):
 
     Our own parts: images are RGB from 0 to 255, `anchor_scale` sets the anchor sizes (keras-cv's default is 4), the optimizer
     is `detector.optimizer`, and `layers.NonMaxSuppression` works per class. The losses are divided by the number of matched
-    anchors of each replica, not of all replicas.
+    anchors of each replica, not of all replicas. Anchors on objects that should be ignored are trained as background.
 
     image_size:   side length of the square images, in pixels
     classes:      number of classes, without the background
