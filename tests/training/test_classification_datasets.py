@@ -131,9 +131,9 @@ def test_cifar10_subset_keeps_the_files_of_its_zip(tmp_path):
     ({"test/dog/0001.jpg": image_bytes(32, 32, orientation=6)}, "test/dog/0001.jpg is not an upright JPEG"),
     ({"test/dog/0001.jpg": bytes(2 ** 16 + 1)}, "test/dog/0001.jpg unpacks to 65,537 bytes, more than the limit"),
     ({"test/dog/0000.jpg": None, "test/dog/0001.jpg": None}, "does not contain test/dog/NNNN.jpg"),
-    ({"test/wolf/0000.jpg": image_bytes(32, 32)}, "'test/wolf/0000.jpg' is no test/CLASS/NNNN.jpg of the classes airplane, "),
-    ({"test/dog/../../0.jpg": image_bytes(32, 32)}, "'test/dog/../../0.jpg' is no test/CLASS/NNNN.jpg"),
-    ({"test/dog/0\n1.jpg": image_bytes(32, 32)}, r"'test/dog/0\\n1.jpg' is no test/CLASS/NNNN.jpg"),
+    ({"test/wolf/0000.jpg": image_bytes(32, 32)}, "'test/wolf/0000.jpg' is not test/CLASS/NNNN.jpg of a class in airplane, "),
+    ({"test/dog/../../0.jpg": image_bytes(32, 32)}, "'test/dog/../../0.jpg' is not test/CLASS/NNNN.jpg"),
+    ({"test/dog/0\n1.jpg": image_bytes(32, 32)}, r"'test/dog/0\\n1.jpg' is not test/CLASS/NNNN.jpg"),
 ])
 def test_cifar10_subset_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):
     members = {name: content for name, content in (photographs(1, 2) | change).items() if content is not None}
