@@ -184,7 +184,7 @@ def check_export(ask, hostile, good, most_rows=MOST_ROWS):
             report.counts["refused" if error else "answered"] += 1
             broken = [name for name, values in answer.items() if not _is_sound(values[place + 1])]
             if broken:
-                report.failures.append(f"row {first + place}: {', '.join(broken)} is no finite number or no text in UTF-8")
+                report.failures.append(f"row {first + place}: {', '.join(broken)} is not a finite number or not UTF-8 text")
     return report
 
 
