@@ -1,4 +1,4 @@
-"""Training step of ResNet-18 with a feature pyramid and a linear head, 128x128, batch 32: ours, stock Keras, PyTorch.
+"""Training step of ResNet-18 with a feature pyramid and a linear head, 128x128, batch 32: ours, stock Keras and PyTorch.
 
     python benchmarks/backbone.py --peer-python PYTHON_WITH_TORCH
 """
@@ -25,7 +25,7 @@ def ours():
 
 
 def stock_keras():
-    """As a person would write it: Keras's own layers in float32, TensorFlow's own choice of kernels."""
+    """The usual implementation: Keras's own layers in float32, with TensorFlow's default kernels."""
     import keras
 
     import layers.backbones

@@ -1,4 +1,4 @@
-"""Training step of the classifiers for small images, batch 64: ours, the same network of stock Keras layers, and PyTorch.
+"""Training step of the classifiers for small images, batch 64: ours, the same network with stock Keras layers, and PyTorch.
 
     python benchmarks/classification.py lenet5|resnet|vgg16 --peer-python PYTHON_WITH_TORCH
 """
@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 BATCH, CLASSES = 64, 10
 SHAPES = {"lenet5": (28, 28, 1), "resnet": (32, 32, 3), "vgg16": (32, 32, 3)}
 STEPS = 10
-"""of one call, as the training loop has several"""
+"""steps per compiled call, as in the training loop"""
 
 
 def ours(name):
@@ -28,7 +28,7 @@ def ours(name):
 
 
 def stock_keras(name):
-    """As a person would write it: Keras's own layers in float32, TensorFlow's own choice of kernels, one step a call."""
+    """The usual implementation: Keras's own layers in float32, with TensorFlow's default kernels and one step per call."""
     import keras
 
     import layers
@@ -176,6 +176,6 @@ def _torch_vgg16(nn):
 
 
 if __name__ == "__main__":
-    name = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in SHAPES else sys.exit(f"name one of {', '.join(SHAPES)}")
+    name = sys.argv.pop(1) if len(sys.argv) > 1 and sys.argv[1] in SHAPES else sys.exit(f"choose one of {', '.join(SHAPES)}")
     sides = {side.__name__: (lambda side=side: side(name)) for side in (ours, torch_bfloat16, torch_float32, stock_keras)}
     turns.main(__file__, sides, ("images", BATCH * STEPS), steps=2, rounds=9, arguments=(name,))

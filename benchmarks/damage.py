@@ -1,11 +1,11 @@
-"""Damaged and hostile inputs: an export answers or refuses each of them and changes no neighbor's answer; a command ends well or
-with one sentence and exit code 2.
+"""Damaged and hostile inputs: an export answers or rejects each of them without affecting other answers, and a command
+succeeds or ends with one sentence and exit code 2.
 
     python -m benchmarks.damage --app detection --count 1000    # damaged images; also classification, transfer, ensembles
     python -m benchmarks.damage --app memory_qa --count 1000    # hostile texts; also dialog
     python -m benchmarks.damage --app commands --count 200      # archives, annotations, settings, checkpoints
 
-What is sent follows from --seed. Without --export, the export is that of a tiny run.
+The inputs depend on --seed. Without --export, the export of a tiny run is used.
 """
 import argparse
 import collections
@@ -22,7 +22,7 @@ import numpy as np
 import PIL.Image
 
 MOST_ROWS = 16
-"""rows that are sent together"""
+"""rows per batch"""
 TINY = {
     "detection": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16),
     "classification": dict(image_size=16, width=4, batch_size=16),
@@ -31,7 +31,7 @@ TINY = {
     "memory_qa": dict(embedding_size=8, memory_size=10, hops=2, epochs=4, tasks=(1, 6)),
     "dialog": dict(embedding_size=8, memory_size=10, hops=2),
 }
-"""app -> settings of the run whose export is asked"""
+"""app -> settings of the tiny run that provides the export"""
 _WORDS = ("mary", "john", "went", "to", "the", "kitchen", "garden", "milk", "where", "is", "hello", "api_call", "<SILENCE>",
           "user:", "bot:", "kb:", "zebra", "größer", "東京", "\U0001f600", "e\u0301", "\u202e", "\ufeff", "\u2028", "\u200b",
           "[", "]", "[x]", ".", "?", "!", "...", "\t", "\r", "\0", "\x1b[31m", "%s", "{0}", "\\1", "\\n", "'", '"', "-" * 80,
@@ -41,9 +41,9 @@ _WORDS = ("mary", "john", "went", "to", "the", "kitchen", "garden", "milk", "whe
 def damaged(content, random, other=b""):
     """Returns bytes with one to three kinds of damage.
 
-    content: what is damaged
+    content: the intact bytes
     random:  np.random.Generator
-    other:   bytes whose end may take the place of its end
+    other:   bytes whose end may replace the end of the content
     """
     content = bytearray(content)
     for _ in range(random.integers(1, 4)):
@@ -72,7 +72,7 @@ def damaged(content, random, other=b""):
 
 
 def pictures(random):
-    """Returns the bytes of small images in every format and mode that an application may be sent."""
+    """Returns the bytes of small images in all formats and modes."""
     pixels = random.integers(0, 256, (23, 31, 3), np.uint8)
     image = PIL.Image.fromarray(pixels)
     exif = PIL.Image.Exif()
@@ -93,7 +93,7 @@ def pictures(random):
 
 
 def hostile_images(count, seed):
-    """Yields the inputs of `count` damaged images, and of bytes that are none."""
+    """Yields the inputs of `count` damaged images, some of which are not images at all."""
     random = np.random.default_rng(seed)
     whole = pictures(random)
     for _ in range(count):
@@ -104,9 +104,9 @@ def hostile_images(count, seed):
 
 
 def hostile_text(random, prefixes=("",)):
-    """Returns lines of words and of signs that are none, some of them with damage to their bytes.
+    """Returns lines of words and special characters, some of them with damaged bytes.
 
-    prefixes: what a line may begin with
+    prefixes: possible beginnings of a line
     """
     lines = []
     for _ in range(int(random.choice([0, 1, 2, 5, 20, 200]))):
@@ -137,14 +137,14 @@ def hostile_dialogues(count, seed):
 
 
 HOSTILE = {"memory_qa": hostile_questions, "dialog": hostile_dialogues}
-"""app -> what it is sent; all others are sent images"""
+"""app -> its hostile inputs; all other apps get images"""
 GOOD = {"memory_qa": {"story": b"Mary went to the garden. John took the milk.", "question": b"Where is Mary?"},
         "dialog": {"history": b"user: hello\nbot: hello what can i help you with today\nuser: i need a table"}}
-"""app -> what is right beside it"""
+"""app -> a valid input in the same batch"""
 
 
 class Report:
-    """What became of inputs: how many were answered and refused, and a line for each failure."""
+    """The outcome: the numbers of answered and rejected inputs, and one line per failure."""
 
     def __init__(self):
         self.counts, self.failures = collections.Counter(), []
@@ -155,11 +155,11 @@ class Report:
 
 
 def check_export(ask, hostile, good, most_rows=MOST_ROWS):
-    """Returns the Report of sending hostile rows between two good ones.
+    """Sends hostile rows between two valid rows and returns the Report.
 
     ask:     function from {input: list of rows} to {output: array}, such as `training.serving.export.answer` of a version
     hostile: rows, {input: value} each
-    good:    a row whose answer must always be the same
+    good:    a valid row; its answer must never change
     """
     report, hostile = Report(), list(hostile)
     alone = ask(_columns([good]))
@@ -184,7 +184,7 @@ def check_export(ask, hostile, good, most_rows=MOST_ROWS):
             report.counts["refused" if error else "answered"] += 1
             broken = [name for name, values in answer.items() if not _is_sound(values[place + 1])]
             if broken:
-                report.failures.append(f"row {first + place}: {', '.join(broken)} is no finite number or no text in UTF-8")
+                report.failures.append(f"row {first + place}: {', '.join(broken)} is not a finite number or not UTF-8 text")
     return report
 
 
@@ -231,7 +231,7 @@ def _libraries_silenced():
 
 
 def tiny_export(task, folder):
-    """Returns the export of a run of three steps, made in a folder."""
+    """Creates a run of three steps in a folder and returns its export."""
     from training import run
     from training.app import App
 
@@ -242,7 +242,7 @@ def tiny_export(task, folder):
 
 
 def main(task, count, seed, version=None):
-    """Prints the Report of an app's export, or of the commands, and returns it."""
+    """Prints and returns the Report of an app's export or of the commands."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         if task == "commands":

@@ -1,4 +1,4 @@
-"""Damaged archives, annotations, lists, images, settings, checkpoints and weights against the commands that read them."""
+"""Damaged archives, annotations, lists, images, settings, checkpoints and weights as inputs of the commands that read them."""
 import contextlib
 import gzip
 import io
@@ -16,25 +16,25 @@ import PIL.Image
 from benchmarks import damage
 
 TEXTS = (".xml", ".json", ".txt")
-"""endings of the files in which characters are damaged as well as bytes"""
+"""extensions of text files, in which characters are damaged as well as bytes"""
 _SIGNS = (b"-1", b"0", b"1e400", b"NaN", b"null", b'""', b"[]", b"{}", b"true", b"99999999999999999999", b"<", b">", b"&x;",
           b"\xff", b"\0", b"../", b"\n", b'"', "größer".encode(), b"\xef\xbb\xbf")
 
 
 class Case(NamedTuple):
-    """A folder of intact files, which of them are damaged, and the command that reads them."""
+    """A folder of intact files, the files to damage, and the command that reads them."""
 
     folder: pathlib.Path
     files: str
-    """pattern of the files that are damaged"""
+    """pattern of the files to damage"""
     command: Callable[[pathlib.Path], None]
-    """takes a copy of the folder"""
+    """function of a copy of the folder"""
 
 
 def check(folder, count, seed, only=None):
-    """Returns the `damage.Report` of `count` damaged files against the commands that read them.
+    """Runs the commands on `count` damaged files and returns the `damage.Report`.
 
-    folder: an empty one to work in
+    folder: an empty working folder
     only:   names of cases of data sets; None: all cases
     """
     report, random = damage.Report(), np.random.default_rng(seed)
@@ -54,9 +54,9 @@ def check(folder, count, seed, only=None):
 
 
 def outcome(case, copy, random=None):
-    """Returns ("ended well", "refused" or "failed", what is wrong) for a command on a copy of the files, one of them damaged.
+    """Returns ("ended well", "refused" or "failed", description) for a command on a copy of the files, with one file damaged.
 
-    A sentence that only names an exception of Python counts as a failure.
+    A message that only names a Python exception counts as a failure.
     """
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(case.folder, copy)
@@ -81,7 +81,8 @@ def outcome(case, copy, random=None):
 
 
 def damaged(path, random, other):
-    """Returns the content of a file with damage; of a text one place may become a number, a sign or another text."""
+    """Returns the damaged content of a file; in a text, one position may be replaced by a number, a character or another
+    text."""
     content = path.read_bytes()
     if path.suffix in TEXTS and content and random.random() < 0.6:
         for _ in range(random.integers(1, 3)):
@@ -92,7 +93,7 @@ def damaged(path, random, other):
 
 
 def data_cases(folder):
-    """Returns {name: Case} of data sets after writing their intact files below a folder."""
+    """Writes the intact files of data sets into a folder and returns {name: Case}."""
     given = {name: folder / name for name in ("voc", "coco", "images", "bccd", "babi", "metaqa")}
     for path in given.values():
         path.mkdir()
@@ -118,7 +119,7 @@ def data_cases(folder):
 
 
 def run_cases(folder):
-    """Returns {name: Case} of a run, its export and a stopped run, which are made below a folder."""
+    """Creates a run, its export and an interrupted run in a folder and returns {name: Case}."""
     given = folder / "run"
     given.mkdir()
     flags = _write_run(given, folder)

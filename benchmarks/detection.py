@@ -1,4 +1,5 @@
-"""Faster R-CNN and RetinaNet against torchvision's and keras-cv's: ResNet-18 with a feature pyramid, 256x256, batch 8.
+"""Faster R-CNN and RetinaNet compared with those of torchvision and keras-cv: ResNet-18 with a feature pyramid, 256x256, batch
+8.
 
     python benchmarks/detection.py faster_rcnn_training --peer-python PYTHON_WITH_TORCH
     python benchmarks/detection.py faster_rcnn_inference --peer-python PYTHON_WITH_TORCH
@@ -6,8 +7,8 @@
     python benchmarks/detection.py retinanet_inference
 
 Faster R-CNN: 256 channels, 300 proposals, 128 sampled regions, head of 1,024 units on both sides.
-"products" is no peer but the processor's limit: as many multiply-adds as our network's convolutions and dense layers
-have, three times over in training, as nothing but large matrix products in bfloat16.
+"products" is not a peer but the limit of the processor: the same number of multiply-adds as in our network's convolutions and
+dense layers, three times as many in training, as pure large matrix products in bfloat16.
 """
 import os
 import pathlib
@@ -61,7 +62,7 @@ def keras_side(model, training, dtype="auto"):
 
 
 def products_side(model, training):
-    """Returns a step that only multiplies matrices, as many numbers as `model` does for a batch."""
+    """Returns a step of pure matrix products with as many multiply-adds as `model` needs for a batch."""
     import tensorflow as tf
 
     from training import run
@@ -136,6 +137,6 @@ def comparisons():
 if __name__ == "__main__":
     found = comparisons()
     if len(sys.argv) < 2 or sys.argv[1] not in found:
-        sys.exit(f"name one comparison: {', '.join(found)}")
+        sys.exit(f"choose one of: {', '.join(found)}")
     chosen = sys.argv.pop(1)
     turns.main(__file__, found[chosen], ("images", BATCH), steps=2, rounds=5, arguments=[chosen])

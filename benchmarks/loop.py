@@ -1,4 +1,5 @@
-"""What the training loop costs over a bare compiled train_step, for a step of about 10 ms, and over Keras's fit, for a small one.
+"""Overhead of the training loop compared with a bare compiled train_step of about 10 ms, and with Keras's fit for a small
+step.
 
     python benchmarks/loop.py
 """
@@ -18,7 +19,7 @@ from training.engine import loop  # noqa: E402
 
 BATCH, ROUNDS = 128, 25
 LARGE, SMALL = (512, 8, 100), (32, 1, 1000)
-"""units, hidden layers, steps of a round"""
+"""units, hidden layers, steps per round"""
 INTERVAL = 8  # the 8th lowest and 8th highest of 25 hold their median 19 times of 20
 
 
@@ -42,13 +43,13 @@ def model(units, depth):
 
 
 def examples(units):
-    """Returns eight batches, over and over."""
+    """Returns eight batches, repeated without end."""
     batches = tf.data.Dataset.range(8).map(lambda index: tf.random.stateless_normal((BATCH, units), tf.stack([index, 1])))
     return batches.map(lambda x: (x, x)).cache().repeat()
 
 
 def bare(units, depth, steps):
-    """Returns a function that runs compiled steps one by one and tells the seconds of each."""
+    """Returns a function that runs compiled steps one by one and returns the seconds per step."""
     made = model(units, depth)
     iterator = iter(examples(units).prefetch(4))
     made._symbolic_build(data_batch=next(iterator))
@@ -90,7 +91,7 @@ def keras_fit(units, depth, steps):
 
 
 def compare(name, sides):
-    """Prints the median of the rounds' ratios with its 95 % interval, which is that of a sign test."""
+    """Prints the median ratio of the rounds with its 95 % interval by the sign test."""
     seconds = {side: [] for side in sides}
     for run in sides.values():
         run()

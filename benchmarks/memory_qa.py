@@ -1,11 +1,12 @@
-"""An epoch over the tasks of a set, batches of 32: the end-to-end memory network here and plainly in PyTorch.
+"""An epoch over all tasks with batches of 32: our end-to-end memory network and a plain PyTorch implementation.
 
     python benchmarks/memory_qa.py joint --peer-python PYTHON_WITH_TORCH
     python benchmarks/memory_qa.py restarts
 
 joint:    3 hops, vectors of size 50, position encoding, times with noise, one network, over all tasks; the peer reads memories
           of one size, and bounds the norm of all gradients at once, as a plain program does
-restarts: ten networks as one program and one alone: above a ratio of 0.1, ten at once are faster than ten one after another
+restarts: ten networks as one program, and a single one: if the ratio is above 0.1, ten networks in parallel are faster than
+          one after another
 
 With BABI=DATA the stories are bAbI's, from DATA/babi; otherwise those of the embedded simulated world.
 """
@@ -113,7 +114,7 @@ def torch(arrays):
 
 
 def training_arrays():
-    """Writes what the peer trains on, the same stories, and returns the file's name."""
+    """Writes the same stories for the peer and returns the file name."""
     import tensorflow as tf
 
     from apps.memory_qa import data
@@ -129,7 +130,7 @@ def training_arrays():
 
 if __name__ == "__main__":
     if sys.argv[1:2] not in (["joint"], ["restarts"]):
-        sys.exit("name one comparison: joint, restarts")
+        sys.exit("choose one of: joint, restarts")
     chosen = sys.argv.pop(1)
     if chosen == "joint":
         arrays = sys.argv.pop(1) if sys.argv[1:] and sys.argv[1].endswith(".npz") else training_arrays()

@@ -1,4 +1,4 @@
-"""Whether the input pipeline hides behind the step: epochs over augmented images against epochs over one batch, in turn.
+"""Cost of the input pipeline: alternating epochs over augmented images and over a single repeated batch.
 
     python benchmarks/pipeline.py detection|classification
 """
@@ -40,7 +40,7 @@ def main(task):
     one = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
 
     def batches(epoch, skip, context):
-        """Odd epochs have the same batch over and over, which costs nothing to make."""
+        """Odd epochs repeat a single batch, which costs nothing to produce."""
         data = tf.data.Dataset.from_tensors(one) if epoch % 2 else splits.train(epoch, 0, context)
         return data.repeat().take(STEPS).skip(skip).apply(tf.data.experimental.assert_cardinality(STEPS - skip))
 
@@ -54,4 +54,4 @@ def main(task):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in FLAGS else sys.exit(f"name one of {', '.join(FLAGS)}"))
+    main(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in FLAGS else sys.exit(f"choose one of {', '.join(FLAGS)}"))

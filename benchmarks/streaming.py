@@ -1,9 +1,9 @@
-"""Whether a worker's memory stays flat as the data set grows tenfold: its peak, and how much it reads in an epoch; on Linux.
+"""Peak memory and bytes read per epoch of a worker, for a data set and one ten times as large; Linux only.
 
     python benchmarks/streaming.py [MEGABYTES]
 
-makes a data set of about so many megabytes (100) and one of ten times as many, both in files as TFDS writes them, and passes
-each to `training.data.pipelines.shuffled` in one process for each of two workers.
+creates a data set of about this many megabytes (default: 100) and one ten times as large, both as TFDS files, and streams each
+with `training.data.pipelines.shuffled` in one process per worker, with two workers.
 """
 import contextlib
 import io
@@ -25,7 +25,7 @@ from training.data import pipelines, sources  # noqa: E402
 
 WORKERS, FILES, BATCH, BUFFER = 2, 16, 32, 500
 EXAMPLE = 25_000
-"""bytes of an example, as of a small photograph"""
+"""bytes per example, as in a small photograph"""
 
 
 class Noise(tfds.core.GeneratorBasedBuilder):
@@ -50,7 +50,7 @@ class Noise(tfds.core.GeneratorBasedBuilder):
 
 
 def work(folder, worker):
-    """Passes over one epoch as a worker does, and prints its figures."""
+    """Reads one epoch like a worker, and prints its measurements."""
     prepared = tfds.builder_from_directory(folder)
 
     def preprocess(example, seed):
@@ -64,18 +64,18 @@ def work(folder, worker):
 
 
 def memory(name):
-    """Returns a figure of this process in megabytes, as Linux keeps it: VmRSS is its memory now, VmHWM the most it ever had."""
+    """Returns a memory statistic of this process in megabytes: VmRSS is its current memory, VmHWM its peak."""
     # not resource.getrusage, whose peak may be that of the process that started this one
     return int(re.search(rf"{name}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
 
 def bytes_read():
-    """Returns how many bytes this process has read."""
+    """Returns the number of bytes that this process has read."""
     return int(pathlib.Path("/proc/self/io").read_text().split()[1])
 
 
 def main(megabytes=100):
-    """Prints a row for each worker and size."""
+    """Prints one row per worker and size."""
     tfds.disable_progress_bar()
     print("  data set  worker   steps       read    before      peak")
     peaks = []

@@ -1,4 +1,4 @@
-"""Two programs that do the same work, timed in turn: machines drift, so only the ratio within a round means something."""
+"""Times programs that do the same work in turn: because machine speed drifts, only ratios within a round are meaningful."""
 import argparse
 import statistics
 import subprocess
@@ -7,18 +7,18 @@ import time
 
 
 def main(script, sides, unit, steps=5, rounds=7, arguments=()):
-    """Runs one side when the command line names it; otherwise starts all sides and prints how they compare.
+    """Runs one side if the command line names it; otherwise starts all sides and prints a comparison.
 
     script: the benchmark's own file
-    sides:  {name: function() -> step()}; the first is ours, and ratios are its speed over each other's
-    unit:   (word, how many of them a step does), e.g. ("images", 32)
-    arguments: what else the script needs before its own flags when it is started for one side
+    sides:  {name: function() -> step()}; the first is ours, and ratios are its speed relative to the others
+    unit:   (word, number per step), such as ("images", 32)
+    arguments: further arguments of the script when it is started for one side
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--side", choices=sides, help="run only this side, on orders from standard input")
+    parser.add_argument("--side", choices=sides, help="run only this side, controlled through standard input")
     parser.add_argument("--only", nargs="+", choices=sides, default=list(sides), help="sides to compare")
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peer's packages")
+    parser.add_argument("--peer-python", default=sys.executable, help="Python interpreter with the packages of the peer")
     given = parser.parse_args()
     if given.side:
         return _serve(sides[given.side](), steps)
@@ -29,7 +29,7 @@ def main(script, sides, unit, steps=5, rounds=7, arguments=()):
         worker = subprocess.Popen([python, script, *arguments, "--side", side], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         if worker.stdout.readline().strip() != "ready":
-            sys.exit(f"{side} did not start: its message is above")
+            sys.exit(f"{side} did not start; see its message above")
         workers[side] = worker
     seconds = {side: [] for side in workers}
     for _ in range(given.rounds):

@@ -138,7 +138,7 @@ class App:
     def __init__(self, task):
         self.task, self.package = task, f"apps.{task}"
         if not task.isidentifier() or not _exists(self.package):
-            raise UserError(f"there is no application {task!r}: python -m apps lists them")
+            raise UserError(f"there is no application {task!r}: `python -m apps` lists all of them")
         module = importlib.import_module(f"{self.package}.systems")
         declared = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__]
         self.systems = {kind.model: kind for kind in declared

@@ -110,7 +110,7 @@ class Training(Settings):
     epochs: Annotated[int, Count] = 10
     """passes over the training split"""
     batch_size: Annotated[int, Count] = 32
-    """examples per step, summed over all replicas"""
+    """examples per step in total over all replicas"""
     learning_rate: Annotated[float, Positive] = 1e-3
     """peak learning rate of the optimizer"""
     seed: Annotated[int, Range(0, below=2**32)] = 0

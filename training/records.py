@@ -88,6 +88,8 @@ def _of_run(run):
         raise UserError(f"{run.folder} cannot be recorded: {run.fault}")
     if not run.results:
         raise UserError(f"{run.folder} is not finished, so there is nothing to record")
+    if (run.config or {}).get("limit_steps"):
+        raise UserError(f"{run.folder} was cut short by --limit-steps: only whole trainings are recorded")
     results = run.results
     metrics = _figures(results.get("metrics"))
     if not isinstance(metrics, dict) or not metrics:

@@ -114,4 +114,4 @@ class Chat(training.Verb):
     attention: bool = False
     """after each response, show the lines with the highest attention in the last hop"""
     runs: Path = "runs"
-    """folder that holds the runs"""
+    """parent folder of the runs"""

@@ -93,7 +93,7 @@ def _disagreement(shares):
     figure = matplotlib.figure.Figure((side, side))
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0)
-    axes.set(xlabel="member", ylabel="member", title="test images answered differently, in %")
+    axes.set(xlabel="member", ylabel="member", title="test images classified differently, in %")
     if count <= 30:
         axes.set_xticks(range(count), range(1, count + 1))
         axes.set_yticks(range(count), range(1, count + 1))

@@ -135,7 +135,7 @@ def _boundary(model, config, info, features, labels):
         axes.scatter(*points[rows].T, s=20, color=colors[place], label=str(place))
     axes.scatter(*points[~is_right].T, s=90, facecolors="none", edgecolors="black", label="wrong")
     axes.set(xlabel="first principal component", ylabel="second principal component")
-    axes.set_title(f"color: the class predicted on this plane, which holds {share:.0%} of the variance\n"
-                   "points: test examples, projected onto it", fontsize=9)
-    figures.legend(axes, [*names, "predicted wrong"], fontsize=8)
+    axes.set_title(f"color: predicted class on this plane, which explains {share:.0%} of the variance\n"
+                   "points: projected test examples", fontsize=9)
+    figures.legend(axes, [*names, "misclassified"], fontsize=8)
     return figure

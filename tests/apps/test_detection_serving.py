@@ -257,4 +257,4 @@ def test_predict(version, tmp_path, monkeypatch, capsys):
     drawn = Image.open(tmp_path / "answers" / "photo.png")
     assert drawn.width / drawn.height == pytest.approx(1.5, abs=0.01)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and "no answer: bad.jpg is no image" in lines[2] and "no answer: the JPEG" in lines[3] and "4 answers in" in lines[4]
+    assert len(lines) == 5 and "no answer: bad.jpg is not an image" in lines[2] and "no answer: the JPEG" in lines[3] and "4 predictions in" in lines[4]

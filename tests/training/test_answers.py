@@ -66,7 +66,7 @@ def test_batches_are_bounded_and_each_answer_is_written_before_the_next_is_read(
     assert ask.calls == [(3, 4, 0), (3, 7, 3), (2, 8, 6)]  # one file is read ahead
     assert [document(f"t{number}")["length"] for number in range(8)] == list(range(8))
     said = capsys.readouterr().out.splitlines()
-    assert said[:2] == ["t0.txt: 0 bytes", "  more"] and said[-1] == "8 answers in out"
+    assert said[:2] == ["t0.txt: 0 bytes", "  more"] and said[-1] == "8 predictions in out"
 
 
 def test_a_batch_has_not_too_many_bytes(ask, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_file_that_no_message_has_room_for_is_refused_alone(ask, monkeypatch, 
     monkeypatch.setattr(client, "MAX_INPUT_BYTES", 10)
     for name, content in (("a", b"1"), ("large", bytes(11)), ("z", b"333")):
         (tmp_path / f"{name}.txt").write_bytes(content)
-    with pytest.raises(UserError, match="1 of 3: large.txt has .* that a server takes in one message"):
+    with pytest.raises(UserError, match="1 of 3 predictions failed; the first error: large.txt has .* that a server accepts in one message"):
         answers.predict(ask.app, Predict(inputs=("a.txt", "large.txt", "z.txt"), output="out", server="localhost:1"))
     assert document("a")["length"] == 1 and document("z")["length"] == 3
 

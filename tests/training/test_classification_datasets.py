@@ -123,17 +123,17 @@ def test_cifar10_subset_keeps_the_files_of_its_zip(tmp_path):
 
 
 @pytest.mark.parametrize("change, sentence", [
-    ({"test/dog/0001.jpg": b"no image"}, "zip: test/dog/0001.jpg is no image"),
-    ({"test/dog/0001.jpg": b""}, "test/dog/0001.jpg is no image"),
+    ({"test/dog/0001.jpg": b"no image"}, "zip: test/dog/0001.jpg is not an image"),
+    ({"test/dog/0001.jpg": b""}, "test/dog/0001.jpg is not an image"),
     ({"test/dog/0001.jpg": image_bytes(32, 32)[:600]}, "test/dog/0001.jpg is not an image, or is damaged"),
     ({"test/dog/0001.jpg": image_bytes(32, 31)}, "test/dog/0001.jpg is not an upright JPEG of 32 x 32 pixels"),
     ({"test/dog/0001.jpg": image_bytes(32, 32, "png")}, "test/dog/0001.jpg is not an upright JPEG"),
     ({"test/dog/0001.jpg": image_bytes(32, 32, orientation=6)}, "test/dog/0001.jpg is not an upright JPEG"),
     ({"test/dog/0001.jpg": bytes(2 ** 16 + 1)}, "test/dog/0001.jpg unpacks to 65,537 bytes, more than the limit"),
     ({"test/dog/0000.jpg": None, "test/dog/0001.jpg": None}, "does not contain test/dog/NNNN.jpg"),
-    ({"test/wolf/0000.jpg": image_bytes(32, 32)}, "'test/wolf/0000.jpg' is no test/CLASS/NNNN.jpg of the classes airplane, "),
-    ({"test/dog/../../0.jpg": image_bytes(32, 32)}, "'test/dog/../../0.jpg' is no test/CLASS/NNNN.jpg"),
-    ({"test/dog/0\n1.jpg": image_bytes(32, 32)}, r"'test/dog/0\\n1.jpg' is no test/CLASS/NNNN.jpg"),
+    ({"test/wolf/0000.jpg": image_bytes(32, 32)}, "'test/wolf/0000.jpg' is not test/CLASS/NNNN.jpg of a class in airplane, "),
+    ({"test/dog/../../0.jpg": image_bytes(32, 32)}, "'test/dog/../../0.jpg' is not test/CLASS/NNNN.jpg"),
+    ({"test/dog/0\n1.jpg": image_bytes(32, 32)}, r"'test/dog/0\\n1.jpg' is not test/CLASS/NNNN.jpg"),
 ])
 def test_cifar10_subset_refuses_what_is_wrong_in_one_sentence(tmp_path, change, sentence):
     members = {name: content for name, content in (photographs(1, 2) | change).items() if content is not None}
@@ -264,9 +264,9 @@ def test_image_folder_follows_links_that_stay_inside(tmp_path, flat):
 
 
 @pytest.mark.parametrize("link, target, sentence", [
-    ("cat/b.jpg", "../../secret/a.jpg", "cat/b.jpg is a link that leads out of the folder .*own"),
-    ("cat/b.jpg", "/nowhere/a.jpg", "cat/b.jpg is a link that leads out of the folder .*own"),
-    ("wolf", "../secret", "own/wolf is a link that leads out of the folder"),
+    ("cat/b.jpg", "../../secret/a.jpg", "cat/b.jpg is a link to a place outside the folder .*own"),
+    ("cat/b.jpg", "/nowhere/a.jpg", "cat/b.jpg is a link to a place outside the folder .*own"),
+    ("wolf", "../secret", "own/wolf is a link to a place outside the folder"),
     ("wolf", "dog", "own/wolf is a link to another folder"),
     ("cat/round", "..", "cat/round is a link to another folder"),
     ("cat/b.jpg", "c.jpg", "cat/b.jpg is not a readable file"),
@@ -279,14 +279,14 @@ def test_image_folder_refuses_other_links(tmp_path, flat, link, target, sentence
 
 
 @pytest.mark.parametrize("name, content, sentence", [
-    ("dog/a.jpg", b"", "own/dog/a.jpg is no image"),
-    ("dog/a.jpg", b"no image", "own/dog/a.jpg is no image"),
+    ("dog/a.jpg", b"", "own/dog/a.jpg is not an image"),
+    ("dog/a.jpg", b"no image", "own/dog/a.jpg is not an image"),
     ("dog/a.jpg", image_bytes(200, 300)[:5000], "own/dog/a.jpg is not an image, or is damaged"),
     ("a.jpg", image_bytes(20, 30), "own/.*jpg is not in the folder of a class: the layout must be CLASS/IMAGE"),
     ("dog/inner/a.jpg", image_bytes(20, 30), "own/.*jpg is not in the folder of a class"),
     (" dog/a.jpg", image_bytes(20, 30), "the name of the folder '.*own/ dog' is not a valid class name"),
     ("d\nog/a.jpg", image_bytes(20, 30), r"the name of the folder '.*own/d\\nog' is not a valid class name"),
-    (b"dog/\xff.jpg", image_bytes(20, 30), r"the name '.*own/dog/\\udcff.jpg' is not valid UTF-8"),
+    (b"dog/\xff.jpg", image_bytes(20, 30), r"the file name '.*own/dog/\\udcff.jpg' is not valid UTF-8"),
     ("wolf/notes.txt", b"", r"own/wolf contains no images \(.jpg, .jpeg, .jfif, .png, .bmp, .gif, .webp, .tif, .tiff\)"),
 ])
 def test_image_folder_refuses_what_is_wrong(tmp_path, flat, name, content, sentence):
@@ -353,10 +353,10 @@ def test_image_folder_refuses_a_folder_that_cannot_be_listed(flat, monkeypatch):
 
     listed = os.scandir
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(training.UserError, match="own/cat cannot be looked at: Permission denied"):
+    with pytest.raises(training.UserError, match="own/cat cannot be read: Permission denied"):
         image_folder.ImageFolder.files(flat)
 
 
 def test_image_folder_needs_a_folder(tmp_path):
-    check_refused(tmp_path, "image_folder", None, "image_folder needs --manual-dir: name the folder")
+    check_refused(tmp_path, "image_folder", None, "image_folder needs --manual-dir: specify the folder")
     check_refused(tmp_path, "image_folder", tmp_path / "nowhere", "nowhere is not a folder")

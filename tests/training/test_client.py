@@ -92,8 +92,8 @@ def test_refusals_are_sentences(server):
         nobody = f"127.0.0.1:{free.getsockname()[1]}"
     for address, model, arguments, words in [
             (nobody, "detection", {}, f"no server responds at {nobody}"),
-            ("localhost", "detection", {}, "no HOST:PORT"),
-            ("http://localhost:8500", "detection", {}, "no HOST:PORT"),
+            ("localhost", "detection", {}, "not of the form HOST:PORT"),
+            ("http://localhost:8500", "detection", {}, "not of the form HOST:PORT"),
             (server.address, "segmentation", {}, "does not serve segmentation"),
             (server.address, "detection", {"signature": "explain"}, 'refused the request: .* key "explain" not found'),
             (server.address, "detection", {"timeout": 1e-4}, "did not respond within")]:
@@ -128,7 +128,7 @@ def test_predict_sends_some_files_at_a_time(server, tmp_path, monkeypatch, capsy
         server, model, inputs, **given))
     answers.predict(App("detection"), Predict(inputs=("*.png",), server=server.address, output="out"))
     assert sum(sizes) == 6 and max(sizes) <= 3 and len(list(tmp_path.glob("out/*.json"))) == 6
-    assert "6 answers in out" in capsys.readouterr().out
+    assert "6 predictions in out" in capsys.readouterr().out
 
 
 def test_rest_rows_and_columns(server):

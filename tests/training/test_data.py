@@ -224,12 +224,12 @@ def test_a_spec_survives_its_file(tmp_path):
 
 @pytest.mark.parametrize("change, words", [
     (lambda kept: kept, None),
-    (lambda kept: kept | {"info": {"class_names": ["a", "b"]}}, "other class names"),
-    (lambda kept: kept | {"info": {"class_names": ["ä", "a"]}}, "the order of its class names is different"),
-    (lambda kept: kept | {"info": [1]}, "other class names"),
-    (lambda kept: kept | {"inputs": {"x": {"shape": [None, 2], "dtype": "int64"}}}, "the shape of its examples is different"),
-    (lambda kept: kept | {"steps": 8}, "another number of training steps, 8 and not 7,"),
-    (lambda kept: kept | {"examples": {"train": [3, 18]}}, "its examples are different"),
+    (lambda kept: kept | {"info": {"class_names": ["a", "b"]}}, "different class names"),
+    (lambda kept: kept | {"info": {"class_names": ["ä", "a"]}}, "class names in a different order"),
+    (lambda kept: kept | {"info": [1]}, "different class names"),
+    (lambda kept: kept | {"inputs": {"x": {"shape": [None, 2], "dtype": "int64"}}}, "examples of a different shape"),
+    (lambda kept: kept | {"steps": 8}, "7 training steps instead of 8"),
+    (lambda kept: kept | {"examples": {"train": [3, 18]}}, "different examples"),
     (lambda kept: {name: value for name, value in kept.items() if name != "examples"}, None),  # of an earlier version
 ])
 def test_data_that_changed_is_noticed(tmp_path, change, words):
@@ -246,7 +246,7 @@ def test_the_last_digits_of_statistics_may_differ():
 
     kept = {"info": {"class_names": [], "mean": [0.1 + 1e-9, 2.0]}, "inputs": {}, "targets": {}, "steps": 1}
     assert difference(kept, Spec({}, {}, Measured(mean=[0.1, 2.0])), 1, {}) is None
-    assert difference(kept, Spec({}, {}, Measured(mean=[0.2, 2.0])), 1, {}) == "other mean"
+    assert difference(kept, Spec({}, {}, Measured(mean=[0.2, 2.0])), 1, {}) == "different mean"
 
 
 def test_class_ids_are_matched_by_name():
@@ -344,8 +344,8 @@ def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
 @pytest.mark.parametrize("name, sentence", [
     ("digit_scene", "no data set 'digit_scene'; did you mean digit_scenes"),
     ("cocoo/2017", "did you mean coco "),
-    ("qqqqqqqq", "ours are digit_scenes, bccd, coco_folder, voc_folder"),
-    ("voc/2070", "voc has no '2070'; did you mean voc/2007"),
+    ("qqqqqqqq", "choose one of digit_scenes, bccd, coco_folder, voc_folder"),
+    ("voc/2070", "voc has no config '2070'; did you mean voc/2007"),
     ("voc/2007", "voc/2007 is not prepared in .*--download.*--data-dir"),
     ("imagenet2012", "--download.*--manual-dir.*ILSVRC2012_img_train.tar"),
     ("mnist:1.2.3", "cannot open the data set 'mnist:1.2.3'"),

@@ -215,7 +215,7 @@ def test_bccd_reads_its_zip(tmp_path):
     ({"Annotations/val_2.xml": b"<annotation><object>"}, "val_2.xml is not well-formed XML"),
     ({"Annotations/val_2.xml": voc_xml([("RBC", ("a", 1, 5, 5), 0)])}, "'a' instead of a number"),
     ({"Annotations/val_2.xml": voc_xml([], height=21)}, "val_2.jpg has 30 x 20 pixels, but according to its annotation 30 x 21"),
-    ({"JPEGImages/test_1.jpg": b"no image"}, "test_1.jpg is no image"),
+    ({"JPEGImages/test_1.jpg": b"no image"}, "test_1.jpg is not an image"),
     ({"JPEGImages/test_1.jpg": image_bytes(200, 300, "jpeg")[:5000]}, "test_1.jpg is not an image, or is damaged"),
     ({"JPEGImages/test_1.jpg": None}, "BCCD.zip does not contain BCCD/JPEGImages/test_1.jpg"),
     ({"ImageSets/Main/test.txt": "../../test_1"}, "does not contain BCCD/Annotations/../../test_1.xml"),
@@ -296,8 +296,8 @@ def test_content_that_is_not_xml_is_refused(content):
     ((8, 3, 2, 9), None, "inverted"),
     ((2, 3, 2, 9), None, "empty"),
     ((20, 3, 30, 9), None, "outside the image"),
-    ((2, float("nan"), 8, 9), None, "is no number"),
-    ((2, 3, float("inf"), 9), None, "is no number"),
+    ((2, float("nan"), 8, 9), None, "not a number"),
+    ((2, 3, float("inf"), 9), None, "not a number"),
 ])
 def test_boxes_are_clipped_or_dropped_and_counted(yxyx, kept, fault, capsys):
     boxes = annotations.Boxes()
@@ -436,9 +436,9 @@ def test_voc_folder_reports_how_many_boxes_it_dropped(tmp_path, voc, capfd):
     ("labels.txt", b"dog\n", "b.PNG: the label 'cat' is not one of the classes dog|a.jpg: the label 'cat'"),
     ("ImageSets/Main/val.txt", b"\n", "val.txt lists no images"),
     ("ImageSets/Main/val.txt", b"x\n", "x.xml is listed by the data set but does not exist"),
-    ("ImageSets/Main/val.txt", b"../../secret\n", "leads out of the folder"),
-    ("ImageSets/Main/val.txt", b"/etc/secret\n", "leads out of the folder"),
-    ("JPEGImages/d.jpg", b"", "d.jpg is no image"),
+    ("ImageSets/Main/val.txt", b"../../secret\n", "is outside the folder"),
+    ("ImageSets/Main/val.txt", b"/etc/secret\n", "is outside the folder"),
+    ("JPEGImages/d.jpg", b"", "d.jpg is not an image"),
     ("Annotations/d.xml", b"<!DOCTYPE a><a/>", "d.xml has a document type"),
 ])
 def test_voc_folder_refuses_what_is_wrong(tmp_path, voc, file, content, sentence):
@@ -510,7 +510,7 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
     ("{}", "has no list of categories"),
     (coco_json({}, []), "lists no images"),
     (coco_json({5: "x.jpg"}, []), "lists the image x.jpg, which is not in"),
-    (coco_json({5: "../../secret.jpg"}, []), "leads out of the folder"),
+    (coco_json({5: "../../secret.jpg"}, []), "is outside the folder"),
     (coco_json({5: "c.jpg"}, [(5, 4, [1, 2, 3, 4], 0)]), "category 4, which is not in the list of categories"),
     (coco_json({5: "c.jpg"}, [(6, 3, [1, 2, 3, 4], 0)]), "annotations of image 6, which it does not list"),
     (coco_json({5: "c.jpg"}, [(5, 3, [1, 2, 3], 0)]), "not x, y, width, height"),
@@ -532,5 +532,5 @@ def test_coco_folder_refuses_another_layout(tmp_path, coco):
     with pytest.raises(training.UserError, match="no instances_.*json"):
         sources.builder("coco_folder", config(tmp_path, coco / "images"))
     (coco / "instances_val.json").write_text(coco_json({5: "c.jpg"}, []))
-    with pytest.raises(training.UserError, match="both for the validation split"):
+    with pytest.raises(training.UserError, match="both describe the validation split"):
         sources.builder("coco_folder", config(tmp_path, coco))

@@ -71,7 +71,7 @@ def test_answer_names_and_float32(exported):
 def test_answer_refuses_in_one_sentence(exported, tmp_path):
     with pytest.raises(UserError, match="has no signature embed; it has serving_default"):
         export.answer(exported, {}, signature="embed")
-    with pytest.raises(UserError, match="takes numbers, words, not image_bytes"):
+    with pytest.raises(UserError, match="has the inputs numbers, words, not image_bytes"):
         export.answer(exported, {"image_bytes": [b""]})
     with pytest.raises(UserError, match="not an exported version"):
         export.answer(tmp_path, {})

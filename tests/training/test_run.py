@@ -189,7 +189,7 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
     kept = json.loads((folder / "runs/classification/small/evaluation-image_folder.json").read_text())
     assert 0 <= kept["metrics"]["accuracy"] <= 1
     capsys.readouterr()
-    assert "other class names" in refused(capsys, "evaluate", "small", *of_folder, "others")
+    assert "the class names of image_folder differ" in refused(capsys, "evaluate", "small", *of_folder, "others")
 
     def accuracy():
         cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
@@ -213,12 +213,12 @@ def test_a_run_does_not_go_on_with_other_classes_or_examples(folder, monkeypatch
     before = (folder / "runs/classification/r1/spec.json").read_text()
     for part in ("train", "val", "test"):
         (folder / "own" / part / "bus").rename(folder / "own" / part / "zug")
-    assert "image_folder has changed since r1 was started (its class names are different)" in refused(capsys, "--resume")
+    assert "image_folder has changed since r1 was started (different class names)" in refused(capsys, "--resume")
     for part in ("train", "val", "test"):
         (folder / "own" / part / "zug").rename(folder / "own" / part / "bus")
     added = folder / "own" / "test" / "bus" / "9.png"
     added.write_bytes((folder / "own" / "test" / "bus" / "1.png").read_bytes())
-    assert "image_folder has changed since r1 was started (its examples are different)" in refused(capsys, "--resume")
+    assert "image_folder has changed since r1 was started (different examples)" in refused(capsys, "--resume")
     assert (folder / "runs/classification/r1/spec.json").read_text() == before
     added.unlink()
     resume()

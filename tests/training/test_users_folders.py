@@ -115,7 +115,7 @@ def test_a_whole_line_is_a_name(tmp_path, capfd):
     folder = voc(tmp_path / "own", images, {"train.txt": "scan\nscan (2)\nscan (3)\nIMG 000 1\na 1\nb  -1\nb 0\n", "test.txt": "c"})
     prepared = opened(tmp_path, "voc_folder", folder)
     assert {example["image/filename"].decode() for example in examples(prepared)} == {f"{name}.jpg" for name in images[:-1]}
-    assert "train.txt names 1 image more than once, such as b: each is used once" in capfd.readouterr().err
+    assert "train.txt lists 1 image more than once, such as b: each is used once" in capfd.readouterr().err
 
 
 def test_names_of_files_are_found_in_both_normal_forms(tmp_path):
@@ -293,7 +293,7 @@ def test_splits_without_classes_are_refused(tmp_path, names):
     for seed, name in enumerate(names):
         (tmp_path / "own" / name).mkdir(parents=True)
         (tmp_path / "own" / name / "a.jpg").write_bytes(image_bytes(20, 30, seed=seed))
-    refused(tmp_path, "image_folder", tmp_path / "own", "own/.* without a folder for each class: the layout is CLASS/IMAGE")
+    refused(tmp_path, "image_folder", tmp_path / "own", "own/.* without a folder for each class: the layout must be CLASS/IMAGE")
 
 
 def test_classes_may_be_called_like_splits_among_others(tmp_path):

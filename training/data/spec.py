@@ -91,13 +91,13 @@ def difference(kept, spec, steps, examples):
     for name in sorted(changed, key=lambda name: name not in spec.info.SAME):  # those tell the user most
         words, was = name.replace("_", " "), info.get(name)
         if isinstance(was, list) and sorted(map(str, was)) == sorted(map(str, now["info"][name])):
-            return f"the order of its {words} is different"
-        return f"its {words} are different"
+            return f"{words} in a different order"
+        return f"different {words}"
     if any(kept.get(part) != now[part] for part in ("inputs", "targets")):
-        return "the shape of its examples is different"
+        return "examples of a different shape"
     if kept.get("steps") != steps:
-        return f"the number of training steps was {kept.get('steps')} and is {steps}"
-    return None if "examples" not in kept or kept["examples"] == examples else "its examples are different"
+        return f"{steps} training steps instead of {kept.get('steps')}"
+    return None if "examples" not in kept or kept["examples"] == examples else "different examples"
 
 
 def renumbered(batches, info, wanted):

@@ -157,7 +157,7 @@ def voc(content, source):
     nothing is subtracted, although VOC itself counts pixels from 1.
 
     content: bytes of the XML file
-    source:  the file's name in error sentences
+    source:  the file's name in error messages
 
     Raises:
         UserError: the content is too large, is not well-formed XML, has a document type (whose entities could expand without
@@ -209,7 +209,7 @@ def example(content, source, name, number, size, objects, class_names, boxes):
     """Returns the features of one image.
 
     content:    bytes of the image file
-    source:     the image's name in error sentences
+    source:     the image's name in error messages
     name:       file name of the image
     number:     id of the image
     size:       (height, width) according to the annotation; numbers below 1 if it states no size

@@ -98,7 +98,7 @@ def questions(content, source):
     """Yields (statements so far, question, answer, positions of the supporting statements, story number, line number).
 
     content: bytes of a file in bAbI's format
-    source:  the file's name in error sentences
+    source:  the file's name in error messages
 
     Raises:
         UserError: the file is not in this format, or a story is longer than all stories of bAbI.

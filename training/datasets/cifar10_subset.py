@@ -60,7 +60,7 @@ class Cifar10Subset(tfds.core.GeneratorBasedBuilder):
 def _label(name, split, path):
     match = re.fullmatch(rf"{split}/({'|'.join(CLASS_NAMES)})/[\w-]+\.jpg", name)
     if not match:
-        raise UserError(f"{path}: {name!r} is no {split}/CLASS/NNNN.jpg of the classes {', '.join(CLASS_NAMES)}")
+        raise UserError(f"{path}: {name!r} is not {split}/CLASS/NNNN.jpg of a class in {', '.join(CLASS_NAMES)}")
     return match[1]
 
 

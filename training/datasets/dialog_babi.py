@@ -39,7 +39,7 @@ class DialogBabi(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in (*_TASKS, *_CANDIDATES, *_KNOWLEDGE)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    put dialog-bAbI-tasks.tgz, which holds the files dialog-bAbI-tasks/dialog-babi-*.txt of Bordes et al., into a folder
+    put dialog-bAbI-tasks.tgz, which contains the files dialog-bAbI-tasks/dialog-babi-*.txt of Bordes et al., into a folder
     dialog-babi and specify the folder that contains dialog-babi/dialog-bAbI-tasks.tgz
     """
     NOTICE = "one to three minutes"

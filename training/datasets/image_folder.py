@@ -23,7 +23,7 @@ class ImageFolder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    specify the folder that contains a folder of images for each class, or the folders train, val and test that do
+    specify the folder that contains one folder of images per class, or the folders train, val and test with one each
     """
     pkg_dir_path = None
 

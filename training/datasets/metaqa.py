@@ -29,8 +29,8 @@ class Metaqa(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     put kb.txt and, in the folders 1-hop and 2-hop, the vanilla qa_dev.txt, qa_test.txt, qa_dev_qtype.txt and
-    qa_test_qtype.txt of https://github.com/yuyuz/MetaQA, each packed with gzip, into a folder metaqa, and name the
-    folder that holds it
+    qa_test_qtype.txt of https://github.com/yuyuz/MetaQA, each compressed with gzip, into a folder metaqa, and
+    specify the folder that contains it
     """
     NOTICE = "about 10 s"
     pkg_dir_path = None

@@ -31,7 +31,7 @@ class Pathquestion(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="3-hop-kb", description="the facts of 3-hop"),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    put PQ-2H.txt, PQ-3H.txt, 2H-kb.txt and 3H-kb.txt of https://github.com/zmtkeke/IRN, each packed with gzip, into a
+    put PQ-2H.txt, PQ-3H.txt, 2H-kb.txt and 3H-kb.txt of https://github.com/zmtkeke/IRN, each compressed with gzip, into a
     folder pathquestion, and specify the folder that contains it
     """
     NOTICE = "about 3 s"

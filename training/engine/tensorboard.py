@@ -228,7 +228,7 @@ def projector(folder, name, vectors, metadata, thumbnails=None):
     """
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-        raise ValueError(f"an embedding takes finite vectors of shape (n, dimensions), got {vectors.shape}")
+        raise ValueError(f"an embedding needs finite vectors of shape (n, dimensions), got {vectors.shape}")
     if len(metadata) != len(vectors) or (thumbnails is not None and len(thumbnails) != len(vectors)):
         raise ValueError(f"{len(vectors)} vectors, {len(metadata)} rows of metadata"
                          + ("" if thumbnails is None else f", {len(thumbnails)} thumbnails"))

@@ -82,7 +82,7 @@ def _read(serving, name, path, most):
         return _Input(name, path, None, str(error))
     if most and _size(asked) > most:
         return _Input(name, path, None, f"{requests.shown(name)} has {_size(asked) / 2**20:.0f} MB, "
-                                        f"more than the {most / 2**20:.0f} MB that a server takes in one message")
+                                        f"more than the {most / 2**20:.0f} MB that a server accepts in one message")
     return _Input(name, path, asked)
 
 

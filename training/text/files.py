@@ -16,7 +16,7 @@ def decoded(content, source):
     """Decodes the bytes of a text file: UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed.
 
     content: bytes of the file
-    source:  the file's name in error sentences
+    source:  the file's name in error messages
 
     Raises:
         UserError: the file has another encoding.
@@ -36,7 +36,7 @@ def lines(content, source):
     """Returns the lines of a text file without line ends, which may be those of Linux, Windows or old Macs.
 
     content: bytes of the file
-    source:  the file's name in error sentences
+    source:  the file's name in error messages
 
     Raises:
         UserError: the file has an unsupported encoding.

@@ -41,7 +41,7 @@ def encoded(file, name):
     A JPEG, PNG, GIF or plain BMP is returned unchanged and unchecked: the decoder detects damage.
 
     file: its path, or its bytes
-    name: of the image in error sentences
+    name: of the image in error messages
 
     Raises:
         UserError: the file cannot be read or is too large, or it is of another format, damaged, or has too many pixels.
@@ -75,7 +75,7 @@ def opened(content, name):
     """Returns a Pillow image after reading only its header.
 
     content: bytes of the file
-    name:    of the image in error sentences
+    name:    of the image in error messages
 
     Raises:
         UserError: the image has too many pixels. Other errors are those of Pillow, see `refusal`.
@@ -105,7 +105,7 @@ def png(image, orientation, name):
 
     image:       an image from `opened`
     orientation: EXIF orientation
-    name:        of the image in error sentences
+    name:        of the image in error messages
 
     Raises:
         UserError: the image has unsupported values. Other errors are those of Pillow, see `refusal`.
