@@ -215,7 +215,8 @@ def test_a_killed_training_resumes_exactly(finished, tmp_path):
 def test_one_batch_can_be_overfitted(system):
     app, model = system
     known = {field.name for field in dataclasses.fields(App(app).systems[model])}
-    _, splits, model = built(app, model, **{name: value for name, value in OVERFIT.get(app, {}).items() if name in known})
+    changes = OVERFIT.get(app, {}) | OVERFIT.get(system, {})
+    _, splits, model = built(app, model, **{name: value for name, value in changes.items() if name in known})
     batch = next(iter(splits.train(0, 0, tf.distribute.InputContext())))
 
     def batches(epoch, skip, context):

@@ -51,8 +51,10 @@ TINY = {
 
 OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
-           "foundations": dict(c="none")}
-"""app -> settings, of those that a system has, with which it learns one batch by heart"""
+           "foundations": dict(c="none"),
+           ("classification", "maxout"): dict(learning_rate=0.01), ("transfer", "classifier_only"): dict(learning_rate=1.0),
+           ("memory_qa", "key_value"): dict(learning_rate=0.03), ("memory_qa", "lstm"): dict(learning_rate=0.03)}
+"""app, or app and system -> settings, of those that a system has, with which it learns one batch by heart in 120 steps"""
 
 ONE_DEVICE = {("detection", "keras_cv_retinanet")}
 """systems that refuse in one sentence to train on several replicas"""

@@ -69,13 +69,14 @@ def test_names_and_groups(made):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["second"], "there is no run second"), (["unfinished"], "is not finished"), (["broken"], "cannot be recorded: results.json"),
+    (["second"], "there is no run second"), (["unfinished"], "is not finished"), (["short"], "cut short by --limit-steps"), (["broken"], "cannot be recorded: results.json"),
     (["empty"], "has no metrics"), (["odd"], "has no metrics"), (["first", "--name", "a/b"], "--name a/b may contain only"),
     (["first", "--name", ".."], "may contain only"), (["first", "--group", ""], "--group  may contain only"),
     (["first", "--name", "taken"], "exists already"), (["../detection/none"], "there is no run")])
 def test_what_is_refused(made, arguments, words):
     made()
     made("unfinished", results=None)
+    made("short", config=CONFIG | {"limit_steps": 20})
     made("broken", results="{")
     made("empty", results=RESULTS | {"metrics": {"confusion": [[1]]}})
     made("odd", results=RESULTS | {"metrics": [1, 2]})
