@@ -53,7 +53,7 @@ def search(app, config, trials, given=()):
     """
     space = {name: how for name, how in config.SPACE.items() if hasattr(config, name) and name not in given}
     if not space:
-        raise UserError(f"{config.model} has no settings left to search: give fewer of them as flags")
+        raise UserError(f"{config.model} has no settings left to search")
     strategies.set_precision(config)
     splits = app.data.datasets(config)
     if splits.validation is None:

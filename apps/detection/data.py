@@ -93,7 +93,7 @@ def _room(contents, config):
             f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
             f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
     crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
-                           "the excess objects are ignored in training")
+                           "the excess objects are ignored in training, neither objects nor background")
     return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
 
 

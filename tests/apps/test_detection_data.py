@@ -310,8 +310,8 @@ def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tm
     config = resolved(tmp_path, dataset="coco/2017", image_size=40, max_objects=3, augment=False)
     splits = detection_data.datasets(config)
     train, test = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"coco/2017, train: (8|9|10) images have more objects than --max-objects 3 \(the most: 5\); the others are "
-                        "neither objects nor background in training", train)
+    assert re.fullmatch(r"coco/2017, train: (8|9|10) images have more objects than --max-objects 3 \(the most: 5\); the excess "
+                        "objects are ignored in training, neither objects nor background", train)
     assert test == (
         "coco/2017, test: 1 image has more objects than the limit of 100 detections (the most: 101); "
         "the excess objects cannot be found")

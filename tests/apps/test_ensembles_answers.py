@@ -171,7 +171,7 @@ def test_the_comparison_takes_sets_that_are_fetched_by_hand(tmp_path):
                                          data_dir=str(tmp_path / "data"), runs=str(tmp_path / "runs")))
 
 
-@pytest.mark.parametrize("flags, words", [(["--seeds", "0"], "--seeds must be 1 or more"), (["--name", "a/b"], "plain name")])
+@pytest.mark.parametrize("flags, words", [(["--seeds", "0"], "--seeds must be 1 or more"), (["--name", "a/b"], "plain folder name")])
 def test_a_comparison_of_nothing_is_refused(flags, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main("apps.ensembles", ["compare", "--runs", str(tmp_path), *flags])

@@ -140,10 +140,10 @@ def test_counting_by_hand():
 
 
 @pytest.mark.parametrize("changes, sentence", [
-    (dict(model="linear", dataset="tabular/wine"), "linear predicts a number, and tabular/wine has classes"),
+    (dict(model="linear", dataset="tabular/wine"), "linear predicts a number, but tabular/wine has classes"),
     (dict(model="softmax", dataset="tabular/diabetes"), "softmax predicts a class, but the target of tabular/diabetes is a number"),
     (dict(model="logistic", dataset="tabular/wine"), "logistic needs two classes, but tabular/wine has 3"),
-    (dict(dataset="digits"), "digits is no table"),
+    (dict(dataset="digits"), "digits is not a table"),
     (dict(columns=("alcohol", "color")), "tabular/wine has no column 'color'; it has alcohol, "),
     (dict(batch_size=200), "the training split has 10. examples, fewer than one batch of 200"),
 ])

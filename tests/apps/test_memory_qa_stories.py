@@ -395,7 +395,7 @@ def test_the_table_is_of_one_system_and_keeps_no_networks(capsys, tmp_path):
     assert "memn2n" in refused(capsys, "table", "--model", "lstm", "--runs", str(tmp_path))
     for flags in (["--saved-models", "models"], ["--force"], ["--checkpoint-every", "5"], ["--initialize", "some"]):
         assert f"{flags[0]} has no effect, because `table` saves no networks" in refused(capsys, "table", *flags, "--runs", str(tmp_path))
-    assert "plain name" in refused(capsys, "table", "--name", "../table", "--runs", str(tmp_path))
+    assert "plain folder name" in refused(capsys, "table", "--name", "../table", "--runs", str(tmp_path))
 
 
 @pytest.mark.parametrize("dataset", ["metaqa/1-hop", "pathquestion/2-hop"])

@@ -205,7 +205,7 @@ def test_imagenets_weights_are_taken_from_their_file_and_never_fetched_unasked(t
     (["--examples", "0"], "--examples must be 1 or more"),
     (["--examples", "1000"], "training images, fewer than --examples 1000"),
     (["regimes", "--sizes", "1", "1000"], "training images, fewer than --examples 1000"),
-    (["--dataset", "digit_scenes"], "no classification set"),
+    (["--dataset", "digit_scenes"], "not a classification data set"),
     (["regimes", "--sizes", "0", "5"], "--sizes"),
     (["regimes", "--sizes", "5", "5"], "--sizes must be distinct numbers"),
     (["regimes", "--seeds", "0"], "--seeds"),

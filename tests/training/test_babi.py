@@ -176,7 +176,7 @@ def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(training.UserError, match="tasks_1-20_v1-2.tar.gz does not exist: specify the folder"):
         sources.builder("babi", config)
-    with pytest.raises(training.UserError, match="babi needs --manual-dir: name the folder that holds babi/tasks_1-20"):
+    with pytest.raises(training.UserError, match="babi needs --manual-dir: specify the folder that contains babi/tasks_1-20"):
         sources.builder("babi", training.Config(data_dir=config.data_dir))
 
 
