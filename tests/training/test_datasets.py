@@ -509,7 +509,7 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
     ("[]", "holds no JSON object"),
     ("{}", "has no list of categories"),
     (coco_json({}, []), "names no image"),
-    (coco_json({5: "x.jpg"}, []), "names the image x.jpg, which is not in"),
+    (coco_json({5: "x.jpg"}, []), "names the image 'x.jpg', which is not in"),
     (coco_json({5: "../../secret.jpg"}, []), "leads out of the folder"),
     (coco_json({5: "c.jpg"}, [(5, 4, [1, 2, 3, 4], 0)]), "category 4, which is none of the categories"),
     (coco_json({5: "c.jpg"}, [(6, 3, [1, 2, 3, 4], 0)]), "annotations of image 6, which it does not list"),

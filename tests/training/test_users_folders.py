@@ -8,7 +8,7 @@ import pytest
 import training
 from tests.training.small_images import image_bytes
 from training.data import sources
-from training.datasets import coco_folder, folders
+from training.datasets import annotations, coco_folder, folders
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
 
@@ -87,7 +87,16 @@ def test_two_categories_of_one_name_are_refused_where_both_are_used(tmp_path):
     refused(tmp_path, "coco_folder", folder, "instances_train.json: the categories 0 and 1 have the same name 'red'")
 
 
+def test_two_categories_of_one_id_are_refused(tmp_path):
+    folder = coco(tmp_path / "own", category=["red", "green"])
+    content = json.loads((folder / "instances_train.json").read_text())
+    content["categories"][1]["id"] = 0
+    (folder / "instances_train.json").write_text(json.dumps(content))
+    refused(tmp_path, "coco_folder", folder, "instances_train.json gives the id 0 to the categories 'red' and 'green'")
+
+
 @pytest.mark.parametrize("content, words", [
+    (b"\r\n \n", "labels.txt names no class"),
     ("green\nred\ngreen\n".encode(), "labels.txt holds the name 'green' twice"),
     ("grün\nred\n".encode("cp1252"), "labels.txt is not UTF-8 text"),
     (b"red\x00\n", "labels.txt is not UTF-8 text"),
@@ -221,6 +230,12 @@ def test_wrong_sizes_are_refused(tmp_path, side, words):
 def test_sizes_below_one_are_unknown(tmp_path, side):
     prepared = opened(tmp_path, "coco_folder", coco(tmp_path / "own", width=side, height=side))
     assert prepared.info.splits["train"].num_examples == 1
+
+
+@pytest.mark.parametrize("width", ["", " ", "-1", "0"])
+def test_sizes_that_xml_leaves_open_are_unknown(width):
+    xml = f"<annotation><size><width>{width}</width><height>{width}</height></size></annotation>"
+    assert max(annotations.voc(xml.encode(), "a.xml")[:2]) < 1
 
 
 def test_ids_that_tensorflow_cannot_hold(tmp_path):

@@ -58,6 +58,8 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
         if labels.is_file():
             lines = text_files.lines(folders.read(labels), labels)
             names = class_names([line for line in lines if line.strip()], labels)
+            if not names:
+                raise UserError(f"{labels} names no class: write one a line, or remove the file")
         else:
             found = set()
             for _, path, _ in annotations.progress([record for records in parts.values() for record in records], "voc_folder"):
