@@ -106,8 +106,12 @@ def _run(app, verb, request):
 def sentences(debug=False, stopped=""):
     """Ends the program with one sentence and exit code 2 where an error comes out of the block; `debug` lets it through.
 
-    A character that an output stream cannot show, as outside of UTF-8, is written as its number and ends nothing.
+    A character that an output stream cannot show, as outside of UTF-8, is written as its number and ends nothing. A stream that
+    is closed takes and gives nothing.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # Python's word for it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

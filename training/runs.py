@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from training import config as settings
+from training import paths
 from training.app import App
 from training.config import UserError
 from training.paths import Expanding, IsPath, Path
@@ -192,8 +193,10 @@ def new(task, config):
     """Returns the folder of a run that has not begun.
 
     Raises:
-        UserError: its name is no plain one, or is missing where workers must mean the same run.
+        UserError: its name is no plain one, or is missing where workers must mean the same run; or TensorFlow cannot write
+            where files are to be.
     """
+    paths.check_encoding(config.runs, config.saved_models, config.data_dir, config.name)
     if config.name is None and config.strategy == "multi_worker":
         raise UserError("--strategy multi_worker needs --name: all workers must mean the same run")
     return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)
