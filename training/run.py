@@ -213,12 +213,18 @@ def evaluate(app, request):
     test = _matched(run.folder.name, config.dataset, splits, spec)
     metrics = app.evaluation.evaluate(model, test, config, spec.info, resamples=request.resamples)
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
-    files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    fault = None
+    try:
+        files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    except OSError as error:  # another user's run; the figures are shown all the same
+        fault = error
     with showing.optional("the table", request.debug):
         app.evaluation.table(metrics)
     for name, value in showing.numbers(metrics).items():
         low_high = metrics.get("intervals", {}).get(name)
         print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
+    if fault:
+        raise UserError(f"the figures cannot be kept in {path}: {fault.strerror}")
     print(f"kept in {path}")
     return metrics
 

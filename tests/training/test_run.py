@@ -195,6 +195,16 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
         cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
         return json.loads((folder / "runs/classification/small/evaluation-image_folder.json").read_text())["metrics"]["accuracy"]
 
+    kept_in = folder / "runs/classification/small/evaluation-image_folder.json"
+    kept_in.unlink()
+    kept_in.mkdir()  # in whose place nothing can be written, as in a folder of another user
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
+    said = capsys.readouterr()
+    assert "accuracy" in said.out and "the figures cannot be kept in" in said.err
+    kept_in.rmdir()
+
     before, path = accuracy(), folder / "runs/classification/small/spec.json"
     spec = json.loads(path.read_text())
     spec["info"]["class_names"].reverse()  # as if the run had learned them in this order
