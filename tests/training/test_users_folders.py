@@ -232,6 +232,18 @@ def test_sizes_below_one_are_unknown(tmp_path, side):
     assert prepared.info.splits["train"].num_examples == 1
 
 
+def test_what_macos_zips_is_passed_over(tmp_path):
+    folder = tmp_path / "own"
+    for path in ("cat/a.png", "dog/b.png", "__MACOSX/cat/._a.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(image_bytes(20, 30, "png"))
+    assert opened(tmp_path, "image_folder", folder).info.features["label"].names == ["cat", "dog"]
+
+
+def test_a_name_that_cannot_be_seen_is_shown_by_numbers(tmp_path):
+    refused(tmp_path, "voc_folder", voc(tmp_path / "own", ["a"], {"train.txt": "a\u200b\n"}), r"a.u200b.xml' is named by the data")
+
+
 @pytest.mark.parametrize("width", ["", " ", "-1", "0"])
 def test_sizes_that_xml_leaves_open_are_unknown(width):
     xml = f"<annotation><size><width>{width}</width><height>{width}</height></size></annotation>"

@@ -149,9 +149,10 @@ def _paths(folder, name, images):
     """Returns the paths of the annotation and of the image with a name."""
     path = folders.find(folder / "Annotations", f"{name}.xml")
     if path is None:
-        raise UserError(f"{folder / 'Annotations' / name}.xml is named by the data set but is not there")
+        path = folders.shown(folder / "Annotations" / f"{name}.xml")
+        raise UserError(f"{path} is named by the data set but is not there")
     if unicodedata.normalize("NFC", name) not in images:
-        raise UserError(f"there is no image {name} in {folder / 'JPEGImages'}")
+        raise UserError(f"there is no image {folders.shown(name)} in {folder / 'JPEGImages'}")
     return path, images[unicodedata.normalize("NFC", name)]
 
 
