@@ -26,7 +26,8 @@ def datasets(config):
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there
              max_objects is the greatest number of the split, so that no object is lost.
 
-    Prints one line for each split with more objects in an image than there is room for, or with no object to evaluate on.
+    Prints one line for each split with more objects in an image than there is room for, or with no object to evaluate on; a
+    validation split without one is None, since it would choose the first epoch.
 
     Raises:
         UserError: the data set is unknown, not there, empty, or no detection set, or has no object to learn.
@@ -107,13 +108,16 @@ def _say_crowded(contents, limit, name, words, consequence):
 
 
 def _evaluation_batches(prepared, part, split, config):
-    """Returns the batches of a part to evaluate on, "validation" or "test"."""
+    """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
     examples = _examples(prepared, split)
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
-        print(f"{config.dataset}, {part}: no object to find, so that the figures of this split mean nothing (images: "
-              f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+        consequence = "the last weights are kept" if part == "validation" else "the figures of this split mean nothing"
+        print(f"{config.dataset}, {part}: no object to find, so that {consequence} (images: {contents.images:,}, boxes: "
+              f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+        if part == "validation":
+            return None
     _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the {MAX_DETECTIONS} detections of an answer",
                  "the others cannot be found")
     count = int(examples.cardinality())

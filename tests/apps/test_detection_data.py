@@ -342,6 +342,17 @@ def test_nothing_to_find_is_said(tmp_path, capsys):
         "difficult: 1)\n")
 
 
+def test_a_validation_split_without_an_object_chooses_nothing(tmp_path, monkeypatch, capsys):
+    coco_set(tmp_path, [[{}]] * 20, [[{}]])
+    config = resolved(tmp_path, dataset="coco/2017", image_size=40)
+    parts = {"train": "train", "test": "validation"}
+    assert detection_data.datasets(config).validation is not None
+    coco_set(tmp_path / "other", [[{}]] * 20, [[]])
+    monkeypatch.setattr(detection_data.sources, "parts", lambda prepared: parts | {"validation": "validation"})
+    assert detection_data.datasets(resolved(tmp_path / "other", dataset="coco/2017", image_size=40)).validation is None
+    assert "validation: no object to find, so that the last weights are kept (images: 1" in capsys.readouterr().out
+
+
 def test_boxes_that_are_none_are_left_out(tmp_path):
     example = {"image": tf.zeros((20, 40, 3), tf.uint8), "class_ids": tf.range(4),
                "boxes": tf.constant([[0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.9], [np.nan, 0, 1, 1], [-1, 0.5, 2, 0.9]])}
