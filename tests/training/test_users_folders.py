@@ -127,6 +127,12 @@ def test_a_whole_line_is_a_name(tmp_path, capfd):
     assert "train.txt names 1 image more than once, such as b: each is used once" in capfd.readouterr().err
 
 
+def test_an_image_in_two_lists_is_said(tmp_path, capfd):
+    folder = voc(tmp_path / "own", "abc", {"train.txt": "a\nb", "val.txt": "b\r\nc\r\n"})
+    assert len(examples(opened(tmp_path, "voc_folder", folder), "validation")) == 2
+    assert "train.txt and val.txt both name 1 image, such as b: the splits are not independent" in capfd.readouterr().err
+
+
 def test_names_of_files_are_found_in_both_normal_forms(tmp_path):
     for written, listed in ((NFC, NFD), (NFD, NFC)):
         folder = voc(tmp_path / f"voc {listed}", [written], {"train.txt": f"{listed}\n"})

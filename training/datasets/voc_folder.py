@@ -1,5 +1,6 @@
 """A folder of the user's in the layout of PASCAL VOC."""
 import collections
+import itertools
 import re
 import sys
 import unicodedata
@@ -114,6 +115,11 @@ def _split_names(folder):
         parts["train"] = [name for name in parts["train"] if name not in others]
         if not parts["train"]:
             raise UserError(f"{lists['train']} names no image that the other lists do not name: none is left for training")
+    for one, other in itertools.combinations(parts, 2):
+        common = sorted(set(parts[one]) & set(parts[other]))
+        if common:
+            _say(f"{lists[one]} and {lists[other].name} both name {len(common):,} image{'s' if len(common) > 1 else ''}, such as "
+                 f"{common[0]}: the splits are not independent")
     return parts
 
 
