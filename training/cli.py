@@ -106,8 +106,12 @@ def _run(app, verb, request):
 def sentences(debug=False, stopped=""):
     """Turns an error in the block into one sentence and exit code 2; with `debug`, the error is raised as it is.
 
-    A character that the output stream cannot encode is written as an escape sequence.
+    A character that the output stream cannot encode is written as an escape sequence. Closed streams are replaced by the null
+    device.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # Python's word for it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

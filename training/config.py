@@ -321,7 +321,7 @@ def read(path):
     """
     path = paths.expanded(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:  # json finds out which encoding of Unicode the bytes have
             values = json.loads(file.read(LARGEST_FILE))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read settings from {path}: {error}") from None

@@ -50,6 +50,16 @@ def expanded(path, remedy="write the path without ~"):
     return found
 
 
+def check_encoding(*paths):
+    """Raises a UserError if TensorFlow cannot write to one of the paths; None stands for none."""
+    for path in map(os.path.abspath, filter(None, paths)):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"TensorFlow cannot write to {path!r}, whose name is not UTF-8: choose another folder or "
+                            "name") from None
+
+
 @functools.lru_cache(maxsize=None)
 def _names(kind):
     """Returns the names of the fields of a dataclass that are paths."""

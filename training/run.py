@@ -2,7 +2,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import io
 import json
 import pathlib
 import platform
@@ -31,6 +30,7 @@ def train(app, config):
     folder, config = runs.unfinished(app.task, config) if config.resume else (runs.new(app.task, config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
+    export.check_folder(pathlib.Path(config.saved_models) / app.task)
     strategy = strategies.make(config.strategy)  # the run's own, where it is resumed
     chief = strategies.is_chief(strategy)
     is_named_by_time = config.name is None and not config.resume
@@ -116,7 +116,7 @@ def _train(app, config, strategy, folder, chief):
         runs.initial_weights(app.task, config)  # before the data is read
     policy = strategies.set_precision(config)
     splits = app.data.datasets(config)
-    steps, examples = steps_of(config, splits), _examples(config)
+    steps, examples = steps_of(config, splits), sources.facts(config.dataset, config)
     if (folder / "spec.json").exists():
         _check_same_data(folder, config, splits.spec, steps, examples)
     model = _built(app, config, splits, steps, strategy)
@@ -177,13 +177,6 @@ def _train(app, config, strategy, folder, chief):
     return results
 
 
-def _examples(config):
-    """Returns {split: [examples, bytes]} of the prepared data set."""
-    with contextlib.redirect_stdout(io.StringIO()):  # what there is to say of the data has been said when it was read
-        prepared = sources.builder(config.dataset, config)
-    return {name: [split.num_examples, split.num_bytes] for name, split in sorted(prepared.info.splits.items())}
-
-
 def _check_same_data(folder, config, spec, steps, examples):
     """Refuses to go on with a run on data that is not what it began with."""
     kept, fault = runs.json_object(folder / "spec.json")
@@ -220,12 +213,18 @@ def evaluate(app, request):
     test = _matched(run.folder.name, config.dataset, splits, spec)
     metrics = app.evaluation.evaluate(model, test, config, spec.info, resamples=request.resamples)
     path = run.folder / f"evaluation-{config.dataset.replace('/', '-').replace(':', '-')}.json"
-    files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    fault = None
+    try:
+        files.write_text(path, json.dumps({"dataset": config.dataset, "metrics": metrics}, indent=2) + "\n")
+    except OSError as error:  # for example, another user's run; the metrics are printed anyway
+        fault = error
     with showing.optional("printing the table", request.debug):
         app.evaluation.table(metrics)
     for name, value in showing.numbers(metrics).items():
         low_high = metrics.get("intervals", {}).get(name)
         print(f"{name:12} {value:.4f}" + (f"   95 % [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""))
+    if fault:
+        raise UserError(f"the metrics cannot be written to {path}: {fault.strerror}")
     print(f"written to {path}")
     return metrics
 

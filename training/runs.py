@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from training import config as settings
+from training import paths
 from training.app import App
 from training.config import UserError
 from training.paths import Expanding, IsPath, Path
@@ -192,8 +193,10 @@ def new(task, config):
     """Returns the folder of a new run.
 
     Raises:
-        UserError: its name is not a plain folder name, or is missing although several workers must share the run.
+        UserError: its name is not a plain folder name, or is missing although several workers must share the run; or TensorFlow
+            cannot write to one of the folders.
     """
+    paths.check_encoding(config.runs, config.saved_models, config.data_dir, config.name)
     if config.name is None and config.strategy == "multi_worker":
         raise UserError("--strategy multi_worker needs --name, so that all workers share one run")
     return pathlib.Path(config.runs) / task / settings.folder_name(config.name, config.model)

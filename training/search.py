@@ -57,7 +57,8 @@ def search(app, config, trials, given=()):
     strategies.set_precision(config)
     splits = app.data.datasets(config)
     if splits.validation is None:
-        raise UserError("search needs a validation split, which these settings do not leave: leave out --train-on-all")
+        remedy = ": leave out --train-on-all" if getattr(config, "train_on_all", False) else ""
+        raise UserError(f"search needs a validation split, which these settings do not leave{remedy}")
     folder = pathlib.Path(config.runs) / app.task / settings.folder_name(
         config.name or f"search-{config.model}-{config.dataset.replace('/', '-')}", "search")
     folder.mkdir(parents=True, exist_ok=True)

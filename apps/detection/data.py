@@ -26,7 +26,8 @@ def datasets(config):
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
              largest number in the split, so no object is lost.
 
-    Prints one line for each split with an image that has too many objects, or without any object to evaluate on.
+    Prints one line for each split with an image that has too many objects, or without any object to evaluate on. A validation
+    split without objects is None, because it would always choose the first epoch.
 
     Raises:
         UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.
@@ -107,13 +108,16 @@ def _say_crowded(contents, limit, name, words, consequence):
 
 
 def _evaluation_batches(prepared, part, split, config):
-    """Returns the batches of a part to evaluate on, "validation" or "test"."""
+    """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
     examples = _examples(prepared, split)
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
-        print(f"{config.dataset}, {part}: this split contains no objects, so its metrics are meaningless (images: "
-              f"{contents.images:,}, boxes: {contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+        consequence = "the last weights are kept" if part == "validation" else "its metrics are meaningless"
+        print(f"{config.dataset}, {part}: this split contains no objects, so {consequence} (images: {contents.images:,}, boxes: "
+              f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+        if part == "validation":
+            return None
     _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
                  "the excess objects cannot be found")
     count = int(examples.cardinality())

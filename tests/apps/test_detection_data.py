@@ -330,7 +330,7 @@ def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tm
 ])
 def test_nothing_to_learn_is_refused_at_once(tmp_path, things, words):
     coco_set(tmp_path, [things] * 20, [[{}]])
-    with pytest.raises(training.UserError, match=re.escape(f"the training split of coco/2017 has no object to learn ({words})")):
+    with pytest.raises(training.UserError, match=re.escape(f"the training split of coco/2017 contains no objects to learn ({words})")):
         detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
 
 
@@ -341,6 +341,17 @@ def test_nothing_to_find_is_said(tmp_path, capsys):
     assert capsys.readouterr().out == (
         "coco/2017, test: this split contains no objects, so its metrics are meaningless (images: 1, boxes: 1, crowds or "
         "difficult: 1)\n")
+
+
+def test_a_validation_split_without_an_object_chooses_nothing(tmp_path, monkeypatch, capsys):
+    coco_set(tmp_path, [[{}]] * 20, [[{}]])
+    config = resolved(tmp_path, dataset="coco/2017", image_size=40)
+    parts = {"train": "train", "test": "validation"}
+    assert detection_data.datasets(config).validation is not None
+    coco_set(tmp_path / "other", [[{}]] * 20, [[]])
+    monkeypatch.setattr(detection_data.sources, "parts", lambda prepared: parts | {"validation": "validation"})
+    assert detection_data.datasets(resolved(tmp_path / "other", dataset="coco/2017", image_size=40)).validation is None
+    assert "validation: this split contains no objects, so the last weights are kept (images: 1" in capsys.readouterr().out
 
 
 def test_boxes_that_are_none_are_left_out(tmp_path):

@@ -2,6 +2,8 @@
 import dataclasses
 import errno
 import io
+import os
+import pathlib
 import subprocess
 import sys
 import types
@@ -14,6 +16,7 @@ from training import UserError, cli, config
 from training.app import App
 
 DETECTION = App("detection")
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def save(settings, path):
@@ -212,3 +215,10 @@ def test_as_a_program(repository, arguments, sentence):
         shown = subprocess.run([sys.executable, "-m", "apps.detection", *arguments, "--debug"], cwd=repository,
                                capture_output=True, text=True, timeout=60)
         assert shown.returncode == 1 and "Traceback" in shown.stderr and "UserError" in shown.stderr
+
+
+@pytest.mark.parametrize("verb", ["--help", "evaluate"])
+def test_a_closed_output_ends_nothing(tmp_path, verb):
+    ended = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -m apps.classification {verb} --runs none <&- >&-'],
+                           stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
+    assert ended.returncode == (0 if verb == "--help" else 2) and "AttributeError" not in ended.stderr

@@ -145,6 +145,9 @@ def test_round_trip(tmp_path):
     kept = Deep.of(dataset="voc/2007", learning_rate=1e-7, seed=2**32 - 1, augment=False)
     (tmp_path / "config.json").write_text(config.dumps(kept))
     assert config.load(SYSTEMS, tmp_path / "config.json") == kept
+    for encoding in ("utf-8-sig", "utf-16"):  # as programs of Windows save it
+        (tmp_path / "config.json").write_text(config.dumps(kept), encoding=encoding)
+        assert config.load(SYSTEMS, tmp_path / "config.json") == kept
 
 
 def test_a_file_with_few_settings_is_completed(file):

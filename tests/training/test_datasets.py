@@ -509,7 +509,7 @@ def test_coco_folder_with_one_file_beside_the_images(tmp_path):
     ("[]", "does not contain a JSON object"),
     ("{}", "has no list of categories"),
     (coco_json({}, []), "lists no images"),
-    (coco_json({5: "x.jpg"}, []), "lists the image x.jpg, which is not in"),
+    (coco_json({5: "x.jpg"}, []), "lists the image 'x.jpg', which is not in"),
     (coco_json({5: "../../secret.jpg"}, []), "is outside the folder"),
     (coco_json({5: "c.jpg"}, [(5, 4, [1, 2, 3, 4], 0)]), "category 4, which is not in the list of categories"),
     (coco_json({5: "c.jpg"}, [(6, 3, [1, 2, 3, 4], 0)]), "annotations of image 6, which it does not list"),

@@ -66,6 +66,12 @@ def test_other_formats_become_what_training_sees(kind):
     assert np.array_equal(served, np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB")))
 
 
+def test_transparent_gifs_are_the_same_in_training_and_serving():
+    pixels = PIL.Image.fromarray(np.linspace(0, 255, 12 * 17 * 3).astype(np.uint8).reshape(12, 17, 3)).quantize(8)
+    content = saved(pixels, "gif", transparency=2)
+    assert np.array_equal(images.decode(annotations.Picture(content, "name").file.read()), images.decode(content))
+
+
 def test_kinds_of_bmp_that_the_graph_does_not_decode():
     pixels = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (8, 24), np.uint8) * 255)
     content = saved(pixels.convert("1"), "bmp")

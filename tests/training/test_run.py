@@ -195,6 +195,16 @@ def test_another_set_of_the_same_classes_is_evaluated_on(folder, capsys):
         cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
         return json.loads((folder / "runs/classification/small/evaluation-image_folder.json").read_text())["metrics"]["accuracy"]
 
+    kept_in = folder / "runs/classification/small/evaluation-image_folder.json"
+    kept_in.unlink()
+    kept_in.mkdir()  # in whose place nothing can be written, as in a folder of another user
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main("apps.classification", ["evaluate", "small", "--resamples", "0"])
+    said = capsys.readouterr()
+    assert "accuracy" in said.out and "the figures cannot be kept in" in said.err
+    kept_in.rmdir()
+
     before, path = accuracy(), folder / "runs/classification/small/spec.json"
     spec = json.loads(path.read_text())
     spec["info"]["class_names"].reverse()  # as if the run had learned them in this order
@@ -221,6 +231,13 @@ def test_a_run_does_not_go_on_with_other_classes_or_examples(folder, monkeypatch
     assert "image_folder has changed since r1 was started (different examples)" in refused(capsys, "--resume")
     assert (folder / "runs/classification/r1/spec.json").read_text() == before
     added.unlink()
+    one, other = (folder / "own" / "train" / name / "0.png" for name in ("bus", "car"))
+    contents = one.read_bytes(), other.read_bytes()
+    for path, content in zip((one, other), reversed(contents)):  # as many examples with as many bytes
+        path.write_bytes(content)
+    assert "r1 was begun with other examples than" in refused(capsys, "--resume")
+    for path, content in zip((one, other), contents):
+        path.write_bytes(content)
     resume()
     assert results("r1")["export"]
 
@@ -228,6 +245,16 @@ def test_a_run_does_not_go_on_with_other_classes_or_examples(folder, monkeypatch
 def test_what_is_asked_is_checked_before_tensorflow_is_there():
     with pytest.raises(UserError, match="multi_worker needs --name"):
         runs.new("classification", App("classification").config(strategy="multi_worker"))
+    for place in ("runs", "saved_models", "data_dir", "name"):
+        with pytest.raises(UserError, match="TensorFlow cannot write to .*caf.udce9', whose name is not UTF-8"):
+            runs.new("classification", App("classification").config(**{place: "caf\udce9"}))
+
+
+def test_where_no_export_can_be_made_no_training_begins(folder, capsys):
+    (folder / "file").touch()
+    assert f"no export can be made in file/classification: {folder / 'file'} is no folder" in refused(
+        capsys, *TINY, "--saved-models", "file")
+    assert not (folder / "runs").exists()
 
 
 def test_damaged_weights_are_refused_with_their_file(folder, capsys):

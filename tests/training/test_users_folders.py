@@ -8,7 +8,7 @@ import pytest
 import training
 from tests.training.small_images import image_bytes
 from training.data import sources
-from training.datasets import coco_folder, folders
+from training.datasets import annotations, coco_folder, folders
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
 
@@ -87,7 +87,16 @@ def test_two_categories_of_one_name_are_refused_where_both_are_used(tmp_path):
     refused(tmp_path, "coco_folder", folder, "instances_train.json: the categories 0 and 1 have the same name 'red'")
 
 
+def test_two_categories_of_one_id_are_refused(tmp_path):
+    folder = coco(tmp_path / "own", category=["red", "green"])
+    content = json.loads((folder / "instances_train.json").read_text())
+    content["categories"][1]["id"] = 0
+    (folder / "instances_train.json").write_text(json.dumps(content))
+    refused(tmp_path, "coco_folder", folder, "instances_train.json gives the id 0 to the categories 'red' and 'green'")
+
+
 @pytest.mark.parametrize("content, words", [
+    (b"\r\n \n", "labels.txt names no class"),
     ("green\nred\ngreen\n".encode(), "labels.txt lists the name 'green' twice"),
     ("grün\nred\n".encode("cp1252"), "labels.txt is not UTF-8 text"),
     (b"red\x00\n", "labels.txt is not UTF-8 text"),
@@ -116,6 +125,12 @@ def test_a_whole_line_is_a_name(tmp_path, capfd):
     prepared = opened(tmp_path, "voc_folder", folder)
     assert {example["image/filename"].decode() for example in examples(prepared)} == {f"{name}.jpg" for name in images[:-1]}
     assert "train.txt lists 1 image more than once, such as b: each is used once" in capfd.readouterr().err
+
+
+def test_an_image_in_two_lists_is_said(tmp_path, capfd):
+    folder = voc(tmp_path / "own", "abc", {"train.txt": "a\nb", "val.txt": "b\r\nc\r\n"})
+    assert len(examples(opened(tmp_path, "voc_folder", folder), "validation")) == 2
+    assert "train.txt and val.txt both list 1 image, such as b: the splits are not independent" in capfd.readouterr().err
 
 
 def test_names_of_files_are_found_in_both_normal_forms(tmp_path):
@@ -221,6 +236,24 @@ def test_wrong_sizes_are_refused(tmp_path, side, words):
 def test_sizes_below_one_are_unknown(tmp_path, side):
     prepared = opened(tmp_path, "coco_folder", coco(tmp_path / "own", width=side, height=side))
     assert prepared.info.splits["train"].num_examples == 1
+
+
+def test_what_macos_zips_is_passed_over(tmp_path):
+    folder = tmp_path / "own"
+    for path in ("cat/a.png", "dog/b.png", "__MACOSX/cat/._a.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(image_bytes(20, 30, "png"))
+    assert opened(tmp_path, "image_folder", folder).info.features["label"].names == ["cat", "dog"]
+
+
+def test_a_name_that_cannot_be_seen_is_shown_by_numbers(tmp_path):
+    refused(tmp_path, "voc_folder", voc(tmp_path / "own", ["a"], {"train.txt": "a\u200b\n"}), r"a.u200b.xml' is listed by the data")
+
+
+@pytest.mark.parametrize("width", ["", " ", "-1", "0"])
+def test_sizes_that_xml_leaves_open_are_unknown(width):
+    xml = f"<annotation><size><width>{width}</width><height>{width}</height></size></annotation>"
+    assert max(annotations.voc(xml.encode(), "a.xml")[:2]) < 1
 
 
 def test_ids_that_tensorflow_cannot_hold(tmp_path):

@@ -1,6 +1,7 @@
 """Annotated images from untrusted files: pixels, boxes and the errors in them."""
 import collections
 import contextlib
+import functools
 import io
 import math
 import sys
@@ -10,6 +11,7 @@ import zipfile
 import zlib
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -68,9 +70,12 @@ class Picture:
             if self.is_turned and image.format != "TIFF":  # of which Pillow gives the upright size
                 self.width, self.height = image.size[::-1]
             if self._orientation == 1 and (is_jpeg or image.format == "PNG"):
-                _check_with_decoder(content, source, is_jpeg)
+                _decoded(content, source, "JPEG" if is_jpeg else "PNG")
                 self.file = io.BytesIO(content)
             else:
+                if image.format == "GIF":  # what is transparent in it has other colors in Pillow than in serving
+                    image = PIL.Image.fromarray(_decoded(content, source, "GIF").numpy())
+                    self.width, self.height = image.size
                 self.file = io.BytesIO(files.png(image, self._orientation, source))
 
     def upright(self, ymin, xmin, ymax, xmax):
@@ -92,11 +97,15 @@ def _jpeg_orientation(content):
 _exif_orientation = tf.function(images.exif_orientation, input_signature=[tf.TensorSpec((), tf.string)])
 
 
-def _check_with_decoder(content, source, is_jpeg):
-    """Refuses a file that Pillow bears and the decoder of training and serving does not."""
-    kind, decode = ("JPEG", tf.io.decode_jpeg) if is_jpeg else ("PNG", tf.io.decode_png)
+_DECODERS = {
+    "JPEG": functools.partial(tf.io.decode_jpeg, channels=3), "PNG": functools.partial(tf.io.decode_png, channels=3),
+    "GIF": tf.function(images.decode, input_signature=[tf.TensorSpec((), tf.string)])}
+
+
+def _decoded(content, source, kind):
+    """Returns the pixels of a file by the decoder of training and serving, which refuses some files that Pillow bears."""
     try:
-        decode(content, channels=3)
+        return _DECODERS[kind](content)
     except tf.errors.InvalidArgumentError:
         raise UserError(f"{source} is not an image, or is damaged: the {kind} decoder rejects it") from None
 
@@ -180,7 +189,7 @@ def voc(content, source):
         except (TypeError, ValueError):
             raise UserError(f"{source} has {text!r} instead of a number ({path})") from None
 
-    size = [number(root, f"size/{name}") if root.find(f"size/{name}") is not None else 0 for name in ("height", "width")]
+    size = [stated_side(root.findtext(f"size/{name}"), f"{source}: the {name}") for name in ("height", "width")]
     objects = []
     for node in root.iter("object"):
         label = class_name(node.findtext("name") or "", f"the name of an object in {source}")
@@ -191,6 +200,23 @@ def voc(content, source):
         is_difficult = difficult.lower() not in ("", "unspecified") and flag(difficult, f"{source}: difficult")
         objects.append((label, box, is_difficult))
     return *size, objects
+
+
+def stated_side(value, what):
+    """Returns the height or width that an annotation states, as a number or as a text; 0 where it states none.
+
+    Raises:
+        UserError: it is no number; `what` is its name in the sentence.
+    """
+    if value is None or str(value).strip() == "":
+        return 0.0
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{what} is {str(value)[:80]!r}, but must be a number of pixels")
+    return number
 
 
 def flag(value, what):

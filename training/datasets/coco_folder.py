@@ -1,7 +1,6 @@
 """A user's folder in the layout of COCO."""
 import collections
 import json
-import math
 
 import tensorflow_datasets as tfds
 
@@ -96,8 +95,11 @@ def _records(path, folder):
                     raise UserError(f"{path}: one of its {name} has a missing or invalid {key}: {str(row)[:100]}")
         return found
 
-    categories = {row["id"]: class_name(row["name"], f"the name of the category {row['id']} in {path}")
-                  for row in sorted(rows("categories", id=int, name=str), key=lambda row: row["id"])}
+    categories = {}
+    for row in sorted(rows("categories", id=int, name=str), key=lambda row: row["id"]):
+        label = class_name(row["name"], f"the name of the category {row['id']} in {path}")
+        if categories.setdefault(row["id"], label) != label:
+            raise UserError(f"{path} gives the id {row['id']} to the categories {categories[row['id']]!r} and {label!r}")
     objects = collections.defaultdict(list)
     ids = {}  # of the category that is used, by name
     for row in rows("annotations", image_id=int, category_id=int, bbox=list):
@@ -118,9 +120,10 @@ def _records(path, folder):
     for row in rows("images", id=int, file_name=str):
         image = next(filter(None, (folders.find(place, row["file_name"]) for place in places)), None)
         if image is None:
-            raise UserError(f"{path} lists the image {row['file_name']}, which is not in "
+            raise UserError(f"{path} lists the image {row['file_name'][:200]!r}, which is not in "
                             f"{', '.join(str(place) for place in places)}")
-        size = [_side(row.get(side), f"{path}: the {side} of {row['file_name']}") for side in ("height", "width")]
+        size = [annotations.stated_side(row.get(side), f"{path}: the {side} of {row['file_name']}")
+                for side in ("height", "width")]
         records.append((image, row["file_name"], row["id"], size, objects.pop(row["id"], [])))
     if not records:
         raise UserError(f"{path} lists no images")
@@ -133,23 +136,6 @@ def _records(path, folder):
     if any(abs(record[2]) > _LARGEST_ID for record in records):  # databases have such ids, which TensorFlow cannot hold
         records = [(*record[:2], number, *record[3:]) for number, record in enumerate(records)]
     return records, list(dict.fromkeys(categories.values()))
-
-
-def _side(value, what):
-    """Returns the height or width that an annotation states, as a number or as a text; 0 where it states none.
-
-    Raises:
-        UserError: it is no number; `what` is its name in the sentence.
-    """
-    if value is None or value == "":
-        return 0.0
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{what} is {str(value)[:80]!r}, but must be a number of pixels")
-    return number
 
 
 def _json(path):
@@ -169,4 +155,5 @@ def _image_folders(path, folder):
         return [path.parent]
     ending = path.stem.partition("_")[2]
     places = [folder / "images" / ending, folder / ending] if ending else []
-    return [place for place in [*places, folder / "images", folder, path.parent] if place.is_dir()]
+    places = dict.fromkeys([*places, folder / "images", folder, path.parent])
+    return [place for place in places if place.is_dir()]

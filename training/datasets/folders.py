@@ -68,11 +68,21 @@ def listed(folder):
     """Returns the files in a folder at any depth, sorted. Hidden files are left out; links to folders are followed."""
     found, seen = [], {os.path.realpath(folder)}
     for place, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and
+        inner[:] = sorted(name for name in inner if not is_hidden(name) and
                           os.path.realpath(os.path.join(place, name)) not in seen)  # a link may lead in a circle
         seen.update(os.path.realpath(os.path.join(place, name)) for name in inner)
-        found += [pathlib.Path(place, name) for name in names if not name.startswith(".")]
+        found += [pathlib.Path(place, name) for name in names if not is_hidden(name)]
     return sorted(path for path in found if path.is_file())
+
+
+def is_hidden(name):
+    """Tells whether a file or folder belongs to a system or program: its name begins with a dot, or is what macOS zips."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def shown(name):
+    """Returns the name of a file for a sentence; one with characters that cannot be seen is shown with their numbers."""
+    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 def others(files, read):

@@ -94,8 +94,8 @@ def _walk(folder):
 
     root, files, found, left_out = os.path.realpath(folder), [], [], []
     for place, inner, names in os.walk(folder, onerror=refuse):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        names = [name for name in names if not name.startswith(".")]
+        inner[:] = [name for name in inner if not folders.is_hidden(name)]
+        names = [name for name in names if not folders.is_hidden(name)]
         left_out += [pathlib.Path(place, name) for name in names if not name.lower().endswith(annotations.IMAGE_ENDINGS)]
         names = [name for name in names if name.lower().endswith(annotations.IMAGE_ENDINGS)]
         for path in (pathlib.Path(place, name) for name in [*inner, *names]):

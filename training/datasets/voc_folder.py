@@ -1,5 +1,6 @@
 """A user's folder in the layout of PASCAL VOC."""
 import collections
+import itertools
 import re
 import sys
 import unicodedata
@@ -58,6 +59,8 @@ class VocFolder(tfds.core.GeneratorBasedBuilder):
         if labels.is_file():
             lines = text_files.lines(folders.read(labels), labels)
             names = class_names([line for line in lines if line.strip()], labels)
+            if not names:
+                raise UserError(f"{labels} names no class: write one a line, or remove the file")
         else:
             found = set()
             for _, path, _ in annotations.progress([record for records in parts.values() for record in records], "voc_folder"):
@@ -112,6 +115,11 @@ def _split_names(folder):
         parts["train"] = [name for name in parts["train"] if name not in others]
         if not parts["train"]:
             raise UserError(f"{lists['train']} lists only images that the other lists contain too: no image is left for training")
+    for one, other in itertools.combinations(parts, 2):
+        common = sorted(set(parts[one]) & set(parts[other]))
+        if common:
+            _say(f"{lists[one]} and {lists[other].name} both list {len(common):,} image{'s' if len(common) > 1 else ''}, such as "
+                 f"{common[0]}: the splits are not independent")
     return parts
 
 
@@ -147,9 +155,10 @@ def _paths(folder, name, images):
     """Returns the paths of the annotation and of the image with a name."""
     path = folders.find(folder / "Annotations", f"{name}.xml")
     if path is None:
-        raise UserError(f"{folder / 'Annotations' / name}.xml is listed by the data set but does not exist")
+        path = folders.shown(folder / "Annotations" / f"{name}.xml")
+        raise UserError(f"{path} is listed by the data set but does not exist")
     if unicodedata.normalize("NFC", name) not in images:
-        raise UserError(f"there is no image {name} in {folder / 'JPEGImages'}")
+        raise UserError(f"there is no image {folders.shown(name)} in {folder / 'JPEGImages'}")
     return path, images[unicodedata.normalize("NFC", name)]
 
 

@@ -192,6 +192,14 @@ def check_tensorflow():
                         f"its exports: install TensorFlow {servers}, or export with --force")
 
 
+def check_folder(folder):
+    """Raises a UserError if no export can be made in a folder, which need not be there yet."""
+    place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        fault = "cannot be written to" if place.is_dir() else "is no folder"
+        raise UserError(f"no export can be made in {folder}: {place} {fault}; name another folder with --saved-models")
+
+
 def _write(path, model, signatures):
     archive = keras.export.ExportArchive()
     archive.track(model)
