@@ -127,16 +127,16 @@ def sentences(debug=False, stopped=""):
     except Exception as error:
         if debug:
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {_sentence(error, stopped)}", file=sys.stderr)
         sys.exit(2)
 
 
-def _sentence(error):
+def _sentence(error, stopped):
     if isinstance(error, settings.UserError):
         return str(error)
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
         where = getattr(error, "filename", None) or "while writing"
-        return f"the disk is full ({where}): free some space, then continue with --resume"
+        return f"the disk is full ({where}): free some space, then {stopped or 'try again'}"
     if "unable to lock file" in str(error):  # HDF5's words
         return "this file system does not support the file locks of HDF5: set HDF5_USE_FILE_LOCKING=FALSE before Python starts"
     if isinstance(error, OSError):

@@ -14,7 +14,7 @@ from training import UserError, cli
 ])
 def test_defaults_follow_the_data_set(model, dataset, values):
     config = small_dialogs.APP.config(model, dataset=dataset)
-    assert {name: getattr(config, name) for name in values} == values and config.dtype == "float32"
+    assert {name: getattr(config, name) for name in values} == values and not config.BFLOAT16
 
 
 @pytest.mark.parametrize("changes", [dict(learning_rate=0.1), dict(epochs=2), dict(validate_every=2)])

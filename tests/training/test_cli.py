@@ -148,7 +148,7 @@ def test_resume_takes_no_other_settings(refused, ran, tmp_path):
 
 @pytest.mark.parametrize("error, sentence", [
     (UserError("do this"), "do this"),
-    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space, then go on with --resume"),
     (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): free some space"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
     (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"),
@@ -222,3 +222,9 @@ def test_a_closed_output_ends_nothing(tmp_path, verb):
     ended = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -m apps.classification {verb} --runs none <&- >&-'],
                            stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     assert ended.returncode == (0 if verb == "--help" else 2) and "AttributeError" not in ended.stderr
+
+
+def test_a_full_disk_is_no_reason_to_resume_what_cannot_be(capsys):
+    with pytest.raises(SystemExit), cli.sentences():
+        raise OSError(errno.ENOSPC, "No space left on device", "predictions/a.json")
+    assert capsys.readouterr().err == "error: the disk is full (predictions/a.json): make room, then try again\n"
