@@ -39,7 +39,7 @@ class Doctor(Expanding):
     """Checks whether this machine has everything that the suite needs. Exit code 2 if something essential is missing."""
 
     data_dir: str | None = None
-    """folder of prepared TFDS data sets (default: TFDS's own, ~/tensorflow_datasets)"""
+    """folder of prepared TFDS data sets; None: TFDS's own, ~/tensorflow_datasets"""
     manual_dir: Annotated[str | None, IsPath()] = None
     """folder of manually downloaded data sets"""
     runs: Path = "runs"

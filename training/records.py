@@ -41,7 +41,7 @@ class Record(Expanding):
     run: tyro.conf.Positional[Path]
     """folder or name of a finished run or a report"""
     name: str | None = None
-    """name of the record (default: model or verb, data set, and the seed unless it is 0)"""
+    """name of the record; None: model or verb, data set, and the seed unless it is 0"""
     group: str | None = None
     """name shared by records that differ only in the seed; tables show their median and all values"""
     force: bool = False

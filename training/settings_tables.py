@@ -150,7 +150,7 @@ def _kinds(hint):
     if typing.get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"list, each a {_kinds(typing.get_args(hint)[0])}"
+        return f"list of {_kinds(typing.get_args(hint)[0])}s"
     return {str: "text", int: "integer", float: "number", bool: "on or off", type(None): "none"}[hint]
 
 

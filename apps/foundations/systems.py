@@ -20,7 +20,7 @@ class Config(training.Config):
     batch_size: Annotated[int | None, Count] = None
     """examples per step over all replicas; None: the whole training split"""
     columns: tuple[str, ...] = ()
-    """feature columns (default: all)"""
+    """feature columns; all columns by default"""
 
 
 class Trained(Config):

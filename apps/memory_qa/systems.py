@@ -26,7 +26,7 @@ class Config(training.Config):
     """simulated_world, babi, babi/en-10k, metaqa/1-hop, metaqa/2-hop, pathquestion/2-hop or pathquestion/3-hop"""
     xla = True
     tasks: Annotated[tuple[int, ...], Unless("dataset", *KNOWLEDGE_BASES)] = ()
-    """numbers of the tasks to train on jointly (default: all tasks of the data set)"""
+    """numbers of the tasks to train on jointly; all tasks of the data set by default"""
     embedding_size: Annotated[int, Count] = 50
     """embedding size of words and memories"""
     memory_size: Annotated[int, Count] = 50
