@@ -148,7 +148,7 @@ def test_resume_takes_no_other_settings(refused, ran, tmp_path):
 
 @pytest.mark.parametrize("error, sentence", [
     (UserError("do this"), "do this"),
-    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space, then go on with --resume"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), "the disk is full (runs/a/x): free some space, then continue with --resume"),
     (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (while writing): free some space"),
     (PermissionError(errno.EACCES, "Permission denied", "runs/x"), "Permission denied: runs/x"),
     (OSError("Unable to synchronously create file (unable to lock file, errno = 37)"),
@@ -227,4 +227,4 @@ def test_a_closed_output_ends_nothing(tmp_path, verb):
 def test_a_full_disk_is_no_reason_to_resume_what_cannot_be(capsys):
     with pytest.raises(SystemExit), cli.sentences():
         raise OSError(errno.ENOSPC, "No space left on device", "predictions/a.json")
-    assert capsys.readouterr().err == "error: the disk is full (predictions/a.json): make room, then try again\n"
+    assert capsys.readouterr().err == "error: the disk is full (predictions/a.json): free some space, then try again\n"
