@@ -72,7 +72,8 @@ def outcome(case, copy, random=None):
         lines = said.getvalue().strip().splitlines()
         sentence = lines[-1] if lines else ""
         is_sentence = sentence.startswith("error: ") and "(--debug shows the traceback)" not in sentence
-        if ended.code == 2 and len(lines) == 1 and is_sentence:
+        # notes such as "lists 1 image more than once" may come first
+        if ended.code == 2 and is_sentence and not any(line.startswith(("error: ", "Traceback")) for line in lines[:-1]):
             return "refused", sentence if random is None else ""
         return "failed", f"exit code {ended.code}: {' / '.join(lines)[:300]}"
     except Exception as error:  # that is what is looked for

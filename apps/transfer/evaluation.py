@@ -11,5 +11,6 @@ def evaluate(model, batches, config, info, *, resamples=0, validating=False):
     metrics = classifiers.evaluate(model, batches, config, info, resamples=resamples)
     if info.source_class_names and not validating:
         logits, labels = classifiers.answers(model, batches, "source_label")
-        metrics["source_accuracy"] = float((logits.argmax(axis=1) == labels).mean())
+        if len(labels):  # the first batches alone, as with --limit-steps, may have none
+            metrics["source_accuracy"] = float((logits.argmax(axis=1) == labels).mean())
     return metrics
