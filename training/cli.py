@@ -150,7 +150,7 @@ def _settings(app, verb, program, arguments):
     extras = [forms.PRINT_CONFIG]
     if verb == "search":
         extras.append(forms.Extra("trials", int, 20, "number of trials; the first three fifths run for a third of the epochs"))
-    parsed = forms.parse(app.systems, arguments, program=program, description=_description(app), extras=extras)
+    parsed = forms.parse(app.systems, arguments, program=program, description=_description(app, verb), extras=extras)
     if parsed.config.resume and verb == "train":
         _refuse_settings_with_resume(arguments)
     if parsed.extras["print_config"]:
@@ -163,11 +163,13 @@ def _settings(app, verb, program, arguments):
     return parsed.config, parsed.extras["trials"], parsed.given
 
 
-def _description(app):
-    verbs = VERBS | {name: settings.title(kind) for name, kind in app.verbs.items()}
+def _description(app, verb):
+    titles = {name: settings.title(kind) for name, kind in app.verbs.items()}
+    verbs = VERBS | {name: title[0].lower() + title[1:] for name, title in titles.items()}
     systems = {model: settings.title(kind) for model, kind in app.systems.items()}
     width = max(map(len, [*verbs, *systems]))
-    return "\n".join([app.doc, "", "Systems:", *(f"  {name:{width}}  {text}" for name, text in systems.items()), "",
+    begin = [] if verb == "train" else [f"{VERBS[verb].capitalize()}.", ""]
+    return "\n".join([*begin, app.doc, "", "Systems:", *(f"  {name:{width}}  {text}" for name, text in systems.items()), "",
                       "Verbs:", *(f"  {name:{width}}  {text}" for name, text in verbs.items()), "",
                       "--config FILE reads the settings from a run's config.json; other flags override them."])
 

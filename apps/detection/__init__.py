@@ -5,5 +5,6 @@
     python -m apps.detection predict photo.jpg
 
 Data:    digit_scenes (embedded), bccd, coco_folder, voc_folder, and voc/2007 and coco/2017 of TFDS.
+
 Result:  COCO average precision on the test split; see RESULTS.md.
 """
