@@ -223,7 +223,7 @@ def test_request(tmp_path):
     assert serving.request(str(tmp_path / "a.png")).inputs == {"image_bytes": [content]}
     (tmp_path / "text.jpg").write_bytes(b"no image")
     for path, words in [(tmp_path, "cannot be read: Is a directory"), (tmp_path / "none.jpg", "none.jpg cannot be read: No such file"),
-                        (tmp_path / "text.jpg", "text.jpg is no image")]:
+                        (tmp_path / "text.jpg", "text.jpg is not an image")]:
         with pytest.raises(UserError, match=words):
             serving.request(str(path))
 

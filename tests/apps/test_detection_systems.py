@@ -49,7 +49,7 @@ def test_a_compiled_step_reads_regions_without_the_kernel_that_xla_lacks(setting
 
 
 @pytest.mark.parametrize("model, changes, words", [
-    ("faster_rcnn", dict(region_levels=9), "--region-levels 9 must be 3 or less"),
+    ("faster_rcnn", dict(region_levels=9), "--region-levels 9 must be at most 3"),
     ("faster_rcnn", dict(min_anchor_stride=128), "--min-anchor-stride 128 must be a stride of the pyramid: 4, 8, 16"),
     ("faster_rcnn", dict(min_anchor_stride=3), "--min-anchor-stride 3 must be a stride of the pyramid: 4, 8, 16"),
     ("retinanet", dict(min_anchor_stride=128), "--min-anchor-stride 128 must be a stride of the backbone: 4, 8, 16"),
