@@ -204,7 +204,7 @@ def test_the_export_answers_from_the_facts_in_it(made, tmp_path):
     assert [found.decode() for found in answer["answer"][:2]] == ["Person 0", "1993"]
     assert answer["score"][0] > 0.5 and (answer["score"][2:5] == 0).all()
     assert [bool(error) for error in answer["error"]] == [False, False, True, True, True, False]
-    assert b"knows" in answer["error"][2] and b"no words" in answer["error"][3] and b"more than 32" in answer["error"][4]
+    assert b"names no entity" in answer["error"][2] and b"no words" in answer["error"][3] and b"more than 32" in answer["error"][4]
     assert answer["unknown_words"][5] == b"quux"
     assert answer["attention"].shape == (6, 1, 5)
     assert answer["sentences"][0, answer["attention"][0, 0].argmax()] == b"Film 33 directed_by Person 0"
