@@ -18,7 +18,7 @@ fi
 
 # results without an export are those of a run that was lost between its test and its export
 if [ -e "$run/results.json" ] && ! grep -q '"export": null' "$run/results.json"; then
-  echo "$run is finished; name another run to train again"
+  echo "$run is already finished; choose another name to train again"
 elif [ -e "$run/config.json" ]; then
   exec python -m "apps.$application" --resume --name "$name" --runs "$runs"
 else
