@@ -223,7 +223,7 @@ def test_convolutional_maxout_has_the_papers_maps_and_says_which_images_are_too_
     assert {name: output(built, name) for name in shapes} == shapes
     assert [built.get_layer(f"maxout{number}").pieces for number in (1, 2, 3)] == [2, 2, 4]
     assert output(build("maxout", spec(16, 1, 10), image_size=16), "pool3")[0] == 1
-    with pytest.raises(UserError, match="16 pixels or more"):
+    with pytest.raises(UserError, match="at least 16 pixels"):
         build("maxout", spec(15, 1, 10), image_size=15)
 
 

@@ -203,7 +203,7 @@ def test_slurm_and_tf_config_that_contradict(monkeypatch):
 def test_tasks_in_another_order_than_the_nodes_are_refused(monkeypatch):
     slurm(monkeypatch, **STEP)
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
-    with pytest.raises(UserError, match="runs task 1 on n1, .* says n2: .*--distribution=block"):
+    with pytest.raises(UserError, match="runs task 1 on n1, .* should be on n2: .*--distribution=block"):
         strategies.make("multi_worker")
 
 

@@ -67,5 +67,5 @@ def test_the_same_again(folder, tmp_path):
 
 
 def test_another_config_is_refused(tmp_path):
-    with pytest.raises(training.UserError, match="tabular has no 'wines'; did you mean tabular/wine"):
+    with pytest.raises(training.UserError, match="tabular has no config 'wines'; did you mean tabular/wine"):
         prepared("wines", tmp_path)
