@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 from unittest import mock
 
@@ -47,6 +48,14 @@ def precision(request):
 def _same_seed():
     with mock.patch.object(tf.random, "set_seed"):  # nothing draws by it, and every function would be instantiated again
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is an interrupt in the test: a job in the background starts with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import typing
 from typing import Annotated, Any, ClassVar, Literal
 
 from training import paths
-from training.errors import UserError
+from training.errors import UserError, first_line  # noqa: F401  both are also found here
 from training.paths import IsPath, Path
 
 LARGEST_FILE = 1_000_000

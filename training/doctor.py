@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from training import paths
+from training.config import Data
 from training.errors import UserError
 from training.paths import Expanding, IsPath, Path
 
@@ -222,9 +223,8 @@ def matrix_units(path="/proc/cpuinfo"):
 
 def data_sets(path=None):
     """Returns the Finding about the folder of prepared data sets: `path`, or else the default of TFDS."""
-    path = path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     try:
-        return folder("data sets", paths.expanded(path, paths.DATA_DIR_REMEDY))
+        return folder("data sets", paths.expanded(path or Data().data_dir, paths.DATA_DIR_REMEDY))
     except UserError as error:
         return Finding("bad", "data sets", str(error))
 

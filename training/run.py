@@ -18,10 +18,10 @@ import tensorflow as tf
 from training import config as settings
 from training import runs, showing
 from training.app import App
-from training.config import UserError
 from training.data import sources
 from training.data.spec import Spec, difference, load_spec, renumbered, save_spec
 from training.engine import callbacks, files, loop, signals, strategies, tensorboard
+from training.errors import UserError, first_line
 from training.serving import answers, export
 
 
@@ -320,8 +320,7 @@ def _load_file(model, weights, **options):
     except Exception as error:  # HDF5 and Keras say so in many ways
         if "unable to lock file" in str(error):  # nothing is wrong with the file
             raise
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise UserError(f"the weights in {weights} cannot be read: {first}") from error
+        raise UserError(f"the weights in {weights} cannot be read: {first_line(error)}") from error
 
 
 def _initialize(model, weights):

@@ -7,6 +7,7 @@ import layers
 from apps.detection.systems import MAX_DETECTIONS
 from layers import boxes
 from training.engine import optimizers, step, strategies
+from training.engine.subclasses import must_define
 
 
 class Detector(keras.Model):
@@ -25,10 +26,7 @@ class Detector(keras.Model):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        needed = ("losses", "class_scores", "pyramid_features")
-        missing = [name for name in needed if getattr(cls, name) is getattr(Detector, name)]
-        if missing:  # not at the export, after a training
-            raise TypeError(f"{cls.__name__} must define {', '.join(missing)}")
+        must_define(cls, Detector, "losses", "class_scores", "pyramid_features")
 
     def __init__(self, image_size, classes, loss_names, score_threshold=0.05, candidates=400, iou_threshold=0.5, **kwargs):
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@ from keras import ops
 
 from apps.dialog.encoder import Encoder
 from training.engine import step
+from training.engine.subclasses import must_define
 
 _NEVER = -1e9
 
@@ -20,6 +21,10 @@ class Selector(keras.Model):
     memory_size: maximum number of lines before the user's last utterance
     match_type:  whether lines contain a word for the type of each of their entities
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        must_define(cls, Selector, "logits")
 
     def __init__(self, info, memory_size, match_type=False, **kwargs):
         super().__init__(**kwargs)
@@ -50,7 +55,6 @@ class Selector(keras.Model):
 
     def logits(self, inputs, training=False):
         """Returns the logits of all candidates in any precision, (batch, candidates), for int32 inputs."""
-        raise NotImplementedError(f"{type(self).__name__} has no logits")
 
     def scores(self, logits):
         """Returns the scores that clients receive: the probabilities, (batch, candidates)."""

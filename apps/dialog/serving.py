@@ -16,8 +16,9 @@ dropped; words that do not occur in training are ignored.
 import tensorflow as tf
 
 from apps.dialog.encoder import SPEAKERS
+from training.engine.names import printable
 from training.serving import export
-from training.serving.requests import Asked, read, shown
+from training.serving.requests import Asked, read
 from training.text.files import decoded
 
 PREDICT = "explain"
@@ -88,7 +89,7 @@ def request(name):
     Raises:
         UserError: the file cannot be read, is too long or not text.
     """
-    return Asked({"history": [decoded(read(name, MOST_BYTES), shown(name)).encode()]})
+    return Asked({"history": [decoded(read(name, MOST_BYTES), printable(name)).encode()]})
 
 
 def present(asked, answer, path):

@@ -5,6 +5,7 @@ import keras
 import tensorflow as tf
 
 from apps.foundations import regression
+from training.engine.subclasses import must_define
 
 
 class Statistics(NamedTuple):
@@ -55,6 +56,10 @@ class Counter(keras.Model):
     is_diagonal = False
     """whether `log_joint` uses only the diagonal of the products"""
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        must_define(cls, Counter, "log_joint")
+
     def __init__(self, columns, classes, *, mean=0.0, std=1.0, **kwargs):
         super().__init__(dtype="float64", **kwargs)
         self.standardization = regression.standardization(mean, std)
@@ -76,7 +81,6 @@ class Counter(keras.Model):
         statistics: the Statistics of the examples so far
         x:          standardized columns (batch, columns)
         """
-        raise NotImplementedError(f"{type(self).__name__} has no log_joint")
 
     def count_params(self):
         """Returns the number of parameters for prediction."""

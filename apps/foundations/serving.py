@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from training import UserError
 from training.data import sources
+from training.engine.names import printable
 from training.serving import export
-from training.serving.requests import Asked, read, shown
+from training.serving.requests import Asked, read
 from training.text.files import decoded
 
 PREDICT = "serving_default"
@@ -82,9 +83,10 @@ def request(name):
         numbers = [_number(cell) for cell in cells]
         error = ""
         if None in numbers:
-            error = f"line {line} of {shown(name)} has {cells[numbers.index(None)].strip()[:40]!r}, which is not a finite number"
+            cell = cells[numbers.index(None)].strip()[:40]
+            error = f"line {line} of {printable(name)} has {cell!r}, which is not a finite number"
         elif len(cells) != width:
-            error = f"line {line} of {shown(name)} has {len(cells)} numbers, and most lines have {width}"
+            error = f"line {line} of {printable(name)} has {len(cells)} numbers, and most lines have {width}"
         else:
             rows[place] = numbers
         kept.append((line, error))
@@ -108,14 +110,14 @@ def present(asked, answer, path):
 def _lines(name):
     """Returns [(number of the line, its cells)] of a file, without a header and empty lines."""
     try:
-        lines = decoded(read(name, MOST_BYTES), shown(name)).splitlines()
+        lines = decoded(read(name, MOST_BYTES), printable(name)).splitlines()
         found = [(number, cells) for number, cells in enumerate(csv.reader(lines), 1) if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise UserError(f"{shown(name)} is not a table of comma-separated numbers: {error}") from None
+        raise UserError(f"{printable(name)} is not a table of comma-separated numbers: {error}") from None
     if found and not any(_number(cell) is not None for cell in found[0][1]):
         found = found[1:]  # a header
     if not found:
-        raise UserError(f"{shown(name)} contains no rows of numbers")
+        raise UserError(f"{printable(name)} contains no rows of numbers")
     return found
 
 

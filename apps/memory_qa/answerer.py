@@ -1,6 +1,7 @@
 """Common parts of the systems: a training step, and parallel networks of which one gives the answers."""
 import keras
 import tensorflow as tf
+from keras import ops
 
 from training.engine import step
 
@@ -10,9 +11,8 @@ class Answerer(keras.Model):
 
         logits, attention = model({"story": story, "question": question})
 
-    A system implements `call` and `loss_of`, and has the word vectors in its `layers.SentenceEmbedding` `embed`. It may
-    contain several networks, its members, which are computed in parallel. `chosen`, `end_epoch` and `memory_vectors` have
-    defaults.
+    A system implements `call` and has the word vectors in its `layers.SentenceEmbedding` `embed`. It may contain several
+    networks, its members, which are computed in parallel. `chosen`, `loss_of`, `end_epoch` and `memory_vectors` have defaults.
 
     Shape:
         story:     (batch, memories, words) int32, the latest memory last, 0 is padding
@@ -45,8 +45,12 @@ class Answerer(keras.Model):
         return {"loss": self.loss_mean.result()}
 
     def loss_of(self, inputs, targets):
-        """Returns the loss of a training batch, a scalar: the mean over this replica's questions."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss_of")
+        """Returns the loss of a training batch, a scalar: the mean over this replica's questions.
+
+        By default, it is the cross-entropy of a system with one network.
+        """
+        logits, _ = self(inputs, training=True)
+        return ops.mean(ops.sparse_categorical_crossentropy(targets["answer"], logits[:, 0], from_logits=True))
 
     def end_epoch(self, losses, errors):
         """Receives the validation loss and error of each member, (members,); does nothing by default."""

@@ -67,7 +67,3 @@ class StoryLSTM(Answerer):
         # a number for each place, so that the words keep their order and all padding comes before them
         rank = ops.where(flat != 0, width, 0) + ops.arange(width)
         return ops.take_along_axis(flat, ops.argsort(rank, axis=1), axis=1)[:, -self.most_words:]
-
-    def loss_of(self, inputs, targets):
-        logits, _ = self(inputs, training=True)
-        return ops.mean(ops.sparse_categorical_crossentropy(targets["answer"], logits[:, 0], from_logits=True))

@@ -1,13 +1,12 @@
 """Interface of an exported system: from a story and a question to an answer with the attention."""
-import os
-
 import numpy as np
 import tensorflow as tf
 
 from apps.memory_qa import knowledge_serving, story_serving
 from apps.memory_qa.systems import is_knowledge_base
 from training.config import UserError
-from training.serving.requests import Asked, read, shown
+from training.engine.names import printable
+from training.serving.requests import Asked, is_question, read
 from training.text.files import decoded
 
 PREDICT = "explain"
@@ -63,10 +62,10 @@ def request(name):
     Raises:
         UserError: the file cannot be read, is too large, is not text, or is empty.
     """
-    if name.rstrip().endswith("?") and not os.path.exists(name):
+    if is_question(name):
         content, where = name, "the question"
     else:
-        where = shown(name)
+        where = printable(name)
         content = decoded(read(name, MOST_BYTES), where)
     lines = [line.strip() for line in content.replace(". ", ".\n").replace("! ", "!\n").splitlines() if line.strip()]
     if not lines:

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 
+from apps.dialog.selector import Selector
 from tests.apps import small_dialogs
 
 INPUTS = {
@@ -149,3 +150,9 @@ def test_a_system_that_is_not_trained_takes_a_step_too():
     assert np.isfinite(loss) and model.optimizer is None
     for old, variable in zip(before, model.weights):
         np.testing.assert_array_equal(old, np.asarray(variable))
+
+
+def test_a_system_without_logits_is_refused_when_it_is_defined():
+    with pytest.raises(TypeError, match="Mute must define logits"):
+        class Mute(Selector):
+            pass

@@ -305,3 +305,9 @@ def test_the_rows_of_a_summary_sum_to_what_the_answer_is_computed_from(model, co
     spec = tables.datasets(config).spec
     made = APP.build_model(config, spec, steps=1)
     assert sum(row[2] for row in summary.layer_rows(made, spec)) == made.count_params() == count
+
+
+def test_a_system_without_log_joint_is_refused_when_it_is_defined():
+    with pytest.raises(TypeError, match="Half must define log_joint"):
+        class Half(counting.Counter):
+            pass

@@ -125,13 +125,9 @@ def test_what_is_only_shown_costs_a_finished_training_nothing(folder, monkeypatc
 
 
 @pytest.mark.parametrize("stop, code", [(lambda: os.kill(os.getpid(), signal.SIGTERM), 143), (lambda: signal.raise_signal(signal.SIGINT), 130)])
-def test_who_stops_the_pictures_is_told_that_the_run_is_complete(capsys, stop, code):
-    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-    try:
-        with pytest.raises(SystemExit) as ended, flow._leaving_complete():
-            stop()
-    finally:
-        signal.signal(signal.SIGINT, started)
+def test_who_stops_the_pictures_is_told_that_the_run_is_complete(capsys, interruptible, stop, code):
+    with pytest.raises(SystemExit) as ended, flow._leaving_complete():
+        stop()
     said = capsys.readouterr().err
     assert ended.value.code == code and "stopped; the results and the export were already written" in said and "--resume" not in said
 

@@ -11,12 +11,10 @@ BOTH = (signal.SIGTERM, signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)
-def _handlers_come_back():
-    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
+def _handlers_come_back(interruptible):
     before = [signal.getsignal(number) for number in BOTH]
     yield
     assert [signal.getsignal(number) for number in BOTH] == before
-    signal.signal(signal.SIGINT, started)
 
 
 @pytest.mark.parametrize("number", BOTH)

@@ -5,9 +5,14 @@ Matplotlib figures do not need this, see `training.engine.figures`; in a table o
 import re
 
 
+def printable(name):
+    """Returns a name that can be printed anywhere: with ? for control characters and for bytes that are not UTF-8."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", str(name))
+
+
 def one_line(name):
     """Returns a name on one line, without control characters."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", " ".join(str(name).split()))
+    return printable(" ".join(str(name).split()))
 
 
 def markdown(name):

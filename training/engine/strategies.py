@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from training import doctor
-from training.config import UserError
+from training.config import UserError, first_line
 from training.engine import signals
 
 _EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
@@ -83,7 +83,7 @@ def all_rows(variables):
     variables: list of Keras variables
 
     Variables of one type share a collective operation: one per variable would take longer to trace than a small network to
-                                       train.
+    train.
     """
     replica = tf.distribute.get_replica_context()
     tensors = [tf.convert_to_tensor(variable.value) for variable in variables]
@@ -161,10 +161,10 @@ def _multi_worker():
             return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver, communication_options=options)
     except RuntimeError as error:
         raise UserError("--strategy multi_worker must be set up before TensorFlow is used in the process "
-                        f"({_first_line(error)})") from None
+                        f"({first_line(error, 200)})") from None
     except tf.errors.OpError as error:
         raise UserError("--strategy multi_worker cannot start the server of this worker: check its port and the other workers "
-                        f"({_first_line(error)})") from None
+                        f"({first_line(error, 200)})") from None
 
 
 def _cluster(text):
@@ -211,7 +211,8 @@ def _slurm_step():
         rank = int(os.environ["SLURM_PROCID"])
     except (RuntimeError, ValueError) as error:
         given = ", ".join(f"{name}={os.environ[name]}" for name in _SLURM)
-        raise UserError(f"Slurm's variables cannot be read ({_first_line(error)}), got {given}: set TF_CONFIG instead") from None
+        raise UserError(f"Slurm's variables cannot be read ({first_line(error, 200)}), got {given}: "
+                        "set TF_CONFIG instead") from None
     if not 0 <= rank < len(addresses):
         raise UserError(f"SLURM_PROCID is {rank}, but SLURM_STEP_NUM_TASKS is {len(addresses)}: start every worker with srun")
     node, host = os.environ.get("SLURMD_NODENAME"), addresses[rank].rpartition(":")[0]
@@ -240,8 +241,4 @@ def _tpu():
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except Exception as error:  # whatever the driver says, a person needs one sentence
-        raise UserError(f"--strategy tpu finds no working TPU: {_first_line(error)}") from None
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"--strategy tpu finds no working TPU: {first_line(error, 200)}") from None

@@ -2,7 +2,6 @@
 import datetime
 import functools
 import json
-import os
 import pathlib
 import sys
 import time
@@ -12,6 +11,7 @@ import numpy as np
 
 from training.config import UserError
 from training.engine import files
+from training.engine.names import printable
 from training.serving import client, export, requests
 
 _BATCH_BYTES = 16 * 2**20
@@ -37,7 +37,7 @@ def predict(app, request):
     Raises:
         UserError: there are no inputs or no export, or some predictions failed; all others were written.
     """
-    folder = pathlib.Path(os.path.expanduser(request.output))
+    folder = pathlib.Path(request.output)
     names, left_out = requests.names(request.inputs, app.serving.KINDS, folder)
     ask = _asker(app, request)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def predict(app, request):
             left = datetime.timedelta(seconds=round((now - began) / done * (len(names) - done)))
             print(f"{done} of {len(names)} done, {left} left", file=sys.stderr, flush=True)
             spoken = now
-    print(f"{total} prediction{'s' if total != 1 else ''} in {requests.shown(folder)}", flush=True)
+    print(f"{total} prediction{'s' if total != 1 else ''} in {printable(folder)}", flush=True)
     if refused:
         raise UserError(f"{len(refused)} of {total} predictions failed; the first error: {refused[0]}")
 
@@ -69,8 +69,8 @@ def _asker(app, request):
     if request.server:
         return functools.partial(client.answer, request.server, app.task, signature=app.serving.PREDICT,
                                  timeout=request.timeout_seconds)
-    version = pathlib.Path(os.path.expanduser(request.export)) if request.export else \
-        export.newest(pathlib.Path(os.path.expanduser(request.saved_models)) / app.task)
+    version = pathlib.Path(request.export) if request.export else \
+        export.newest(pathlib.Path(request.saved_models) / app.task)
     return functools.partial(export.answer, version, signature=app.serving.PREDICT)
 
 
@@ -81,7 +81,7 @@ def _read(serving, name, path, most):
     except UserError as error:
         return _Input(name, path, None, str(error))
     if most and _size(asked) > most:
-        return _Input(name, path, None, f"{requests.shown(name)} has {_size(asked) / 2**20:.0f} MB, "
+        return _Input(name, path, None, f"{printable(name)} has {_size(asked) / 2**20:.0f} MB, "
                                         f"more than the {most / 2**20:.0f} MB that a server accepts in one message")
     return _Input(name, path, asked)
 
@@ -126,7 +126,7 @@ def _present(serving, one, answer):
     text = json.dumps({"file": one.name} | document, indent=2, ensure_ascii=False) + "\n"
     text = text.encode("utf-8", "replace").decode()  # a name that is no UTF-8
     files.write_text(one.path.with_name(one.path.name + ".json"), text)
-    print("\n".join(map(requests.shown, [f"{one.name}: {lines[0]}", *(f"  {line}" for line in lines[1:])])), flush=True)
+    print("\n".join(map(printable, [f"{one.name}: {lines[0]}", *(f"  {line}" for line in lines[1:])])), flush=True)
     return [row["error"] for row in document.get("rows", [document])]
 
 

@@ -23,8 +23,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from training.config import UserError
 from training.engine import files
+from training.errors import UserError, first_line
 from training.serving import quiet
 
 SERVER_VERSION = "2.20.0"
@@ -370,5 +370,4 @@ def _load(version):
         with contextlib.chdir(version):  # TensorFlow takes the path of the variables for a pattern, but no path above it
             return tf.saved_model.load(".")
     except Exception as error:  # of a damaged one TensorFlow says so in many ways
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the export in {version} cannot be loaded: {first[:300]}") from None
+        raise UserError(f"the export in {version} cannot be loaded: {first_line(error)}") from None

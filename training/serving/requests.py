@@ -7,7 +7,8 @@ import sys
 import unicodedata
 from typing import Any, NamedTuple
 
-from training.config import UserError
+from training.engine.names import printable
+from training.errors import UserError
 
 STANDARD_INPUT = "-"
 """name of the input that is read from standard input"""
@@ -69,7 +70,7 @@ def names(inputs, kinds, output):
             else:
                 found.append(path)
     if not found:
-        raise UserError(f"{shown(inputs[0])} contains no files that end in {', '.join(kinds)}")
+        raise UserError(f"{printable(inputs[0])} contains no files that end in {', '.join(kinds)}")
     return found, left_out
 
 
@@ -108,15 +109,15 @@ def read(name, most):
             with open(name, "rb") as file:
                 content = file.read(most + 1)
     except OSError as error:
-        raise UserError(f"{shown(name)} cannot be read: {error.strerror}") from None
+        raise UserError(f"{printable(name)} cannot be read: {error.strerror}") from None
     if len(content) > most:
-        raise UserError(f"{shown(name)} has more than {most:,} bytes")
+        raise UserError(f"{printable(name)} has more than {most:,} bytes")
     return content
 
 
-def shown(name):
-    """Returns the printable name of an input, with ? in place of control characters and invalid UTF-8."""
-    return "".join("?" if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in str(name))
+def is_question(name):
+    """Whether an input is the text of a question instead of the name of a file."""
+    return name.rstrip().endswith("?") and not os.path.exists(name)
 
 
 def _paths(given):
@@ -130,15 +131,15 @@ def _paths(given):
     matching = sorted(glob.glob(pattern, root_dir=real, recursive=True)) if glob.has_magic(pattern) else []
     if matching:
         return [str(real / name) for name in matching]
-    if given.rstrip().endswith("?"):
+    if is_question(given):
         return [given]
-    raise UserError(f"{shown(given)} cannot be read: there is no such file")
+    raise UserError(f"{printable(given)} cannot be read: there is no such file")
 
 
 def _inside(folder, output):
     """Returns the names of all files below a folder that are not hidden, but for those in the folder `output`."""
     def refuse(error):
-        raise UserError(f"the folder {shown(error.filename)} cannot be read: {error.strerror}")
+        raise UserError(f"the folder {printable(error.filename)} cannot be read: {error.strerror}")
 
     output, found = os.path.realpath(output), []
     for place, folders, files in os.walk(folder, onerror=refuse):
@@ -154,7 +155,7 @@ def _stem(name):
     """Returns what an input's answer is called."""
     if name == STANDARD_INPUT:
         return "standard-input"
-    if name.rstrip().endswith("?") and not os.path.exists(name):
+    if is_question(name):
         return "question"
     stem = pathlib.Path(name).stem
     while len(os.fsencode(stem)) > _LONGEST_NAME:

@@ -4,8 +4,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from training.engine.names import printable
 from training.serving import export
-from training.serving.requests import Asked, read, shown
+from training.serving.requests import Asked, read
 from training.vision import files, images
 
 KINDS = files.ENDINGS
@@ -23,7 +24,7 @@ def request(name):
     Raises:
         UserError: it cannot be read.
     """
-    content = files.encoded(read(name, files.MAX_BYTES), shown(name))
+    content = files.encoded(read(name, files.MAX_BYTES), printable(name))
     return Asked({"image_bytes": [content]}, content)
 
 
