@@ -4,8 +4,8 @@ import keras_cv
 import tensorflow as tf
 from keras import ops
 
-from apps.detection import detector
-from training import UserError
+from training.errors import UserError
+from training.vision.detection import detector
 
 
 def build_model(config, spec, steps):

@@ -5,7 +5,7 @@ import keras
 from keras import ops
 
 import layers
-from apps.detection import backbone, detector
+from training.vision.detection import detector, pyramid
 
 
 def build_model(config, spec, steps):
@@ -61,9 +61,9 @@ class RetinaNet(detector.Detector):
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=2, min_anchor_stride=8,
                  anchor_scale=4.0, anchor_octaves=3, anchor_ratios=(0.5, 1.0, 2.0), head_layers=4, is_compiled=False):
         super().__init__(image_size, classes, ("class", "offsets"), name="retinanet")
-        self.backbone, strides = backbone.build(image_size, backbone_kind, pyramid_filters, extra_levels, min_anchor_stride)
+        self.backbone, strides = pyramid.build(image_size, backbone_kind, pyramid_filters, extra_levels, min_anchor_stride)
         self.is_compiled = is_compiled
-        anchor_layer = layers.Anchors(strides, backbone.anchor_sizes(strides, anchor_scale, anchor_octaves), anchor_ratios)
+        anchor_layer = layers.Anchors(strides, pyramid.anchor_sizes(strides, anchor_scale, anchor_octaves), anchor_ratios)
         self.anchors = anchor_layer.of(image_size, image_size)
         per_cell = anchor_octaves * len(anchor_layer.ratios)
         maps = [keras.Input(shape[1:]) for shape in self.backbone.output_shape]

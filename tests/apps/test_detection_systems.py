@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.detection import detector
 from training import UserError
 from training.app import App
 from training.data.spec import Info, Spec
+from training.vision.detection import detector
 
 APP = App("detection")
 

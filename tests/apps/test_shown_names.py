@@ -4,14 +4,14 @@ import types
 import numpy as np
 import pytest
 
-from apps.detection import evaluation as detection
-from apps.detection import pictures as detection_pictures
 from apps.dialog import pictures as dialog
 from apps.foundations import pictures as foundations
 from apps.memory_qa import evaluation as memory_qa_evaluation
 from apps.memory_qa import pictures as memory_qa
 from training.engine import figures
-from training.vision import classification_metrics, classification_pictures
+from training.vision import classification_metrics, classification_pictures, drawing
+from training.vision.detection import metrics
+from training.vision.detection import pictures as detection_pictures
 
 NAMES = ["$5 [on]", "$10 [/off]", "_<i>a|b\\"]
 
@@ -25,7 +25,7 @@ def test_images_that_are_predicted_wrong_and_confusions():
 def test_tables_of_classes(capsys):
     shares = dict.fromkeys(NAMES, 0.5)
     classification_metrics.table({"per_class": shares | {"two\nlines": 0.5}})
-    detection.table({"per_class": shares, "per_class_ap50": shares, "ap": 0.5, "ap50": 0.5})
+    metrics.table({"per_class": shares, "per_class_ap50": shares, "ap": 0.5, "ap50": 0.5})
     memory_qa_evaluation.table({"per_task": shares})
     shown = capsys.readouterr().out
     assert all(shown.count(name) == 3 for name in NAMES) and "two lines  " in shown
@@ -34,7 +34,7 @@ def test_tables_of_classes(capsys):
 @pytest.mark.parametrize("name", [*NAMES, "two\nlines"])
 def test_boxes_and_their_titles(name):
     image = np.zeros((64, 64, 3), np.uint8)
-    assert detection_pictures.draw(image, [[5, 5, 40, 40]], [name], [0.5]).any()
+    assert drawing.draw(image, [[5, 5, 40, 40]], [name], [0.5]).any()
     found = {"class_ids": [0], "boxes_yxyx": np.array([[5.0, 5, 40, 40]])}
     assert detection_pictures._labelled(image, found, 1.0, [name], "truth")[:24].any()
 

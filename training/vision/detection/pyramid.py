@@ -3,7 +3,7 @@ import keras
 
 import layers
 from layers import backbones
-from training import UserError
+from training.errors import UserError
 
 KINDS = {"small": backbones.small_resnet, "resnet18": backbones.resnet18}
 

@@ -4,10 +4,10 @@ import tensorflow as tf
 from keras import ops
 
 import layers
-from apps.detection.systems import MAX_DETECTIONS
 from layers import boxes
 from training.engine import optimizers, step, strategies
 from training.engine.subclasses import must_define
+from training.vision.detection.settings import MAX_DETECTIONS
 
 
 class Detector(keras.Model):

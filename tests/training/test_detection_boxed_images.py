@@ -7,11 +7,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import training
-from apps.detection import augmentation
-from apps.detection import data as detection_data
 from training.app import App
 from training.data import sources
 from training.datasets import digit_scenes
+from training.vision.detection import augmentation, boxed_images
 
 ALONE = tf.distribute.InputContext()
 COUNTS = {"train": 20, "validation": 5, "test": 7}
@@ -39,7 +38,7 @@ def rows(batches):
 # digit_scenes, as the defaults have it
 
 def test_elements_are_what_the_contract_says(folder):
-    splits = detection_data.datasets(resolved(folder))
+    splits = boxed_images.datasets(resolved(folder))
     assert splits.spec.inputs == {"image": tf.TensorSpec([None, 128, 128, 3], tf.uint8)}
     assert splits.spec.targets == {
         "boxes_yxyx": tf.TensorSpec([None, 8, 4], tf.float32), "class_ids": tf.TensorSpec([None, 8], tf.int32),
@@ -58,7 +57,7 @@ def test_elements_are_what_the_contract_says(folder):
 
 def test_without_augmentation_the_stored_scenes_come_back(folder):
     prepared = sources.builder("digit_scenes", training.Config(data_dir=folder))
-    splits = detection_data.datasets(resolved(folder, augment=False))
+    splits = boxed_images.datasets(resolved(folder, augment=False))
     for split, batches in (("train", splits.train(0, 0, ALONE)), ("test", splits.test)):
         stored = {example["image"].tobytes(): example for example in sources.read(prepared, split).as_numpy_iterator()}
         found = rows(batches)
@@ -76,8 +75,8 @@ def test_without_augmentation_the_stored_scenes_come_back(folder):
 
 
 def test_training_is_a_function_of_seed_and_epoch_and_can_be_resumed(folder):
-    batches = detection_data.datasets(resolved(folder)).train
-    again = detection_data.datasets(resolved(folder)).train
+    batches = boxed_images.datasets(resolved(folder)).train
+    again = boxed_images.datasets(resolved(folder)).train
     first = list(batches(1, 0, ALONE).as_numpy_iterator())
     for other, start in ((list(again(1, 0, ALONE).as_numpy_iterator()), 0),
                          (list(batches(1, 3, ALONE).as_numpy_iterator()), 3)):
@@ -85,22 +84,22 @@ def test_training_is_a_function_of_seed_and_epoch_and_can_be_resumed(folder):
         tf.nest.map_structure(np.testing.assert_array_equal, other, first[start:])
     next_epoch = next(iter(batches(2, 0, ALONE).as_numpy_iterator()))
     assert not np.array_equal(next_epoch[0]["image"], first[0][0]["image"])
-    other_seed = detection_data.datasets(resolved(folder, seed=1)).train
+    other_seed = boxed_images.datasets(resolved(folder, seed=1)).train
     assert not np.array_equal(next(iter(other_seed(1, 0, ALONE)))[0]["image"], first[0][0]["image"])
 
 
 def test_a_set_that_is_too_large_for_memory_gives_the_same(folder, monkeypatch):
     def all_batches():
-        splits = detection_data.datasets(resolved(folder))
+        splits = boxed_images.datasets(resolved(folder))
         return [list(batches.as_numpy_iterator()) for batches in (splits.train(1, 1, ALONE), splits.test)]
 
     cached = all_batches()
-    monkeypatch.setattr(detection_data, "_LARGEST_CACHE", 0)
+    monkeypatch.setattr(boxed_images, "_LARGEST_CACHE", 0)
     tf.nest.map_structure(np.testing.assert_array_equal, all_batches(), cached)
 
 
 def test_augmented_boxes_stay_in_the_picture_and_objects_come_before_the_ignored(folder):
-    batches = detection_data.datasets(resolved(folder)).train
+    batches = boxed_images.datasets(resolved(folder)).train
     ignored = 0
     for epoch in range(3):
         for _, targets in rows(batches(epoch, 0, ALONE)):
@@ -116,7 +115,7 @@ def test_augmented_boxes_stay_in_the_picture_and_objects_come_before_the_ignored
 
 def test_a_batch_that_no_epoch_fills_is_refused(folder):
     with pytest.raises(training.UserError, match="20 examples, fewer than one batch of 32"):
-        detection_data.datasets(resolved(folder, batch_size=32))
+        boxed_images.datasets(resolved(folder, batch_size=32))
 
 
 # augmentation
@@ -248,7 +247,7 @@ def test_tfds_s_voc_keeps_difficult_objects_as_such(tmp_path):
     example = {"image": noise(60, 80, 0), "image/filename": "a.jpg", "labels": [7, 11], "labels_no_difficult": [7],
                "objects": objects}
     store(tmp_path, "voc/2007", {"train": [example] * 4, "validation": [example], "test": [example] * 2})
-    splits = detection_data.datasets(resolved(tmp_path, dataset="voc/2007", image_size=40, augment=False))
+    splits = boxed_images.datasets(resolved(tmp_path, dataset="voc/2007", image_size=40, augment=False))
     assert splits.spec.info.class_names[11] == "dog"
     for inputs, targets in rows(splits.test):
         assert targets["scale"] == 0.5 and (targets["height"], targets["width"]) == (60, 80)
@@ -274,7 +273,7 @@ def test_tfds_s_coco_is_judged_on_validation_and_loses_no_object(tmp_path):
         "train": [example(number, 1 + number % 3) for number in range(100, 120)],
         "validation": [example(1000, 0), example(1001, 12)],
         "test": [example(number, 0) for number in range(2000, 2003)]})
-    splits = detection_data.datasets(
+    splits = boxed_images.datasets(
         resolved(tmp_path, dataset="coco/2017", image_size=40, max_objects=2, augment=False))
     assert splits.spec.targets["class_ids"].shape == (None, 2)
     test = {int(targets["image_id"]): targets for _, targets in rows(splits.test)}
@@ -308,7 +307,7 @@ def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tm
     coco_set(tmp_path, [[plain] * 2 + [crowd], [plain] * 5 + [crowd]] * 10, [[plain] * 101, [plain]])
     capsys.readouterr()
     config = resolved(tmp_path, dataset="coco/2017", image_size=40, max_objects=3, augment=False)
-    splits = detection_data.datasets(config)
+    splits = boxed_images.datasets(config)
     train, test = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"coco/2017, train: (8|9|10) images have more objects than --max-objects 3 \(the most: 5\); the excess "
                         "objects are ignored in training, neither objects nor background", train)
@@ -331,13 +330,13 @@ def test_more_objects_than_there_is_room_for_are_counted_and_never_background(tm
 def test_nothing_to_learn_is_refused_at_once(tmp_path, things, words):
     coco_set(tmp_path, [things] * 20, [[{}]])
     with pytest.raises(training.UserError, match=re.escape(f"the training split of coco/2017 contains no objects to learn ({words})")):
-        detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
+        boxed_images.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
 
 
 def test_nothing_to_find_is_said(tmp_path, capsys):
     coco_set(tmp_path, [[{}]] * 20, [[{"is_crowd": True}]])
     capsys.readouterr()
-    detection_data.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
+    boxed_images.datasets(resolved(tmp_path, dataset="coco/2017", image_size=40))
     assert capsys.readouterr().out == (
         "coco/2017, test: this split contains no objects, so its metrics are meaningless (images: 1, boxes: 1, crowds or "
         "difficult: 1)\n")
@@ -347,17 +346,17 @@ def test_a_validation_split_without_an_object_chooses_nothing(tmp_path, monkeypa
     coco_set(tmp_path, [[{}]] * 20, [[{}]])
     config = resolved(tmp_path, dataset="coco/2017", image_size=40)
     parts = {"train": "train", "test": "validation"}
-    assert detection_data.datasets(config).validation is not None
+    assert boxed_images.datasets(config).validation is not None
     coco_set(tmp_path / "other", [[{}]] * 20, [[]])
-    monkeypatch.setattr(detection_data.sources, "parts", lambda prepared: parts | {"validation": "validation"})
-    assert detection_data.datasets(resolved(tmp_path / "other", dataset="coco/2017", image_size=40)).validation is None
+    monkeypatch.setattr(boxed_images.sources, "parts", lambda prepared: parts | {"validation": "validation"})
+    assert boxed_images.datasets(resolved(tmp_path / "other", dataset="coco/2017", image_size=40)).validation is None
     assert "validation: this split contains no objects, so the last weights are kept (images: 1" in capsys.readouterr().out
 
 
 def test_boxes_that_are_none_are_left_out(tmp_path):
     example = {"image": tf.zeros((20, 40, 3), tf.uint8), "class_ids": tf.range(4),
                "boxes": tf.constant([[0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.9], [np.nan, 0, 1, 1], [-1, 0.5, 2, 0.9]])}
-    boxes, is_box = detection_data._boxes_in_pixels(example)
+    boxes, is_box = boxed_images._boxes_in_pixels(example)
     assert is_box.numpy().tolist() == [True, False, False, True]
     assert np.allclose(boxes, [(2, 4, 10, 20), (0, 0, 0, 0), (0, 0, 0, 0), (0, 20, 20, 36)])
 
@@ -368,4 +367,4 @@ def test_a_set_without_boxes_is_refused(tmp_path):
         name="mnist", version="3.0.1", features=features, data_dir=tmp_path,
         split_datasets={"train": tf.data.Dataset.from_tensors({"number": tf.constant(1, tf.int64)})})
     with pytest.raises(training.UserError, match="mnist is not a detection data set"):
-        detection_data.datasets(resolved(tmp_path, dataset="mnist"))
+        boxed_images.datasets(resolved(tmp_path, dataset="mnist"))

@@ -1,4 +1,4 @@
-"""Figures of `apps.detection.evaluation` against pycocotools, a plain oracle and cases worked out by hand."""
+"""Figures of `training.vision.detection.metrics` against pycocotools, a plain oracle and cases worked out by hand."""
 import contextlib
 import fractions
 import gc
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.detection import evaluation
 from training.data.spec import Info
+from training.vision.detection import metrics
 
 FIGURES = {"ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "ar100": 8}
 
@@ -89,7 +89,7 @@ def random_case(random):
 
 
 def assert_equal_to_pycocotools(ground_truth, detections, class_names):
-    ours = evaluation.coco(ground_truth, detections, class_names)
+    ours = metrics.coco(ground_truth, detections, class_names)
     reference, by_class = pycocotools_figures(ground_truth, detections, class_names)
     assert {name: ours[name] for name in FIGURES} == pytest.approx(reference, abs=1e-6)
     assert ours["per_class"] == pytest.approx(by_class, abs=1e-6)
@@ -142,29 +142,29 @@ def test_coco_counts_a_hundred_detections_of_an_image():
 
 
 def test_coco_says_zero_where_nothing_was_detected_and_minus_one_where_nothing_was_there():
-    nothing = evaluation.coco([truth([BOX], [0])], [found([], [], [])], ["a", "b"])
+    nothing = metrics.coco([truth([BOX], [0])], [found([], [], [])], ["a", "b"])
     assert (nothing["ap"], nothing["ap50"], nothing["ar100"], nothing["per_class"]) == (0, 0, 0, {"a": 0})
     assert nothing["ap_large"] == -1
-    empty = evaluation.coco([truth([], [])], [found([BOX], [0.9], [0])], ["a"])
+    empty = metrics.coco([truth([], [])], [found([BOX], [0.9], [0])], ["a"])
     assert (empty["ap"], empty["per_class"]) == (-1, {})
 
 
 def test_coco_ignores_difficult_objects():
     objects = truth([BOX, [50, 50, 80, 80]], [0, 0], difficult=[False, True])
-    assert evaluation.coco([objects], [found([BOX], [0.5], [0])], ["a"])["ap"] == 1  # no miss
+    assert metrics.coco([objects], [found([BOX], [0.5], [0])], ["a"])["ap"] == 1  # no miss
     both = found([BOX, [50, 50, 80, 80]], [0.5, 0.9], [0, 0])
-    assert evaluation.coco([objects], [both], ["a"])["ap"] == 1  # no false alarm
+    assert metrics.coco([objects], [both], ["a"])["ap"] == 1  # no false alarm
 
 
 def test_coco_prints_nothing(capsys):
-    evaluation.coco(*DEGENERATE["all scores tied"], ["a", "b"])
+    metrics.coco(*DEGENERATE["all scores tied"], ["a", "b"])
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == ""
 
 
 def test_coco_refuses_lists_of_different_length():
     with pytest.raises(ValueError):
-        evaluation.coco([truth([BOX], [0])], [], ["a"])
+        metrics.coco([truth([BOX], [0])], [], ["a"])
 
 
 def voc_oracle(ground_truth, detections, eleven_point, threshold=0.5):
@@ -218,30 +218,30 @@ def test_voc_equals_a_plain_oracle(eleven_point):
     for _ in range(150):
         ground_truth, detections, _ = random_case(random)
         expected = voc_oracle(ground_truth, detections, eleven_point)
-        assert evaluation.voc(ground_truth, detections, eleven_point=eleven_point) == pytest.approx(expected, abs=1e-9)
+        assert metrics.voc(ground_truth, detections, eleven_point=eleven_point) == pytest.approx(expected, abs=1e-9)
 
 
 def test_voc_by_hand():
     # ranked: hit, miss, hit, of three objects: precision 1, 1/2, 2/3 at recall 1/3, 1/3, 2/3
     objects = truth([[0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]], [0, 0, 0])
     guesses = found([[0, 0, 10, 10], [70, 70, 80, 80], [20, 20, 30, 30]], [0.9, 0.8, 0.7], [0, 0, 0])
-    assert evaluation.voc([objects], [guesses]) == pytest.approx((1 + 2 / 3) / 3)
-    assert evaluation.voc([objects], [guesses], eleven_point=True) == pytest.approx((4 * 1 + 3 * 2 / 3) / 11)
+    assert metrics.voc([objects], [guesses]) == pytest.approx((1 + 2 / 3) / 3)
+    assert metrics.voc([objects], [guesses], eleven_point=True) == pytest.approx((4 * 1 + 3 * 2 / 3) / 11)
 
 
 def test_voc_reaches_a_recall_of_three_tenths():
     # 3 of 10 objects found and nothing else: precision 1 at recall 0, 0.1, 0.2 and 0.3
     objects = truth([[20 * i, 0, 20 * i + 10, 10] for i in range(10)], [0] * 10)
     guesses = found(objects["boxes_yxyx"][:3], [0.9, 0.8, 0.7], [0, 0, 0])
-    assert evaluation.voc([objects], [guesses], eleven_point=True) == pytest.approx(4 / 11)
+    assert metrics.voc([objects], [guesses], eleven_point=True) == pytest.approx(4 / 11)
 
 
 def test_voc_threshold_and_difficult_objects():
     objects = truth([[0, 0, 10, 10], [50, 50, 80, 80]], [0, 0], difficult=[False, True])
     half = found([[0, 0, 10, 5], [50, 50, 80, 80], [50, 50, 80, 80]], [0.5, 0.9, 0.8], [0, 0, 0])
-    assert evaluation.voc([objects], [half]) == 1  # IoU 0.5 counts; what finds a difficult object is no false alarm
-    assert evaluation.voc([objects], [half], iou=0.51) == 0
-    assert evaluation.voc([truth([BOX], [0], difficult=[True])], [found([], [], [])]) == -1
+    assert metrics.voc([objects], [half]) == 1  # IoU 0.5 counts; what finds a difficult object is no false alarm
+    assert metrics.voc([objects], [half], iou=0.51) == 0
+    assert metrics.voc([truth([BOX], [0], difficult=[True])], [found([], [], [])]) == -1
 
 
 def test_proposal_recall_by_hand():
@@ -249,9 +249,9 @@ def test_proposal_recall_by_hand():
                     crowd=[False, False, False, True])
     proposals = {"boxes_yxyx": np.array([[20, 20, 30, 30], [0, 0, 10, 5], [90, 90, 99, 99]]),
                  "scores": np.array([0.2, 0.9, 0.5])}
-    assert evaluation.proposal_recall([objects], [proposals], at=(1, 2, 3)) == pytest.approx(
+    assert metrics.proposal_recall([objects], [proposals], at=(1, 2, 3)) == pytest.approx(
         {"recall_1": 1 / 3, "recall_2": 1 / 3, "recall_3": 2 / 3})
-    assert evaluation.proposal_recall([truth([], [])], [proposals], at=(1,)) == {"recall_1": -1}
+    assert metrics.proposal_recall([truth([], [])], [proposals], at=(1,)) == {"recall_1": -1}
 
 
 def test_proposal_recall_equals_counting():
@@ -264,19 +264,19 @@ def test_proposal_recall_equals_counting():
         for box, crowd, difficult in zip(objects["boxes_yxyx"], objects["is_crowd"], objects["is_difficult"]):
             if not crowd and not difficult:
                 total += 1
-                covered += any(evaluation.intersection_over_union(box[None], guesses["boxes_yxyx"][[i]])[0, 0] >= 0.5
+                covered += any(metrics.intersection_over_union(box[None], guesses["boxes_yxyx"][[i]])[0, 0] >= 0.5
                                for i in best)
     assert 0 < covered < total
-    assert evaluation.proposal_recall(ground_truth, proposals, at=(4,))["recall_4"] == pytest.approx(covered / total)
+    assert metrics.proposal_recall(ground_truth, proposals, at=(4,))["recall_4"] == pytest.approx(covered / total)
 
 
 def test_resampling_equals_evaluating_the_drawn_images():
     random = np.random.default_rng(2)
     for _ in range(20):
         ground_truth, detections, names = random_case(random)
-        figures = evaluation.resampler(ground_truth, detections, names)
+        figures = metrics.resampler(ground_truth, detections, names)
         for drawn in (range(len(ground_truth)), random.integers(len(ground_truth), size=len(ground_truth))):
-            expected = evaluation.coco([ground_truth[i] for i in drawn], [detections[i] for i in drawn], names)
+            expected = metrics.coco([ground_truth[i] for i in drawn], [detections[i] for i in drawn], names)
             given = figures(drawn)
             assert given["per_class"] == pytest.approx(expected["per_class"], abs=1e-12)
             assert {n: given[n] for n in ("ap", "ap50", "ar100")} == pytest.approx(
@@ -290,13 +290,13 @@ def test_intervals_hold_the_figure_and_narrow_with_more_images():
         hit = random.random() < 0.6
         ground_truth.append(truth([BOX], [0]))
         detections.append(found([BOX if hit else [50, 50, 60, 60]], [random.random()], [0]))
-    whole = evaluation.coco(ground_truth, detections, ["a"])
-    few = evaluation.intervals(ground_truth[:20], detections[:20], ["a"], 200)
-    many = evaluation.intervals(ground_truth, detections, ["a"], 200)
+    whole = metrics.coco(ground_truth, detections, ["a"])
+    few = metrics.intervals(ground_truth[:20], detections[:20], ["a"], 200)
+    many = metrics.intervals(ground_truth, detections, ["a"], 200)
     assert many["ap50"][0] < whole["ap50"] < many["ap50"][1]
     assert many["ap"][1] - many["ap"][0] < few["ap"][1] - few["ap"][0]
-    assert many == evaluation.intervals(ground_truth, detections, ["a"], 200)
-    assert evaluation.intervals([truth([], [])], [found([], [], [])], ["a"], 5) == {"ap": [-1, -1], "ap50": [-1, -1]}
+    assert many == metrics.intervals(ground_truth, detections, ["a"], 200)
+    assert metrics.intervals([truth([], [])], [found([], [], [])], ["a"], 5) == {"ap": [-1, -1], "ap50": [-1, -1]}
 
 
 class Reader(keras.Model):
@@ -351,23 +351,23 @@ def config(**changes):
 def test_evaluate_counts_every_image_once_and_traces_once():
     model = Reader()
     for _ in range(2):
-        metrics = evaluation.evaluate(model, batches_of(), config(), Info(class_names=["a", "b"]))
-    assert metrics["ap"] == metrics["voc_ap50"] == 1  # padding is no detection and no object
+        found = metrics.evaluate(model, batches_of(), config(), Info(class_names=["a", "b"]))
+    assert found["ap"] == found["voc_ap50"] == 1  # padding is no detection and no object
     assert model.traces == 1
-    assert "recall_50" not in metrics and "intervals" not in metrics
+    assert "recall_50" not in found and "intervals" not in found
 
 
 def test_evaluate_measures_proposals_and_intervals():
-    metrics = evaluation.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), resamples=10)
-    assert metrics["recall_50"] == metrics["recall_300"] == 1
-    assert metrics["intervals"] == {"ap": [1, 1], "ap50": [1, 1]}
-    without = evaluation.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), validating=True)
+    found = metrics.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), resamples=10)
+    assert found["recall_50"] == found["recall_300"] == 1
+    assert found["intervals"] == {"ap": [1, 1], "ap50": [1, 1]}
+    without = metrics.evaluate(Proposer(), batches_of(), config(), Info(class_names=["a", "b"]), validating=True)
     assert "recall_50" not in without
 
 
 def test_detect_answers_in_pixels_of_the_original_and_inside_of_it():
     batches = batches_of(images=3, batch_size=2)
-    ground_truth, detections, _ = evaluation.detect(Reader(), batches, config(batch_size=2))
+    ground_truth, detections, _ = metrics.detect(Reader(), batches, config(batch_size=2))
     assert len(ground_truth) == len(detections) == 3
     for inputs, targets in batches.unbatch().batch(1):
         row = int(targets["image_id"][0])
@@ -376,17 +376,17 @@ def test_detect_answers_in_pixels_of_the_original_and_inside_of_it():
         np.testing.assert_array_equal(detections[row]["boxes_yxyx"], [expected])  # the one that is no number is dropped
         assert detections[row]["scores"] == pytest.approx([0.9])
         assert ground_truth[row]["class_ids"] == detections[row]["class_ids"] == row % 2
-    beyond = evaluation.detect(Reader(), batches_of(images=1, scale=0.01), config())[1][0]["boxes_yxyx"]
+    beyond = metrics.detect(Reader(), batches_of(images=1, scale=0.01), config())[1][0]["boxes_yxyx"]
     assert beyond[0, 2:].tolist() == [128, 100]
 
 
 def test_evaluate_stops_at_limit_steps():
-    assert len(evaluation.detect(Reader(), batches_of(), config(limit_steps=2))[0]) == 8
+    assert len(metrics.detect(Reader(), batches_of(), config(limit_steps=2))[0]) == 8
 
 
 def test_a_model_is_not_kept_alive():
     model = Reader()
-    evaluation.detect(model, batches_of(4), config())
+    metrics.detect(model, batches_of(4), config())
     reference = weakref.ref(model)
     del model
     gc.collect()
@@ -394,15 +394,15 @@ def test_a_model_is_not_kept_alive():
 
 
 def test_long_detection_says_how_far_it_is(capsys):
-    assert list(evaluation._spoken(iter("abc"), 3, interval=0.0)) == ["a", "b", "c"]
+    assert list(metrics._spoken(iter("abc"), 3, interval=0.0)) == ["a", "b", "c"]
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("detecting: batch 2 of 3, ") and lines[1].endswith(" s left")
 
 
 def test_table_is_plain_text_without_a_terminal(capsys):
-    metrics = evaluation.coco(*DEGENERATE["a class without detections"], ["first", "second"])
-    metrics["intervals"] = {"ap": [0.25, 0.75]}
-    evaluation.table(metrics)
+    found = metrics.coco(*DEGENERATE["a class without detections"], ["first", "second"])
+    found["intervals"] = {"ap": [0.25, 0.75]}
+    metrics.table(found)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     rows = [line.split() for line in text.splitlines()]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.detection import pictures
 from training.data.spec import Info
+from training.vision import drawing
+from training.vision.detection import pictures
 
 GRAY = np.full((128, 128, 3), 90, np.uint8)
 
@@ -18,17 +19,17 @@ def near(picture, color):
 
 def test_a_small_image_is_enlarged_by_a_whole_number_and_kept():
     image = np.random.default_rng(0).integers(0, 256, (128, 100, 3), dtype=np.uint8)
-    drawn = pictures.draw(image, np.zeros((0, 4)), [])
+    drawn = drawing.draw(image, np.zeros((0, 4)), [])
     np.testing.assert_array_equal(drawn, image.repeat(3, axis=0).repeat(3, axis=1))
     large = np.zeros((400, 500, 3), np.uint8)
-    assert pictures.draw(large, [], []).shape == large.shape
+    assert drawing.draw(large, [], []).shape == large.shape
 
 
 def test_a_box_is_drawn_where_it_is_and_nothing_else_changes():
     before = GRAY.copy()
-    drawn = pictures.draw(GRAY, [[40, 20, 80, 60]], [""], class_ids=[1])
+    drawn = drawing.draw(GRAY, [[40, 20, 80, 60]], [""], class_ids=[1])
     np.testing.assert_array_equal(GRAY, before)
-    rows, columns = np.nonzero(near(drawn, pictures.COLORS[1]))
+    rows, columns = np.nonzero(near(drawn, drawing.COLORS[1]))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (120, 240, 60, 180)
     changed = (drawn != 90).any(axis=-1)
     assert not changed[125:235, 65:175].any()  # inside
@@ -37,39 +38,39 @@ def test_a_box_is_drawn_where_it_is_and_nothing_else_changes():
 
 
 def test_a_box_stands_out_on_its_own_color():
-    for color in pictures.COLORS:
-        drawn = pictures.draw(np.full((50, 50, 3), color, np.uint8), [[10, 10, 40, 40]], [""], class_ids=[
-            pictures.COLORS.index(color)])
+    for color in drawing.COLORS:
+        drawn = drawing.draw(np.full((50, 50, 3), color, np.uint8), [[10, 10, 40, 40]], [""], class_ids=[
+            drawing.COLORS.index(color)])
         assert near(drawn, (0, 0, 0)).sum() > 100
 
 
 @pytest.mark.parametrize("box", [
     [0, 0, 10, 10], [120, 120, 128, 128], [-30, -30, 300, 300], [5, 5, 5, 5], [200, 200, 300, 300]])
 def test_boxes_and_labels_at_and_beyond_the_border(box):
-    drawn = pictures.draw(GRAY, [box], ["a rather long name"], [0.5])
+    drawn = drawing.draw(GRAY, [box], ["a rather long name"], [0.5])
     assert drawn.shape == (384, 384, 3) and drawn.dtype == np.uint8
-    ink = near(drawn, pictures.COLORS[0])
+    ink = near(drawn, drawing.COLORS[0])
     assert ink.sum() > 500  # the label's ground, all inside
     assert near(drawn, (0, 0, 0)).sum() > 50  # its letters
 
 
 def test_a_label_of_a_low_box_is_above_it_and_of_a_high_box_inside():
-    low = pictures.draw(GRAY, [[60, 20, 100, 60]], ["name"])
-    assert near(low, pictures.COLORS[0])[150:179].any()
-    high = pictures.draw(GRAY, [[0, 20, 100, 60]], ["name"])
-    assert near(high, pictures.COLORS[0])[2:14, 65:95].sum() > 100
+    low = drawing.draw(GRAY, [[60, 20, 100, 60]], ["name"])
+    assert near(low, drawing.COLORS[0])[150:179].any()
+    high = drawing.draw(GRAY, [[0, 20, 100, 60]], ["name"])
+    assert near(high, drawing.COLORS[0])[2:14, 65:95].sum() > 100
 
 
 def test_labels_scores_and_colors():
     boxes = [[60, 10, 100, 50], [60, 70, 100, 110]]
-    same, scored = pictures.draw(GRAY, boxes, ["cat", "cat"]), pictures.draw(GRAY, boxes, ["cat", "cat"], [0.25, 0.75])
+    same, scored = drawing.draw(GRAY, boxes, ["cat", "cat"]), drawing.draw(GRAY, boxes, ["cat", "cat"], [0.25, 0.75])
     assert (same != scored).any()
-    assert not near(same, pictures.COLORS[1]).any()
-    two = pictures.draw(GRAY, boxes, ["cat", "dog"])
-    assert near(two, pictures.COLORS[0]).any() and near(two, pictures.COLORS[1]).any()
-    far = pictures.draw(GRAY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(pictures.COLORS)])
-    assert near(far, pictures.COLORS[3]).any() and not near(far, pictures.COLORS[0]).any()
-    assert (pictures.draw(GRAY, boxes, ["Ωж", ""]) != pictures.draw(GRAY, boxes, ["ab", ""])).any()
+    assert not near(same, drawing.COLORS[1]).any()
+    two = drawing.draw(GRAY, boxes, ["cat", "dog"])
+    assert near(two, drawing.COLORS[0]).any() and near(two, drawing.COLORS[1]).any()
+    far = drawing.draw(GRAY, boxes, ["cat", "dog"], class_ids=[3, 3 + len(drawing.COLORS)])
+    assert near(far, drawing.COLORS[3]).any() and not near(far, drawing.COLORS[0]).any()
+    assert (drawing.draw(GRAY, boxes, ["Ωж", ""]) != drawing.draw(GRAY, boxes, ["ab", ""])).any()
 
 
 def test_colors_can_be_told_apart_by_color_blind_people():
@@ -86,7 +87,7 @@ def test_colors_can_be_told_apart_by_color_blind_people():
         x = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
         return np.array([116 * x[1] - 16, 500 * (x[0] - x[1]), 200 * (x[1] - x[2])])
 
-    values = np.array(pictures.COLORS) / 255
+    values = np.array(drawing.COLORS) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     for name, kind in kinds.items():
         seen = [lab(np.array(kind) @ color) for color in linear]
@@ -161,14 +162,14 @@ def test_pictures_of_a_system_that_has_everything():
 def test_detections_below_three_tenths_are_not_drawn():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["detections"][0]
     upper, lower = np.split(drawn, 2)
-    blue = pictures.COLORS[1]  # the second class: true, but found with a score of 0.2
+    blue = drawing.COLORS[1]  # the second class: true, but found with a score of 0.2
     assert near(upper, blue)[24:].sum() > 300 and not near(lower, blue)[24:].any()
-    assert near(lower, pictures.COLORS[0])[24:].sum() > 300
+    assert near(lower, drawing.COLORS[0])[24:].sum() > 300
 
 
 def test_proposals_that_cover_an_object_have_another_color():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["proposals"]
-    hit, other = pictures.COLORS[1], pictures.COLORS[0]
+    hit, other = drawing.COLORS[1], drawing.COLORS[0]
     assert near(drawn[0], hit)[12:120, 12:120].any() and not near(drawn[0], hit)[180:, 180:].any()
     assert near(drawn[0], other)[180:240, 180:240].any()
     assert not near(drawn[2], hit).any()  # and padding is not drawn
@@ -177,7 +178,7 @@ def test_proposals_that_cover_an_object_have_another_color():
 
 def test_only_matched_anchors_are_drawn():
     drawn = pictures.pictures(Model(), splits(), CONFIG, INFO)["anchors_matched"][1]
-    rows, columns = np.nonzero(near(drawn, pictures.COLORS[1]))
+    rows, columns = np.nonzero(near(drawn, drawing.COLORS[1]))
     assert max(rows.max(), columns.max()) < 16 * 6
     rows, columns = np.nonzero(near(drawn, (255, 255, 255)))
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (24, 192, 24, 192)
@@ -202,7 +203,7 @@ def test_pictures_of_images_without_objects_or_detections():
     empty = splits()
     empty.test = empty.test.map(lambda inputs, targets: (inputs, targets | {"class_ids": tf.fill((3, 2), -1)}))
     made = pictures.pictures(Blind(), empty, CONFIG, INFO)
-    assert not near(made["detections"][0], pictures.COLORS[0]).any()
+    assert not near(made["detections"][0], drawing.COLORS[0]).any()
     assert pictures.embeddings(Blind(), empty, CONFIG, INFO) == {}
 
 

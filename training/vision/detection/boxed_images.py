@@ -1,0 +1,236 @@
+"""Images fitted into a square, with padded boxes, from any detection data set of TFDS or this project."""
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from training.config import UserError
+from training.data import pipelines, sources
+from training.data.spec import Info, Splits, spec_of
+from training.vision import images
+from training.vision.detection import augmentation
+from training.vision.detection.settings import MAX_DETECTIONS
+
+_LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
+_BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
+
+
+def datasets(config):
+    """Returns the Splits of a detection data set.
+
+    inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the top left of the square, the rest is black
+    targets: "boxes_yxyx" float32 (batch, max_objects, 4) in pixels of the square; "class_ids" int32 and "ignore" bool
+             (batch, max_objects); entries without an object are zeros, -1 and False. `ignore`: crowd or difficult, cut off by
+             the augmentation, or beyond max_objects: neither object nor background in training. If a training image has more
+             than max_objects objects, the second dimension is the largest number of boxes.
+             Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
+             "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
+             largest number in the split, so no object is lost.
+
+    Prints one line for each split with an image that has too many objects, or without any object to evaluate on. A validation
+    split without objects is None, because it would always choose the first epoch.
+
+    Raises:
+        UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.
+    """
+    prepared = sources.builder(config.dataset, config)
+    class_names = _class_names(prepared)
+    parts = sources.parts(prepared)
+    train = _examples(prepared, parts["train"])
+    room = _room(_Contents(prepared, parts["train"], config), config)
+    fits = _fits_in_memory(train, prepared)
+    recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
+    if fits:
+        train = train.map(lambda example: _decode(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def for_training(example, seed):
+        return _train_element(_decode(prepared, example), seed, config, recipe, room)
+
+    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits,
+                                 share=lambda share: _examples(prepared, parts["train"], share))
+    spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
+    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
+
+
+class _Contents:
+    """What the boxes of a split are, counted.
+
+    Attributes:
+        images, boxes, ignored, small: how many there are; ignored: crowds and difficult objects; small: boxes with a side below
+            one pixel of the square
+        objects:    of each image, how many boxes are objects to be found, (images,)
+        learnable:  objects that are not small
+        most_boxes: greatest number of boxes in an image, at least 1
+    """
+
+    def __init__(self, prepared, split, config):
+        kinds = {"bbox", "label", "is_crowd", "is_difficult"} & set(prepared.info.features["objects"].feature)
+        examples = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": kinds}))
+
+        def count(example):
+            objects = example["objects"]
+            boxes_yxyx = tf.clip_by_value(objects["bbox"], 0.0, 1.0)
+            sides = tf.reduce_min(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], axis=1)
+            none = tf.zeros(tf.shape(sides), tf.bool)
+            is_object = ~(objects.get("is_crowd", none) | objects.get("is_difficult", none))
+            # the longer side of an image becomes image_size, so that the shorter sides of its boxes are at most this long
+            is_large = sides * config.image_size >= 1
+            masks = [~none, ~is_object, ~is_large, is_object & (sides > 0), is_object & is_large]
+            return tf.stack([tf.math.count_nonzero(mask, dtype=tf.int32) for mask in masks])
+
+        counts = np.concatenate(list(examples.map(count, tf.data.AUTOTUNE).batch(1000).as_numpy_iterator()))
+        self.images, self.objects, self.most_boxes = len(counts), counts[:, 3], max(1, int(counts[:, 0].max()))
+        self.boxes, self.ignored, self.small, _, self.learnable = counts.sum(axis=0).tolist()
+
+
+def _room(contents, config):
+    """Returns how many boxes an image of the training split has room for; prints a line if some images have too many objects.
+
+    Raises:
+        UserError: there is nothing to learn.
+    """
+    if not contents.learnable:
+        raise UserError(
+            f"the training split of {config.dataset} contains no objects to learn (images: {contents.images:,}, boxes: "
+            f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
+            f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
+    crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
+                           "the excess objects are ignored in training, neither objects nor background")
+    return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
+
+
+def _say_crowded(contents, limit, name, words, consequence):
+    """Prints one line if images have more objects than `limit`; returns whether."""
+    count = int((contents.objects > limit).sum())
+    if count:
+        print(f"{name}: {count:,} image{'s have' if count > 1 else ' has'} more objects than {words} "
+              f"(the most: {contents.objects.max():,}); {consequence}", flush=True)
+    return count > 0
+
+
+def _evaluation_batches(prepared, part, split, config):
+    """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
+    examples = _examples(prepared, split)
+    contents = _Contents(prepared, split, config)
+    most = contents.most_boxes
+    if not contents.objects.any():
+        consequence = "the last weights are kept" if part == "validation" else "its metrics are meaningless"
+        print(f"{config.dataset}, {part}: this split contains no objects, so {consequence} (images: {contents.images:,}, boxes: "
+              f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,})", flush=True)
+        if part == "validation":
+            return None
+    _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
+                 "the excess objects cannot be found")
+    count = int(examples.cardinality())
+    if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
+        fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
+                              num_parallel_calls=tf.data.AUTOTUNE)
+        return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
+    return pipelines.batched(
+        examples, lambda example, seed: _evaluation_element(_decode(prepared, example), config.image_size, most),
+        config.batch_size)
+
+
+def _class_names(prepared):
+    features = prepared.info.features
+    if "objects" not in features or not {"bbox", "label"} <= set(features["objects"].feature):
+        raise UserError(f"{prepared.name} is not a detection data set: its examples have no objects with boxes and labels")
+    return features["objects"].feature["label"].names
+
+
+def _examples(prepared, split, share=None):
+    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
+    examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
+    return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _with_one_vocabulary(index, example):
+    objects = example["objects"]
+    none = tf.zeros(tf.shape(objects["label"]), tf.bool)
+    return {
+        "image": example["image"],
+        "image_id": example.get("image/id", index),
+        "boxes": objects["bbox"],
+        "class_ids": tf.cast(objects["label"], tf.int32),
+        "is_crowd": objects.get("is_crowd", none),
+        "is_difficult": objects.get("is_difficult", none),
+    }
+
+
+def _decode(prepared, example):
+    """Returns the example with its pixels in place of the encoded image, and nothing done if it has them already."""
+    if example["image"].dtype != tf.string:
+        return example
+    image = prepared.info.features["image"].decode_example(example["image"])
+    return example | {"image": tf.ensure_shape(image, [None, None, 3])}
+
+
+def _fits_in_memory(examples, prepared):
+    """Tells whether the decoded pixels of all examples fit, by the size of a few."""
+    few = examples.take(8).map(lambda example: tf.size(_decode(prepared, example)["image"], out_type=tf.int64))
+    sizes = list(few.as_numpy_iterator())
+    return sum(sizes) / len(sizes) * int(examples.cardinality()) <= _LARGEST_CACHE
+
+
+def _boxes_in_pixels(example):
+    """Returns boxes_yxyx (objects, 4) in pixels of the example's image, clipped to it, and whether each is one."""
+    sides = tf.cast(tf.shape(example["image"])[:2], tf.float32)
+    boxes_yxyx = tf.clip_by_value(example["boxes"], 0.0, 1.0) * tf.tile(sides, [2])
+    # sets of others may hold empty boxes or no numbers at all
+    is_box = tf.reduce_all(boxes_yxyx[:, 2:] > boxes_yxyx[:, :2], axis=1)
+    return tf.where(is_box[:, None], boxes_yxyx, 0.0), is_box
+
+
+def _train_element(example, seed, config, recipe, room):
+    image_size = config.image_size
+    boxes_yxyx, is_box = _boxes_in_pixels(example)
+    ignore = example["is_crowd"] | example["is_difficult"]
+    if recipe:
+        image, boxes_yxyx, seen = augmentation.augment(example["image"], boxes_yxyx, image_size, seed, recipe)
+        ignore |= seen < recipe.least_seen
+        is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
+    else:
+        image, scale = _fit(example["image"], image_size)
+        boxes_yxyx *= scale
+    # objects first, then what is ignored: if some must go, those do
+    order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
+    order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
+    is_beyond = tf.range(tf.size(order)) >= config.max_objects
+    return {"image": image}, {
+        "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), room),
+        "class_ids": _padded(tf.gather(example["class_ids"], order), room, -1),
+        "ignore": _padded(tf.gather(ignore, order) | is_beyond, room),
+    }
+
+
+def _evaluation_element(example, image_size, max_objects):
+    boxes_yxyx, is_box = _boxes_in_pixels(example)
+    image, scale = _fit(example["image"], image_size)
+    height, width = tf.unstack(tf.shape(example["image"])[:2])
+
+    def kept(values, fill=0):
+        return _padded(tf.boolean_mask(values, is_box), max_objects, fill)
+
+    return {"image": image}, {
+        "boxes_yxyx": kept(boxes_yxyx * scale),
+        "class_ids": kept(example["class_ids"], -1),
+        "ignore": kept(example["is_crowd"] | example["is_difficult"]),
+        "is_crowd": kept(example["is_crowd"]),
+        "is_difficult": kept(example["is_difficult"]),
+        "image_id": tf.cast(example["image_id"], tf.int64),
+        "scale": scale,
+        "height": height,
+        "width": width,
+    }
+
+
+def _fit(image, image_size):
+    fitted, scale = images.fit_square(image, image_size)
+    return tf.cast(tf.round(fitted), tf.uint8), scale
+
+
+def _padded(values, count, fill=0):
+    """Returns `values` with `count` rows."""
+    missing = count - tf.shape(values)[0]
+    rest = [[0, 0]] * (values.shape.rank - 1)
+    padded = tf.pad(values, [[0, missing], *rest], constant_values=tf.cast(fill, values.dtype))
+    return tf.ensure_shape(padded, [count, *values.shape[1:]])
