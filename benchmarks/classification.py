@@ -1,6 +1,6 @@
 """Training step of the classifiers for small images, batch 64: ours, the same network with stock Keras layers, and PyTorch.
 
-    python benchmarks/classification.py lenet5|resnet|vgg16 --peer-python PYTHON_WITH_TORCH
+    python benchmarks/classification.py lenet5|resnet|vgg16|alexnet|maxout|dense_maxout --peer-python PYTHON_WITH_TORCH
 """
 import os
 import pathlib
@@ -10,7 +10,10 @@ import turns
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 BATCH, CLASSES = 64, 10
-SHAPES = {"lenet5": (28, 28, 1), "resnet": (32, 32, 3), "vgg16": (32, 32, 3)}
+SHAPES = {"lenet5": (28, 28, 1), "resnet": (32, 32, 3), "vgg16": (32, 32, 3), "alexnet": (32, 32, 3), "maxout": (28, 28, 1),
+          "dense_maxout": (28, 28, 1)}
+LARGEST_NORM, LARGEST_FIRST_NORM = 1.9365, 0.9
+"""largest norms of the incoming weights of a unit of the maxout networks, as in their modules"""
 STEPS = 10
 """steps per compiled call, as in the training loop"""
 
@@ -39,6 +42,38 @@ def stock_keras(name):
     def normalization(**options):
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **options)
 
+    class Maxout(keras.layers.Dense):
+        def __init__(self, units, pieces, **options):
+            super().__init__(units * pieces, **options)
+            self.pieces = pieces
+
+        def call(self, x):
+            x = super().call(x)
+            return keras.ops.max(keras.ops.reshape(x, (-1, x.shape[-1] // self.pieces, self.pieces)), axis=-1)
+
+        def compute_output_shape(self, shape):
+            return (*shape[:-1], self.units // self.pieces)
+
+    class MaxoutConv2D(keras.layers.Conv2D):
+        def __init__(self, filters, kernel_size, pieces, **options):
+            super().__init__(filters * pieces, kernel_size, **options)
+            self.pieces = pieces
+
+        def call(self, x):
+            x = super().call(x)
+            return keras.ops.max(keras.ops.reshape(x, (-1, *x.shape[1:3], x.shape[3] // self.pieces, self.pieces)), axis=-1)
+
+        def compute_output_shape(self, shape):
+            *sides, channels = super().compute_output_shape(shape)
+            return (*sides, channels // self.pieces)
+
+    class LocalResponseNormalization(keras.layers.Layer):
+        def call(self, x):
+            import tensorflow as tf
+
+            return tf.nn.local_response_normalization(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75)
+
+    layers.Maxout, layers.MaxoutConv2D, layers.LocalResponseNormalization = Maxout, MaxoutConv2D, LocalResponseNormalization
     layers.BatchNormalization, layers.Subsampling = normalization, Subsampling
     layers.TableConv2D = lambda filters, size, table, **options: keras.layers.Conv2D(filters, size, **options)
     return _keras_steps(name, calls=STEPS)
@@ -92,7 +127,8 @@ def _torch_steps(name, low):
     import torch
 
     torch.manual_seed(0)
-    made = {"lenet5": _torch_lenet5, "resnet": _torch_resnet20, "vgg16": _torch_vgg16}[name](torch.nn)
+    made = {"lenet5": _torch_lenet5, "resnet": _torch_resnet20, "vgg16": _torch_vgg16, "alexnet": _torch_alexnet,
+            "maxout": _torch_maxout, "dense_maxout": _torch_dense_maxout}[name](torch.nn)
     model = made.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     height, width, channels = SHAPES[name]
@@ -107,6 +143,9 @@ def _torch_steps(name, low):
                 loss = loss_of(model((images.float() - 120) / 60).float(), labels)
             loss.backward()
             optimizer.step()
+            with torch.no_grad():
+                for weights, largest in getattr(made, "bounded", ()):
+                    weights.copy_(torch.renorm(weights, 2, 0, largest))
         return loss.item()
 
     return run
@@ -173,6 +212,53 @@ def _torch_vgg16(nn):
         parts.append(nn.MaxPool2d(2))
     return nn.Sequential(*parts, nn.Flatten(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
                          nn.Linear(256, CLASSES))
+
+
+def _torch_alexnet(nn):
+    import torch
+
+    class Grouped(nn.Module):
+        def __init__(self, inputs, outputs, size):
+            super().__init__()
+            self.convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=2)
+
+        def forward(self, x):
+            return torch.relu(self.convolution(x))
+
+    def normalization():
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # PyTorch divides alpha by the number of channels
+
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 5, padding=2), nn.ReLU(), normalization(), nn.MaxPool2d(3, 2),
+        Grouped(24, 64, 5), normalization(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 96, 3, padding=1), nn.ReLU(),
+        Grouped(96, 96, 3), Grouped(96, 64, 3), nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(64 * 9, 240), nn.ReLU(),
+        nn.Linear(240, 240), nn.ReLU(), nn.Linear(240, CLASSES))
+
+
+def _torch_pieces(nn, affine, pieces):
+    """Returns the largest of the pieces of an affine layer's outputs, which lie on the second axis."""
+    class Largest(nn.Module):
+        def forward(self, x):
+            return x.unflatten(1, (pieces, -1)).amax(1)
+
+    return affine, Largest()
+
+
+def _torch_maxout(nn):
+    first, second = nn.Conv2d(1, 96, 8), nn.Conv2d(48, 96, 8, padding="same")
+    third, last = nn.Conv2d(48, 96, 5, padding="same"), nn.Linear(24 * 9, CLASSES)
+    made = nn.Sequential(
+        nn.ZeroPad2d((0, 1, 0, 1)), *_torch_pieces(nn, first, 2), nn.MaxPool2d(4, 2), *_torch_pieces(nn, second, 2),
+        nn.MaxPool2d(4, 2), nn.ZeroPad2d(1), *_torch_pieces(nn, third, 4), nn.MaxPool2d(2, 2), nn.Flatten(), last)
+    made.bounded = [(first.weight, LARGEST_FIRST_NORM), *((layer.weight, LARGEST_NORM) for layer in (second, third, last))]
+    return made
+
+
+def _torch_dense_maxout(nn):
+    affine = [nn.Linear(784, 1200), nn.Linear(240, 1200), nn.Linear(240, CLASSES)]
+    made = nn.Sequential(nn.Flatten(), *_torch_pieces(nn, affine[0], 5), *_torch_pieces(nn, affine[1], 5), affine[2])
+    made.bounded = [(layer.weight, LARGEST_NORM) for layer in affine]
+    return made
 
 
 if __name__ == "__main__":
