@@ -55,9 +55,9 @@ class SSD(detector.Detector):
 
     Source: Liu et al., 2016, "SSD: Single Shot MultiBox Detector", section 2.
     What differs: training from random weights with a ResNet as the backbone, and batch normalization in the additional layers;
-    because of it the maps have similar magnitudes, so the finest one needs no L2 normalization with a learned scale; every map has
-    the same aspect ratios, and the first one's scale is no exception; all ties for the best default box are matched; AdamW (see
-    `detector.optimizer`); the non-maximum suppression is that of all detectors here, at IoU 0.5 instead of 0.45.
+    because of it the maps have similar magnitudes, so the finest one needs no L2 normalization with a learned scale; every map
+    has the same aspect ratios, and the first one's scale is no exception; all ties for the best default box are matched; AdamW
+    (see `detector.optimizer`); the non-maximum suppression is that of all detectors here, at IoU 0.5 instead of 0.45.
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", finest_stride=8, extra_maps=3, extra_filters=256,

@@ -194,7 +194,7 @@ def _stride(image_size, cells):
     stride = image_size // cells
     if image_size % cells or stride < 4 or stride & (stride - 1):
         possible = [image_size // side for side in (2 ** power for power in range(2, 16)) if image_size % side == 0]
-        words = f"choose one of {', '.join(map(str, possible))}" if possible else "choose an --image-size that is a multiple of 32"
+        words = f"choose one of {', '.join(map(str, possible))}" if possible else "choose a multiple of 32 as the --image-size"
         raise UserError(f"--cells {cells} does not fit --image-size {image_size}: {words}")
     return stride
 

@@ -54,6 +54,7 @@ class FocalLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the loss of each value."""
+        y_pred = ops.convert_to_tensor(y_pred)
         return focal(ops.cast(y_true, y_pred.dtype), y_pred, self.alpha, self.gamma)
 
     def get_config(self):
@@ -88,6 +89,7 @@ class SmoothL1(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the loss of each value."""
+        y_pred = ops.convert_to_tensor(y_pred)
         return smooth_l1(y_pred - ops.cast(y_true, y_pred.dtype), self.beta)
 
     def get_config(self):

@@ -69,7 +69,7 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
 
 
 def turned(image, boxes_yxyx, draws, recipe):
-    """Mirrors and transposes, each with probability one half where the recipe allows it."""
+    """Returns (image, boxes_yxyx) mirrored and transposed, each with probability one half where the recipe allows it."""
     for axis, allowed in ((0, recipe.flip_vertical), (1, recipe.flip_horizontal)):
         if allowed:
             image, boxes_yxyx = tf.cond(
@@ -111,4 +111,5 @@ def inside(sides, shift, image_size):
 
 
 def areas(boxes_yxyx):
+    """Returns the area of each box, (boxes, 4) gives (boxes,); an inverted box has area 0."""
     return tf.reduce_prod(tf.maximum(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], 0), axis=1)
