@@ -42,7 +42,8 @@ class YOLO(Detection, model="yolo", ids=("D6",)):
     """YOLO, version 1: one grid of cells, each with a few boxes and one class (Redmon et al., 2016)."""
 
     DATASETS: ClassVar = {
-        "digit_scenes": dict(image_size=128, backbone="small", cells=8, head_layers=2, head_filters=128, validate_every=2),
+        "digit_scenes": dict(
+            image_size=128, backbone="small", cells=8, head_layers=2, head_filters=128, epochs=20, validate_every=4),
         "bccd": dict(image_size=320, backbone="small", cells=20, head_layers=2, head_filters=128)}
 
     image_size = 448

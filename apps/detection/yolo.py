@@ -37,7 +37,8 @@ class YOLO(detector.Detector):
     The cell that contains the center of an object predicts it, and of its boxes the one with the largest IoU is responsible; if
     none of them overlaps the object, the one with the smallest squared error is, as in the authors' code. Of several objects
     with their centers in one cell, the first one in the annotations is predicted and the others are not. Boxes of cells that
-    overlap an ignored object are not trained to have no confidence.
+    overlap an ignored object are not trained to have no confidence. Before training, the boxes lie in the middle of their cells,
+    and those of one cell have different sizes, so that each of them becomes responsible for some objects.
 
     image_size:     side length of the square images, in pixels
     classes:        number of classes, without the background
@@ -58,7 +59,8 @@ class YOLO(detector.Detector):
     square roots and that the target of the confidence is the IoU with the predicted box are in the authors' code as well.
     What differs: training from random weights with a ResNet as the backbone, and therefore batch normalization; the last layers
     are convolutions instead of two dense layers, so each cell sees only its surroundings, and there are far fewer weights;
-    AdamW (see `detector.optimizer`); scores are limited to the range from 0 to 1.
+    AdamW (see `detector.optimizer`); small initial weights in the last layer, with the boxes above as its bias; scores are limited
+    to the range from 0 to 1.
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", cells=7, boxes_per_cell=2, head_layers=4,
@@ -74,7 +76,9 @@ class YOLO(detector.Detector):
             x = _convolution(x, head_filters, 2, f"reduction{number}")
         for number in range(1, head_layers + 1):
             x = _convolution(x, head_filters, 1, f"head{number}")
-        predicted = keras.layers.Conv2D(boxes_per_cell * 5 + classes, 1, dtype="float32", name="output")(x)
+        predicted = keras.layers.Conv2D(
+            boxes_per_cell * 5 + classes, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=_first_bias(boxes_per_cell), dtype="float32", name="output")(x)
         self.network = keras.Model(images, [predicted, x], name="network")
         self.built = True
 
@@ -197,6 +201,16 @@ def _stride(image_size, cells):
         words = f"choose one of {', '.join(map(str, possible))}" if possible else "choose a multiple of 32 as the --image-size"
         raise UserError(f"--cells {cells} does not fit --image-size {image_size}: {words}")
     return stride
+
+
+def _first_bias(boxes_per_cell):
+    """Returns the initializer of the last layer's bias: boxes in the middle of the cell, of different sizes."""
+    def bias(shape, dtype=None):
+        values = np.zeros(shape)
+        for number in range(boxes_per_cell):
+            values[number * 5:number * 5 + 4] = [0.5, 0.5, *[(number + 1) / (boxes_per_cell + 1)] * 2]
+        return ops.convert_to_tensor(values, dtype)
+    return bias
 
 
 def _convolution(x, filters, strides, name):
