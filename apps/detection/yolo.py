@@ -59,8 +59,8 @@ class YOLO(detector.Detector):
     square roots and that the target of the confidence is the IoU with the predicted box are in the authors' code as well.
     What differs: training from random weights with a ResNet as the backbone, and therefore batch normalization; the last layers
     are convolutions instead of two dense layers, so each cell sees only its surroundings, and there are far fewer weights;
-    AdamW (see `detector.optimizer`); small initial weights in the last layer, with the boxes above as its bias; scores are limited
-    to the range from 0 to 1.
+    AdamW (see `detector.optimizer`); small initial weights in the last layer, with the boxes above as its bias; scores are
+    limited to the range from 0 to 1.
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", cells=7, boxes_per_cell=2, head_layers=4,
