@@ -12,7 +12,8 @@ def build_model(config, spec, steps):
     """Returns a compiled SSD for images of config.image_size.
 
     Raises:
-        UserError: the backbone has no map of the stride `finest_stride`, or the scales do not increase.
+        UserError: the backbone has no map of the stride `finest_stride`, there are too many extra maps, or the scales do not
+            increase.
     """
     model = SSD(
         config.image_size, len(spec.info.class_names), backbone_kind=config.backbone, finest_stride=config.finest_stride,
@@ -60,7 +61,7 @@ class SSD(detector.Detector):
     (see `detector.optimizer`); the non-maximum suppression is that of all detectors here, at IoU 0.5 instead of 0.45.
     """
 
-    def __init__(self, image_size, classes, *, backbone_kind="resnet18", finest_stride=8, extra_maps=3, extra_filters=256,
+    def __init__(self, image_size, classes, *, backbone_kind="resnet18", finest_stride=8, extra_maps=4, extra_filters=256,
                  min_scale=0.1, max_scale=0.9, anchor_ratios=(1.0, 2.0, 0.5, 3.0, 1 / 3), is_compiled=False):
         super().__init__(image_size, classes, ("class", "offsets"), name="ssd")
         images = keras.Input((image_size, image_size, 3), name="image")
@@ -69,6 +70,10 @@ class SSD(detector.Detector):
         if finest_stride not in strides:
             raise UserError(
                 f"--finest-stride {finest_stride} must be a stride of the backbone: {', '.join(map(str, strides))}")
+        most = (-(-image_size // strides[-1]) - 1).bit_length()  # halvings until the map has one cell
+        if extra_maps > most:
+            raise UserError(f"--extra-maps {extra_maps} must be at most {most} at --image-size {image_size}: a map of one cell "
+                            "cannot be halved")
         maps = maps[strides.index(finest_stride):]
         for number in range(1, extra_maps + 1):
             maps.append(_half(maps[-1], extra_filters, f"extra{number}"))

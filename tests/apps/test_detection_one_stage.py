@@ -205,10 +205,16 @@ def test_the_loss_of_ssd_is_that_of_the_paper(small_ssd):
 
 @pytest.mark.parametrize("settings, words", [
     (dict(finest_stride=64), "--finest-stride 64 must be a stride of the backbone: 4, 8, 16"),
+    (dict(extra_maps=3), "--extra-maps 3 must be at most 2 at --image-size 64"),
     (dict(min_scale=0.5, max_scale=0.5), "--max-scale 0.5 must be above --min-scale 0.5")])
 def test_maps_and_scales_that_do_not_fit_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         built("ssd", backbone="small", **settings)
+
+
+def test_the_coarsest_map_has_one_cell_at_least():
+    assert [x.shape[1] for x in ssd.SSD(96, 2, backbone_kind="small", extra_maps=3, extra_filters=8).pyramid_features(
+        np.zeros((1, 96, 96, 3), "uint8"))] == [12, 6, 3, 2, 1]
 
 
 def test_one_map_alone_has_one_scale():
