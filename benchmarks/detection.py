@@ -65,11 +65,11 @@ def products_side(model, training):
     """Returns a step of pure matrix products with as many multiply-adds as `model` needs for a batch."""
     import tensorflow as tf
 
-    from training import run
+    from training import summary
 
     network = network_of(model)
     spec = types.SimpleNamespace(inputs={"image": tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)})
-    multiply_adds = sum(row[3] for row in run.layer_rows(network, spec)) * BATCH * (3 if training else 1)
+    multiply_adds = sum(row[3] for row in summary.layer_rows(network, spec)) * BATCH * (3 if training else 1)
     size = 2048
     matrix = tf.cast(tf.random.normal((size, size)), tf.bfloat16)
     times = max(1, round(multiply_adds / size ** 3))

@@ -6,6 +6,7 @@ from layers.box_matcher import BoxMatcher
 from layers.dropout import ClassicDropout, InvertedDropout
 from layers.elu import ELU
 from layers.feature_pyramid import FeaturePyramid
+from layers.hard_negative_mining import HardNegativeMining
 from layers.key_value_hop import KeyValueHop
 from layers.local_response_normalization import LocalResponseNormalization
 from layers.match_type import MatchType
@@ -25,7 +26,7 @@ from layers.time_index import TimeIndex
 
 __all__ = [
     "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
-    "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout", "MaxoutConv2D",
-    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
-    "Subsampling", "TableConv2D", "TimeIndex",
+    "HardNegativeMining", "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout",
+    "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling",
+    "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "adding_a_system.md").read_text(encoding="utf-8")
 COPIED = ("apps", "layers", "training", "tests", "results", "benchmarks", "docs", "setup.cfg", "README.md", "RESULTS.md",
           "saved_models/README.md")
-BEFORE = '        "keras_cv_retinanet": dict(image_size=64, batch_size=4),\n'
-"""the line of the tiny settings after which the new one goes"""
+END = '    },\n    "classification": {\n'
+"""the end of the tiny settings of detectors, before which the new line goes"""
 RECORD = {"app": "detection", "model": "toy_detector", "dataset": "digit_scenes", "seed": 0, "split": "test",
           "metrics": {"ap": 0.25, "ap50": 0.5}, "settings": {"model": "toy_detector"}}
 
@@ -38,8 +38,8 @@ def test_the_toy_detector_of_the_page_is_added_in_four_places_and_keeps_the_cont
     (tmp_path / module).write_text(code(module))
     (tmp_path / systems).write_text((tmp_path / systems).read_text() + code(systems))
     text = (tmp_path / tiny).read_text()
-    assert BEFORE in text
-    (tmp_path / tiny).write_text(text.replace(BEFORE, BEFORE + code(tiny)))
+    assert END in text
+    (tmp_path / tiny).write_text(text.replace(END, code(tiny) + END))
     (tmp_path / "results/detection/toy_detector-digit_scenes.json").write_text(json.dumps(RECORD, indent=1, sort_keys=True) + "\n")
     row, = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     with open(tmp_path / "results/tables.toml", "a") as file:

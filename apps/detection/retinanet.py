@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 import layers
+from training.vision import losses
 from training.vision.detection import detector, pyramid
 
 
@@ -18,7 +19,7 @@ def build_model(config, spec, steps):
         config.image_size, len(spec.info.class_names), backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters,
         extra_levels=config.extra_levels, min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale,
         anchor_octaves=config.anchor_octaves, anchor_ratios=config.anchor_ratios, head_layers=config.head_layers,
-        is_compiled=detector.is_compiled(config))
+        class_loss=config.class_loss, is_compiled=detector.is_compiled(config))
     model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
@@ -44,6 +45,7 @@ class RetinaNet(detector.Detector):
     anchor_scale, anchor_octaves, anchor_ratios: side length of a level's smallest anchor in strides, number of sizes per
                        level, and aspect ratios (height / width)
     head_layers:       convolutional layers of each tower before its output layer
+    class_loss:        "focal", or "cross_entropy" in its place: alpha_t = 1 and gamma = 0
     is_compiled:       whether the model must avoid operations that XLA does not support
 
     Example:
@@ -59,9 +61,11 @@ class RetinaNet(detector.Detector):
     """
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=2, min_anchor_stride=8,
-                 anchor_scale=4.0, anchor_octaves=3, anchor_ratios=(0.5, 1.0, 2.0), head_layers=4, is_compiled=False):
+                 anchor_scale=4.0, anchor_octaves=3, anchor_ratios=(0.5, 1.0, 2.0), head_layers=4, class_loss="focal",
+                 is_compiled=False):
         super().__init__(image_size, classes, ("class", "offsets"), name="retinanet")
         self.backbone, strides = pyramid.build(image_size, backbone_kind, pyramid_filters, extra_levels, min_anchor_stride)
+        self.class_loss = class_loss
         self.is_compiled = is_compiled
         anchor_layer = layers.Anchors(strides, pyramid.anchor_sizes(strides, anchor_scale, anchor_octaves), anchor_ratios)
         self.anchors = anchor_layer.of(image_size, image_size)
@@ -86,12 +90,16 @@ class RetinaNet(detector.Detector):
         is_object = ops.cast(matches >= 0, "float32")
         index = ops.maximum(matches, 0)
         labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, index, axis=1), -1)  # -1: all zeros
-        focal = focal_loss(ops.one_hot(labels, self.classes, dtype="float32"), logits)
+        labels = ops.one_hot(labels, self.classes, dtype="float32")
+        if self.class_loss == "focal":
+            class_error = losses.focal(labels, logits)
+        else:
+            class_error = ops.binary_crossentropy(labels, logits, from_logits=True)
         counted = ops.cast(matches != -2, "float32")
         wanted = self.coder.encode(ops.take_along_axis(objects, index[..., None], axis=1), anchors)
-        error = ops.sum(detector.smooth_l1(offsets - ops.where(is_object[..., None] > 0, wanted, 0.0)), axis=-1)
+        error = ops.sum(losses.smooth_l1(offsets - ops.where(is_object[..., None] > 0, wanted, 0.0)), axis=-1)
         count = ops.sum(is_object)
-        return {"class": detector.share(ops.sum(counted * ops.sum(focal, axis=-1)), count),
+        return {"class": detector.share(ops.sum(counted * ops.sum(class_error, axis=-1)), count),
                 "offsets": detector.share(ops.sum(is_object * error), count)}
 
     def class_scores(self, images):
@@ -113,15 +121,6 @@ class RetinaNet(detector.Detector):
         """Returns which of `anchors` are matched to an object in training: (batch, anchors) bool."""
         present = class_ids >= 0
         return self.matcher(ops.convert_to_tensor(self.anchors), boxes_yxyx, present, ops.zeros_like(present)) >= 0
-
-
-def focal_loss(labels, logits, alpha=0.25, gamma=2.0):
-    """Returns the elementwise focal loss of labels 0 and 1. Source: Lin et al., 2017, eq. 5."""
-    entropy = ops.binary_crossentropy(labels, logits, from_logits=True)
-    probability = ops.sigmoid(logits)
-    of_truth = labels * probability + (1 - labels) * (1 - probability)
-    weight = labels * alpha + (1 - labels) * (1 - alpha)
-    return weight * (1 - of_truth) ** gamma * entropy
 
 
 def _tower(maps, convolutions, filters, channels, name, bias):

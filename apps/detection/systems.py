@@ -1,7 +1,7 @@
 """The settings of all systems of this application. Importing this module does not import TensorFlow."""
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from training.config import NotNegative, Positive
+from training.config import Count, NotNegative, Positive
 from training.vision.detection.settings import Detection, Pyramid, TwoStage
 
 
@@ -24,6 +24,8 @@ class RetinaNet(Pyramid, model="retinanet", ids=("D8",)):
     anchor_octaves = 3
     head_layers: Annotated[int, NotNegative] = 4
     """convolutional layers in each head before its output layer"""
+    class_loss: Literal["focal", "cross_entropy"] = "focal"
+    """loss of the class scores; cross_entropy shows what the focal loss is for"""
 
 
 class KerasCVRetinaNet(Detection, model="keras_cv_retinanet"):
@@ -34,3 +36,50 @@ class KerasCVRetinaNet(Detection, model="keras_cv_retinanet"):
     learning_rate = 3e-4  # its towers are not normalized: at 1e-3 the loss jumps, at 3e-3 training diverges in the second epoch
     anchor_scale: Annotated[float, Positive] = 4.0
     """side of a level's smallest anchor, as a multiple of the level's stride"""
+
+
+class YOLO(Detection, model="yolo", ids=("D6",)):
+    """YOLO, version 1: one grid of cells, each with a few boxes and one class (Redmon et al., 2016)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(
+            image_size=128, backbone="small", cells=8, head_layers=2, head_filters=128, epochs=20, validate_every=4),
+        "bccd": dict(image_size=320, backbone="small", cells=20, head_layers=2, head_filters=128)}
+
+    image_size = 448
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network below the heads"""
+    cells: Annotated[int, Count] = 7
+    """cells per side of the grid; one side of a cell must be 4, 8, 16, … pixels long"""
+    boxes_per_cell: Annotated[int, Count] = 2
+    """boxes that each cell predicts"""
+    head_layers: Annotated[int, NotNegative] = 4
+    """convolutional layers in each head before its output layer"""
+    head_filters: Annotated[int, Count] = 1024
+    """channels of the convolutional layers of the head"""
+
+
+class SSD(Detection, model="ssd", ids=("D7",)):
+    """SSD: default boxes on feature maps of several sizes, hard negative mining (Liu et al., 2016)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(
+            backbone="small", extra_maps=1, extra_filters=64, min_scale=0.12, max_scale=0.36, anchor_ratios=(1.0, 2.0),
+            validate_every=2),
+        "bccd": dict(backbone="small", extra_maps=2, extra_filters=64, min_scale=0.06, max_scale=0.35)}
+
+    augmentation = "ssd"
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network below the heads"""
+    finest_stride: Annotated[int, Count] = 8
+    """stride, in pixels, of the finest feature map with default boxes"""
+    extra_maps: Annotated[int, NotNegative] = 4
+    """feature maps that follow those of the backbone, each at half the resolution"""
+    extra_filters: Annotated[int, Count] = 256
+    """channels of each of them"""
+    min_scale: Annotated[float, Positive] = 0.1
+    """scale of the default boxes of the finest feature map, as a fraction of the image's side"""
+    max_scale: Annotated[float, Positive] = 0.9
+    """scale of the default boxes of the coarsest feature map; the others lie evenly between them"""
+    anchor_ratios: Annotated[tuple[float, ...], Positive] = (1.0, 2.0, 0.5, 3.0, 1 / 3)
+    """aspect ratios of the anchors, height divided by width"""

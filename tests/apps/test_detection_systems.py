@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.apps.tiny import TINY
 from training import UserError
 from training.app import App
 from training.data.spec import Info, Spec
@@ -64,8 +65,7 @@ def test_levels_that_a_pyramid_lacks_are_refused_in_one_sentence(model, changes,
 @pytest.mark.parametrize("precision", ["mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("model", APP.systems)
 def test_each_system_learns_and_detects_in_bfloat16(model, precision):
-    smaller = {} if model == "keras_cv_retinanet" else dict(pyramid_filters=16)
-    made = built(model, **smaller)
+    made = built(model, **{name: value for name, value in TINY["detection"][model].items() if name not in ("image_size", "batch_size")})
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)), tf.float32)
     boxes = tf.constant([[[8, 8, 40, 40]]] * 2, tf.float32)
     targets = {"boxes_yxyx": boxes, "class_ids": tf.constant([[0], [1]]), "ignore": tf.constant([[False]] * 2),

@@ -5,6 +5,8 @@ TINY = {
         "faster_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16),
         "retinanet": dict(image_size=64, batch_size=4, pyramid_filters=16, head_layers=1),
         "keras_cv_retinanet": dict(image_size=64, batch_size=4),
+        "yolo": dict(image_size=64, batch_size=4, cells=4, head_layers=1, head_filters=32),
+        "ssd": dict(image_size=64, batch_size=4, extra_filters=32),
     },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),

@@ -19,13 +19,17 @@ def listed(layer, images):
                         height, width = size * np.sqrt(ratio), size / np.sqrt(ratio)
                         y, x = top + stride / 2, left + stride / 2
                         found.append([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
+                for size in layer.square_sizes[layer.strides.index(stride)] if layer.square_sizes else ():
+                    y, x = top + stride / 2, left + stride / 2
+                    found.append([y - size / 2, x - size / 2, y + size / 2, x + size / 2])
     return np.tile(found, (len(images), 1, 1))
 
 
-def test_contract(tmp_path):
+@pytest.mark.parametrize("square_sizes", [(), ((11.0,), (19.0, 27.0))], ids=str)
+def test_contract(square_sizes, tmp_path):
     images = np.zeros((2, 50, 37, 3), "float32")  # no multiple of a stride
-    check_layer(lambda **options: layers.Anchors(STRIDES, SIZES, RATIOS, **options), {"images": images}, listed, tmp_path,
-                discrete=True, always_float32=True)
+    check_layer(lambda **options: layers.Anchors(STRIDES, SIZES, RATIOS, square_sizes, **options), {"images": images}, listed,
+                tmp_path, discrete=True, always_float32=True)
 
 
 def test_levels_may_have_different_numbers_of_sizes():
@@ -60,7 +64,8 @@ def test_order_is_that_of_a_convolution():
 
 @pytest.mark.parametrize("settings", [
     dict(strides=(8, 16), sizes=((4,),)), dict(strides=(8,), sizes=((0,),)), dict(strides=(0,), sizes=((4,),)),
-    dict(strides=(8,), sizes=((4,),), ratios=(1.0, -1.0))], ids=str)
+    dict(strides=(8,), sizes=((4,),), ratios=(1.0, -1.0)), dict(strides=(8,), sizes=((4,),), square_sizes=((4,), (8,))),
+    dict(strides=(8,), sizes=((4,),), square_sizes=((0,),))], ids=str)
 def test_arguments_are_checked(settings):
     with pytest.raises(ValueError, match="must"):
         layers.Anchors(**settings)

@@ -21,13 +21,18 @@ class Recipe(NamedTuple):
     """largest change of one channel relative to the others"""
     least_seen: float = 0.4
     """an object with a smaller visible fraction of its box is ignored, neither object nor background"""
+    zoom_out: float = 4.0
+    """largest side of the canvas into which SSD's augmentation puts the image, relative to the image's side"""
+    least_crop: float = 0.3
+    """smallest side of a crop of SSD's augmentation, relative to the side of the canvas"""
 
 
 RECIPES = {
-    # a mirrored digit is no digit, and no digit of these scenes leaves the picture
-    "digit_scenes": Recipe(flip_horizontal=False, scale=(1.0, 1.15), least_seen=0.8),
+    # a mirrored digit is no digit, a smaller one cannot be read, and no digit of these scenes leaves the picture
+    "digit_scenes": Recipe(flip_horizontal=False, scale=(1.0, 1.15), least_seen=0.8, zoom_out=1.5, least_crop=0.6),
     # cells under a microscope have no up or down
-    "bccd": Recipe(flip_vertical=True, transpose=True, scale=(0.8, 1.3), tint=0.05, saturation=0.3),
+    "bccd": Recipe(flip_vertical=True, transpose=True, scale=(0.8, 1.3), tint=0.05, saturation=0.3, zoom_out=2.0,
+                   least_crop=0.5),
 }
 PHOTOGRAPHS = Recipe()
 
@@ -44,7 +49,7 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
         returns:    (image_size, image_size, 3) uint8, (objects, 4) float32, (objects,) float32
     """
     draws = tf.random.stateless_uniform([12], seed)
-    image, boxes_yxyx = _turn(image, boxes_yxyx, draws[:3], recipe)
+    image, boxes_yxyx = turned(image, boxes_yxyx, draws[:3], recipe)
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     low, high = recipe.scale
     scale = image_size / tf.reduce_max(sides) * low * (high / low) ** draws[3]
@@ -53,18 +58,18 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=image[None], size=[image_size, image_size], scale=tf.stack([scale, scale]), translation=shift,
         kernel_type="triangle", antialias=True)[0]
-    matrix, offset = _colors(draws[6:], recipe)
+    matrix, offset = colors(draws[6:], recipe)
     pixels = tf.reshape(tf.reshape(pixels, [-1, 3]) @ matrix, [image_size, image_size, 3])
     # the fill stays black; half a step more, because the cast to integers cuts off
-    pixels += _inside(sides * scale, shift, image_size) * (offset + 0.5)
+    pixels += inside(sides * scale, shift, image_size) * (offset + 0.5)
     boxes_yxyx = boxes_yxyx * scale + tf.tile(shift, [2])
     clipped = tf.clip_by_value(boxes_yxyx, 0.0, float(image_size))
-    seen = tf.math.divide_no_nan(_areas(clipped), _areas(boxes_yxyx))
+    seen = tf.math.divide_no_nan(areas(clipped), areas(boxes_yxyx))
     return tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8), clipped, seen
 
 
-def _turn(image, boxes_yxyx, draws, recipe):
-    """Mirrors and transposes, each with probability one half where the recipe allows it."""
+def turned(image, boxes_yxyx, draws, recipe):
+    """Returns (image, boxes_yxyx) mirrored and transposed, each with probability one half where the recipe allows it."""
     for axis, allowed in ((0, recipe.flip_vertical), (1, recipe.flip_horizontal)):
         if allowed:
             image, boxes_yxyx = tf.cond(
@@ -86,7 +91,7 @@ def _mirror(image, boxes_yxyx, axis):
     return tf.reverse(image, [axis]), tf.stack(columns, 1)
 
 
-def _colors(draws, recipe):
+def colors(draws, recipe):
     """Returns one affine map of colors, (3, 3) and (): brightness, contrast about the middle gray, saturation, tint."""
     change = 2 * draws - 1
     contrast = 1 + recipe.contrast * change[0]
@@ -97,7 +102,7 @@ def _colors(draws, recipe):
     return matrix, 128 * (1 - contrast) + 255 * recipe.brightness * change[5]
 
 
-def _inside(sides, shift, image_size):
+def inside(sides, shift, image_size):
     """Returns 1 where the picture lies in the square and 0 where the fill does: (image_size, image_size, 1)."""
     middles = tf.range(image_size, dtype=tf.float32) + 0.5
     rows, columns = [tf.cast((middles > shift[axis]) & (middles < shift[axis] + sides[axis]), tf.float32)
@@ -105,5 +110,6 @@ def _inside(sides, shift, image_size):
     return rows[:, None, None] * columns[None, :, None]
 
 
-def _areas(boxes_yxyx):
+def areas(boxes_yxyx):
+    """Returns the area of each box, (boxes, 4) gives (boxes,); an inverted box has area 0."""
     return tf.reduce_prod(tf.maximum(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2], 0), axis=1)

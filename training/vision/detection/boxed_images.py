@@ -7,7 +7,7 @@ from training.config import UserError
 from training.data import pipelines, sources
 from training.data.spec import Info, Splits, spec_of
 from training.vision import images
-from training.vision.detection import augmentation
+from training.vision.detection import augmentation, ssd_augmentation
 from training.vision.detection.settings import MAX_DETECTIONS
 
 _LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
@@ -185,7 +185,8 @@ def _train_element(example, seed, config, recipe, room):
     boxes_yxyx, is_box = _boxes_in_pixels(example)
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
-        image, boxes_yxyx, seen = augmentation.augment(example["image"], boxes_yxyx, image_size, seed, recipe)
+        augment = {"scale": augmentation.augment, "ssd": ssd_augmentation.augment}[config.augmentation]
+        image, boxes_yxyx, seen = augment(example["image"], boxes_yxyx, image_size, seed, recipe)
         ignore |= seen < recipe.least_seen
         is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
     else:

@@ -8,6 +8,7 @@ from layers import boxes
 from training.engine import optimizers, step, strategies
 from training.engine.subclasses import must_define
 from training.vision.detection.settings import MAX_DETECTIONS
+from training.vision.losses import smooth_l1  # noqa: F401  also found here
 
 
 class Detector(keras.Model):
@@ -128,12 +129,6 @@ def is_compiled(config):
 def share(total, count):
     """Returns this replica's part of a mean: its total divided by the count over all replicas."""
     return total / ops.maximum(strategies.global_sum(count), 1.0)
-
-
-def smooth_l1(difference, beta=1 / 9):
-    """Returns 0.5 x^2 / beta within beta, |x| - 0.5 beta beyond, elementwise. Source: Girshick, 2015, eq. 3."""
-    size = ops.abs(difference)
-    return ops.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
 
 
 def optimizer(config, steps):

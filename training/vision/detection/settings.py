@@ -2,7 +2,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import training
-from training.config import Count, NotNegative, Positive
+from training.config import Count, NotNegative, Positive, When
 
 MAX_DETECTIONS = 100
 """maximum number of detections per image, as in COCO's protocol"""
@@ -29,6 +29,8 @@ class Detection(training.Config):
     """maximum number of objects per training image; further ones are ignored, neither objects nor background"""
     augment: bool = True
     """randomly flip, scale, crop and recolor the training images"""
+    augmentation: Annotated[Literal["scale", "ssd"], When("augment", True)] = "scale"
+    """scale: change the size moderately; ssd: zoom out, or crop around objects, and stretch, as SSD does"""
     weight_decay: Annotated[float, NotNegative] = 0.05
     """decoupled weight decay of the optimizer"""
 
