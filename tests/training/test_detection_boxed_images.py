@@ -356,7 +356,7 @@ def test_a_validation_split_without_an_object_chooses_nothing(tmp_path, monkeypa
 def test_boxes_that_are_none_are_left_out(tmp_path):
     example = {"image": tf.zeros((20, 40, 3), tf.uint8), "class_ids": tf.range(4),
                "boxes": tf.constant([[0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.9], [np.nan, 0, 1, 1], [-1, 0.5, 2, 0.9]])}
-    boxes, is_box = boxed_images._boxes_in_pixels(example)
+    boxes, is_box = boxed_images.boxes_in_pixels(example)
     assert is_box.numpy().tolist() == [True, False, False, True]
     assert np.allclose(boxes, [(2, 4, 10, 20), (0, 0, 0, 0), (0, 0, 0, 0), (0, 20, 20, 36)])
 
