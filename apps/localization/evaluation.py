@@ -48,8 +48,10 @@ def located(model, batches):
 
 
 def pair_iou(first, second):
-    """Returns the intersection over union (n,) of pairs of boxes (n, 4), as float64; 0 for empty boxes and without numbers."""
-    first, second = (np.nan_to_num(np.asarray(boxes, np.float64)) for boxes in (first, second))
+    """Returns the intersection over union (n,) of pairs of boxes (n, 4), as float64; 0 for boxes that are empty or not finite."""
+    first, second = (np.asarray(boxes, np.float64) for boxes in (first, second))
+    finite = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    first, second = (np.where(finite[:, None], boxes, 0.0) for boxes in (first, second))
     shared = _area(np.concatenate([np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])], axis=1))
     union = _area(first) + _area(second) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -94,7 +94,7 @@ def test_a_set_that_is_too_large_for_memory_gives_the_same(folder, monkeypatch):
         return [list(batches.as_numpy_iterator()) for batches in (splits.train(1, 1, ALONE), splits.test)]
 
     cached = all_batches()
-    monkeypatch.setattr(boxed_images, "_LARGEST_CACHE", 0)
+    monkeypatch.setattr(boxed_images, "LARGEST_CACHE", 0)
     tf.nest.map_structure(np.testing.assert_array_equal, all_batches(), cached)
 
 
