@@ -1,5 +1,6 @@
 """Custom Keras layers of the suite, one idea per file."""
 from layers.anchors import Anchors
+from layers.attention_pooling import AttentionPooling
 from layers.batch_normalization import BatchNormalization
 from layers.box_coder import BoxCoder
 from layers.box_matcher import BoxMatcher
@@ -25,8 +26,8 @@ from layers.table_conv2d import LENET5_TABLE, TableConv2D
 from layers.time_index import TimeIndex
 
 __all__ = [
-    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
-    "HardNegativeMining", "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout",
-    "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling",
-    "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
+    "Anchors", "AttentionPooling", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU",
+    "FeaturePyramid", "HardNegativeMining", "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization",
+    "MatchType", "Maxout", "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign",
+    "RoIPooling", "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

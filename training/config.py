@@ -130,7 +130,8 @@ class Training(Settings):
     limit_steps: Annotated[int | None, Count] = None
     """stop after this many steps and test on as many batches, as a quick check; None: no limit"""
     initialize: Annotated[str | None, IsPath()] = None
-    """name or folder of a run; training starts from its best weights; None: the system's usual initial weights"""
+    """name or folder of a run, whose best weights training starts from; of another application's run, only the backbone is
+    taken; None: the system's usual initial weights"""
 
 
 class Run(Settings):

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from training import config as settings
-from training import runs, showing
+from training import initial_backbone, runs, showing
 from training.app import App
 from training.data import sources
 from training.data.spec import Spec, difference, load_spec, renumbered, save_spec
@@ -76,10 +76,16 @@ def trial(app, config, splits, watching=(), prepare=None):
 def initialize(app, model, config, folder):
     """Loads the initial weights of a model if they are not random: those of `--initialize`, or pretrained weights.
 
+    From a run of another application, only the weights of the backbone are taken, see `training.initial_backbone`.
+
     folder: folder in which the application saves pretrained weights, so that pretraining runs only once
     """
     if config.initialize:
-        _initialize(model, runs.initial_weights(app.task, config))
+        weights = runs.initial_weights(app.task, config)
+        if runs.task_of(weights.parent, app.task) == app.task:
+            _initialize(model, weights)
+        else:
+            _take_backbone(model, weights.parent)
     elif app.pretraining:
         app.pretraining.initialize(model, config, folder)
 
@@ -331,6 +337,22 @@ def _initialize(model, weights):
         raise UserError(f"no weights in {weights} fit this network: they belong to another model or to other settings")
     left = len(before) - taken
     print(f"starting from {weights}" + (f"; {left} of {len(before)} weights are unchanged" if left else ""))
+
+
+def _take_backbone(model, folder):
+    """Gives the backbone of a model the weights of a run of another application."""
+    found = described(folder)
+    name = f"{folder} ({found.app.task} {found.config.model})"
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float32")  # weights are float32 under every policy
+        source = found.app.build_model(found.config, found.spec, found.steps)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    load_weights(source, folder)
+    fitting, others = initial_backbone.take(model, source, name)
+    left = f"; random weights for {', '.join(others)}, which it lacks or has in another shape" if others else ""
+    print(f"starting from the backbone of {name}: {len(fitting)} of {len(fitting) + len(others)} convolutions{left}", flush=True)
 
 
 @contextlib.contextmanager

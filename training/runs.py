@@ -250,12 +250,29 @@ def weights(folder):
 
 
 def initial_weights(task, config):
-    """Returns the file of the weights that `--initialize` names.
+    """Returns the file of the weights that `--initialize` names: by the name of a run of this application, or by a folder.
 
     Raises:
         UserError: there is no such run, or it has no weights yet.
     """
-    return weights(find(config.initialize, config.runs, task).folder)
+    try:
+        found = find(config.initialize, config.runs, task)
+    except UserError:
+        others = [run.folder for run in every(config.runs) if run.folder.name == config.initialize]
+        if not others:
+            raise
+        raise UserError(f"there is no run {config.initialize} of {task} in {config.runs}; to start from the backbone of another "
+                        f"application's run, give its folder: --initialize {others[0]}") from None
+    return weights(found.folder)
+
+
+def task_of(folder, usual):
+    """Returns the application whose run is in this folder: the name of the folder above, or `usual` if that is none."""
+    name = pathlib.Path(folder).resolve().parent.name
+    try:
+        return App(name).task
+    except UserError:
+        return usual
 
 
 def read(folder):

@@ -17,6 +17,9 @@ TINY = {
         "dense_maxout": dict(width=8, batch_size=16, learning_rate=0.1, initializer="he", adversarial_epsilon=0.1),
         "softmax": dict(image_size=8, batch_size=16),
     },
+    "localization": {
+        "localizer": dict(image_size=64, batch_size=8, backbone="small", hidden_units=16, dropout=0.2, boxes="per_class"),
+    },
     "transfer": {
         "all_layers": dict(image_size=8, width=4, batch_size=16, source_epochs=1),
         "higher_layers": dict(image_size=8, width=4, batch_size=16, source_epochs=1),
@@ -52,6 +55,7 @@ TINY = {
 """app -> system -> settings; the first system is the app's default"""
 
 OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
+           "localization": dict(augment=False, dropout=0.0, learning_rate=1e-2),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
            "foundations": dict(c="none"),
            ("classification", "maxout"): dict(learning_rate=0.01), ("transfer", "classifier_only"): dict(learning_rate=1.0),

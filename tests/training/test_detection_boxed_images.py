@@ -94,7 +94,7 @@ def test_a_set_that_is_too_large_for_memory_gives_the_same(folder, monkeypatch):
         return [list(batches.as_numpy_iterator()) for batches in (splits.train(1, 1, ALONE), splits.test)]
 
     cached = all_batches()
-    monkeypatch.setattr(boxed_images, "_LARGEST_CACHE", 0)
+    monkeypatch.setattr(boxed_images, "LARGEST_CACHE", 0)
     tf.nest.map_structure(np.testing.assert_array_equal, all_batches(), cached)
 
 
@@ -356,7 +356,7 @@ def test_a_validation_split_without_an_object_chooses_nothing(tmp_path, monkeypa
 def test_boxes_that_are_none_are_left_out(tmp_path):
     example = {"image": tf.zeros((20, 40, 3), tf.uint8), "class_ids": tf.range(4),
                "boxes": tf.constant([[0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.5, 0.9], [np.nan, 0, 1, 1], [-1, 0.5, 2, 0.9]])}
-    boxes, is_box = boxed_images._boxes_in_pixels(example)
+    boxes, is_box = boxed_images.boxes_in_pixels(example)
     assert is_box.numpy().tolist() == [True, False, False, True]
     assert np.allclose(boxes, [(2, 4, 10, 20), (0, 0, 0, 0), (0, 0, 0, 0), (0, 20, 20, 36)])
 

@@ -29,13 +29,16 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
     """1 to 6 of scikit-learn's handwritten digits, recolored, on crops of its two sample photographs.
 
     The digits and the regions of the photographs are disjoint between the splits. Boxes are tight around the visible ink;
-    `instances` is k + 1 where object k is visible and 0 elsewhere. At most 40 % of a digit's ink is covered.
+    `instances` is k + 1 where object k is visible and 0 elsewhere. At most 40 % of a digit's ink is covered. The configuration
+    `digit_scenes/one` has one digit in each scene.
 
     Source: digits of the UCI "Optical Recognition of Handwritten Digits" set (CC BY 4.0) and the photographs china.jpg
     and flower.jpg (CC BY), both as shipped with scikit-learn.
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    # not BUILDER_CONFIGS, of which TFDS would take the first by default: without a configuration the data stays in its folder
+    builder_configs = {"one": tfds.core.BuilderConfig(name="one", description="one digit in each scene")}
     NOTICE = "about 10 s"
     pkg_dir_path = None
 
@@ -67,11 +70,12 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         digits, labels, _ = digits_of(split)
         regions = regions_of(split)
+        most, stream = (MOST_OBJECTS, []) if self.builder_config is None else (1, [1])
 
         def example(index):
             # each image has its own generator, so that it does not depend on the number of draws for the others
-            random = np.random.default_rng([_SEED, list(EXAMPLES).index(split), index])
-            image, instances, objects = scene(digits, labels, regions, random)
+            random = np.random.default_rng([_SEED, list(EXAMPLES).index(split), index, *stream])
+            image, instances, objects = scene(digits, labels, regions, random, most)
             # image ids are unique across the splits
             number = list(EXAMPLES).index(split) * 1_000_000 + index
             return number, {
@@ -111,11 +115,11 @@ def columns_of(split, width):
     return _share(np.arange(width), split)
 
 
-def scene(digits, labels, regions, random):
-    """Draws one scene; returns (image uint8 (128, 128, 3), instances uint8 (128, 128), list of objects)."""
+def scene(digits, labels, regions, random, most=MOST_OBJECTS):
+    """Draws one scene of 1 to `most` digits; returns (image uint8 (128, 128, 3), instances uint8 (128, 128), list of objects)."""
     image = _background(regions, random)
     instances = np.zeros((SIDE, SIDE), np.uint8)
-    wanted = random.integers(1, MOST_OBJECTS + 1)
+    wanted = random.integers(1, most + 1)
     colors_left = set(COLORS)
     objects, inks = [], []
     for _ in range(10 * wanted):

@@ -10,8 +10,10 @@ from training.vision import images
 from training.vision.detection import augmentation, ssd_augmentation
 from training.vision.detection.settings import MAX_DETECTIONS
 
-_LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
-_BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
+LARGEST_CACHE = 2 ** 30
+"""bytes of decoded pixels that are kept in memory, per split"""
+BUFFER = 2_000
+"""encoded photographs to shuffle among: some hundred megabytes"""
 
 
 def datasets(config):
@@ -33,26 +35,26 @@ def datasets(config):
         UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.
     """
     prepared = sources.builder(config.dataset, config)
-    class_names = _class_names(prepared)
+    class_names = class_names_of(prepared)
     parts = sources.parts(prepared)
-    train = _examples(prepared, parts["train"])
-    room = _room(_Contents(prepared, parts["train"], config), config)
-    fits = _fits_in_memory(train, prepared)
+    train = examples_of(prepared, parts["train"])
+    room = _room(Contents(prepared, parts["train"], config), config)
+    fits = fits_in_memory(train, prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
     if fits:
-        train = train.map(lambda example: _decode(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
+        train = train.map(lambda example: decoded(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
 
     def for_training(example, seed):
-        return _train_element(_decode(prepared, example), seed, config, recipe, room)
+        return _train_element(decoded(prepared, example), seed, config, recipe, room)
 
-    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits,
-                                 share=lambda share: _examples(prepared, parts["train"], share))
+    batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=BUFFER, cache=fits,
+                                 share=lambda share: examples_of(prepared, parts["train"], share))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
     return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
 
 
-class _Contents:
-    """What the boxes of a split are, counted.
+class Contents:
+    """Counts of the images and boxes of a split.
 
     Attributes:
         images, boxes, ignored, small: how many there are; ignored: crowds and difficult objects; small: boxes with a side below
@@ -88,14 +90,23 @@ def _room(contents, config):
     Raises:
         UserError: there is nothing to learn.
     """
+    check_learnable(contents, config)
+    crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
+                           "the excess objects are ignored in training, neither objects nor background")
+    return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
+
+
+def check_learnable(contents, config):
+    """Checks that a training split, of which these are the `Contents`, has an object to learn.
+
+    Raises:
+        UserError: there is nothing to learn.
+    """
     if not contents.learnable:
         raise UserError(
             f"the training split of {config.dataset} contains no objects to learn (images: {contents.images:,}, boxes: "
             f"{contents.boxes:,}, crowds or difficult: {contents.ignored:,}, with a side below one pixel at --image-size "
             f"{config.image_size}: {contents.small:,}): check its annotations, whose boxes must be in pixels")
-    crowded = _say_crowded(contents, config.max_objects, f"{config.dataset}, train", f"--max-objects {config.max_objects}",
-                           "the excess objects are ignored in training, neither objects nor background")
-    return max(config.max_objects, contents.most_boxes) if crowded else config.max_objects
 
 
 def _say_crowded(contents, limit, name, words, consequence):
@@ -109,8 +120,8 @@ def _say_crowded(contents, limit, name, words, consequence):
 
 def _evaluation_batches(prepared, part, split, config):
     """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
-    examples = _examples(prepared, split)
-    contents = _Contents(prepared, split, config)
+    examples = examples_of(prepared, split)
+    contents = Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
         consequence = "the last weights are kept" if part == "validation" else "its metrics are meaningless"
@@ -121,23 +132,28 @@ def _evaluation_batches(prepared, part, split, config):
     _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
                  "the excess objects cannot be found")
     count = int(examples.cardinality())
-    if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
-        fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
+    if count * config.image_size ** 2 * 3 <= LARGEST_CACHE:
+        fitted = examples.map(lambda example: _evaluation_element(decoded(prepared, example), config.image_size, most),
                               num_parallel_calls=tf.data.AUTOTUNE)
         return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
     return pipelines.batched(
-        examples, lambda example, seed: _evaluation_element(_decode(prepared, example), config.image_size, most),
+        examples, lambda example, seed: _evaluation_element(decoded(prepared, example), config.image_size, most),
         config.batch_size)
 
 
-def _class_names(prepared):
+def class_names_of(prepared):
+    """Returns the names of the classes of a data set.
+
+    Raises:
+        UserError: it is not a detection data set.
+    """
     features = prepared.info.features
     if "objects" not in features or not {"bbox", "label"} <= set(features["objects"].feature):
         raise UserError(f"{prepared.name} is not a detection data set: its examples have no objects with boxes and labels")
     return features["objects"].feature["label"].names
 
 
-def _examples(prepared, split, share=None):
+def examples_of(prepared, split, share=None):
     """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
     examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
     return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
@@ -156,23 +172,27 @@ def _with_one_vocabulary(index, example):
     }
 
 
-def _decode(prepared, example):
-    """Returns the example with its pixels in place of the encoded image, and nothing done if it has them already."""
+def decoded(prepared, example):
+    """Returns the example with the decoded image in place of the encoded one; a decoded image stays as it is."""
     if example["image"].dtype != tf.string:
         return example
     image = prepared.info.features["image"].decode_example(example["image"])
     return example | {"image": tf.ensure_shape(image, [None, None, 3])}
 
 
-def _fits_in_memory(examples, prepared):
+def fits_in_memory(examples, prepared):
     """Tells whether the decoded pixels of all examples fit, by the size of a few."""
-    few = examples.take(8).map(lambda example: tf.size(_decode(prepared, example)["image"], out_type=tf.int64))
+    few = examples.take(8).map(lambda example: tf.size(decoded(prepared, example)["image"], out_type=tf.int64))
     sizes = list(few.as_numpy_iterator())
-    return sum(sizes) / len(sizes) * int(examples.cardinality()) <= _LARGEST_CACHE
+    return sum(sizes) / len(sizes) * int(examples.cardinality()) <= LARGEST_CACHE
 
 
-def _boxes_in_pixels(example):
-    """Returns boxes_yxyx (objects, 4) in pixels of the example's image, clipped to it, and whether each is one."""
+def boxes_in_pixels(example):
+    """Returns (boxes_yxyx, is_box) of an example with a decoded image.
+
+    boxes_yxyx: (objects, 4) float32, in pixels of the image and clipped to it
+    is_box:     (objects,) bool, whether the box has an area; a box without one is zeros
+    """
     sides = tf.cast(tf.shape(example["image"])[:2], tf.float32)
     boxes_yxyx = tf.clip_by_value(example["boxes"], 0.0, 1.0) * tf.tile(sides, [2])
     # sets of others may hold empty boxes or no numbers at all
@@ -182,7 +202,7 @@ def _boxes_in_pixels(example):
 
 def _train_element(example, seed, config, recipe, room):
     image_size = config.image_size
-    boxes_yxyx, is_box = _boxes_in_pixels(example)
+    boxes_yxyx, is_box = boxes_in_pixels(example)
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
         augment = {"scale": augmentation.augment, "ssd": ssd_augmentation.augment}[config.augmentation]
@@ -190,7 +210,7 @@ def _train_element(example, seed, config, recipe, room):
         ignore |= seen < recipe.least_seen
         is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
     else:
-        image, scale = _fit(example["image"], image_size)
+        image, scale = fitted(example["image"], image_size)
         boxes_yxyx *= scale
     # objects first, then what is ignored: if some must go, those do
     order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
@@ -204,8 +224,8 @@ def _train_element(example, seed, config, recipe, room):
 
 
 def _evaluation_element(example, image_size, max_objects):
-    boxes_yxyx, is_box = _boxes_in_pixels(example)
-    image, scale = _fit(example["image"], image_size)
+    boxes_yxyx, is_box = boxes_in_pixels(example)
+    image, scale = fitted(example["image"], image_size)
     height, width = tf.unstack(tf.shape(example["image"])[:2])
 
     def kept(values, fill=0):
@@ -224,7 +244,8 @@ def _evaluation_element(example, image_size, max_objects):
     }
 
 
-def _fit(image, image_size):
+def fitted(image, image_size):
+    """Returns (image fitted into the top left of a square, uint8; scale, square / original)."""
     fitted, scale = images.fit_square(image, image_size)
     return tf.cast(tf.round(fitted), tf.uint8), scale
 

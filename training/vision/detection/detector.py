@@ -1,17 +1,15 @@
 """Common parts of the systems: a training step over named losses, and detections of a fixed shape."""
-import keras
-import tensorflow as tf
 from keras import ops
 
 import layers
 from layers import boxes
-from training.engine import optimizers, step, strategies
+from training.engine import optimizers, strategies
 from training.engine.subclasses import must_define
 from training.vision.detection.settings import MAX_DETECTIONS
-from training.vision.losses import smooth_l1  # noqa: F401  also found here
+from training.vision.image_model import ImageModel
 
 
-class Detector(keras.Model):
+class Detector(ImageModel):
     """A detector of `classes` classes in images of image_size x image_size pixels.
 
     A system defines `losses`, `class_scores` and `pyramid_features`. The optional methods `propose`, `embed` and
@@ -30,41 +28,12 @@ class Detector(keras.Model):
         must_define(cls, Detector, "losses", "class_scores", "pyramid_features")
 
     def __init__(self, image_size, classes, loss_names, score_threshold=0.05, candidates=400, iou_threshold=0.5, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(loss_names, **kwargs)
         self.image_size = image_size
         self.classes = classes
         self.score_threshold = score_threshold
         self.candidates = candidates
-        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *loss_names)}
         self.suppression = layers.NonMaxSuppression(MAX_DETECTIONS, iou_threshold, score_threshold, dtype="float32")
-
-    @property
-    def metrics(self):
-        return list(self.trackers.values())
-
-    def train_step(self, data):
-        inputs, targets = data
-
-        def losses_of():
-            losses = self.losses(inputs["image"], targets, training=True)
-            return sum(losses.values()), losses
-
-        total, losses = step.gradient_step(self.optimizer, self.trainable_variables, losses_of, is_share=True)
-        return self._track(losses | {"loss": total})
-
-    def test_step(self, data):
-        inputs, targets = data
-        losses = self.losses(inputs["image"], targets, training=False)
-        return self._track(losses | {"loss": sum(losses.values())})
-
-    def _track(self, losses):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for name, value in losses.items():  # each replica has its share of the sum over all
-            self.trackers[name].update_state(value * replicas)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
-
-    def losses(self, images, targets, training):
-        """Returns {name: scalar}, each this replica's share: already divided by counts over all replicas."""
 
     def class_scores(self, images):
         """Returns the scores (batch, candidates, classes) and boxes_yxyx (batch, candidates, 1 or classes, 4)."""

@@ -7,6 +7,7 @@ from keras import ops
 import layers
 from training.errors import UserError
 from training.vision.detection import detector, pyramid
+from training.vision.losses import smooth_l1
 
 
 class FasterRCNN(detector.Detector):
@@ -111,7 +112,7 @@ class FasterRCNN(detector.Detector):
         entropy = ops.binary_crossentropy(is_object, logits, from_logits=True)
         sampled_anchors = ops.take(anchors, index, axis=0)
         wanted = self.anchor_coder.encode(_rows(objects, matches), sampled_anchors)
-        error = ops.sum(detector.smooth_l1(offsets - wanted), axis=-1)
+        error = ops.sum(smooth_l1(offsets - wanted), axis=-1)
         count = ops.sum(weights)
         losses = {"objectness": detector.share(ops.sum(weights * entropy), count),
                   "proposal_offsets": detector.share(ops.sum(weights * is_object * error), count)}
@@ -131,7 +132,7 @@ class FasterRCNN(detector.Detector):
         entropy = ops.sparse_categorical_crossentropy(labels, class_logits, from_logits=True)
         wanted = self.box_coder.encode(_rows(objects, matches), regions)
         of_class = ops.one_hot(labels, self.classes, dtype="float32")[..., None]  # all zero for the background
-        error = ops.sum(detector.smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
+        error = ops.sum(smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
         count = ops.sum(weights)
         losses["class"] = detector.share(ops.sum(weights * entropy), count)
         losses["offsets"] = detector.share(ops.sum(weights * is_object * error), count)
