@@ -8,6 +8,7 @@ from layers.elu import ELU
 from layers.feature_pyramid import FeaturePyramid
 from layers.key_value_hop import KeyValueHop
 from layers.local_response_normalization import LocalResponseNormalization
+from layers.mask_crop import MaskCrop
 from layers.match_type import MatchType
 from layers.maxout import Maxout
 from layers.maxout_conv2d import MaxoutConv2D
@@ -25,7 +26,7 @@ from layers.time_index import TimeIndex
 
 __all__ = [
     "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
-    "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout", "MaxoutConv2D",
-    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
+    "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MaskCrop", "MatchType", "Maxout",
+    "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
     "Subsampling", "TableConv2D", "TimeIndex",
 ]
