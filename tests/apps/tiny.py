@@ -6,6 +6,9 @@ TINY = {
         "retinanet": dict(image_size=64, batch_size=4, pyramid_filters=16, head_layers=1),
         "keras_cv_retinanet": dict(image_size=64, batch_size=4),
     },
+    "segmentation": {
+        "unet": dict(image_size=32, width=4, stages=3, batch_size=4),
+    },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),
         "lenet5": dict(batch_size=16),
@@ -49,7 +52,7 @@ TINY = {
 }
 """app -> system -> settings; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "segmentation": dict(augment=False),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
            "foundations": dict(c="none"),
            ("classification", "maxout"): dict(learning_rate=0.01), ("transfer", "classifier_only"): dict(learning_rate=1.0),

@@ -50,10 +50,10 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=image[None], size=[image_size, image_size], scale=tf.stack([scale, scale]), translation=shift,
         kernel_type="triangle", antialias=True)[0]
-    matrix, offset = _colors(draws[6:], recipe)
+    matrix, offset = colors(draws[6:], recipe)
     pixels = tf.reshape(tf.reshape(pixels, [-1, 3]) @ matrix, [image_size, image_size, 3])
     # the fill stays black; half a step more, because the cast to integers cuts off
-    pixels += _inside(sides * scale, shift, image_size) * (offset + 0.5)
+    pixels += inside(sides * scale, shift, image_size) * (offset + 0.5)
     boxes_yxyx = boxes_yxyx * scale + tf.tile(shift, [2])
     clipped = tf.clip_by_value(boxes_yxyx, 0.0, float(image_size))
     seen = tf.math.divide_no_nan(_areas(clipped), _areas(boxes_yxyx))
@@ -116,7 +116,7 @@ def _mirror(image, boxes_yxyx, axis):
     return tf.reverse(image, [axis]), tf.stack(columns, 1)
 
 
-def _colors(draws, recipe):
+def colors(draws, recipe):
     """Returns one affine map of colors, (3, 3) and (): brightness, contrast about the middle gray, saturation, tint."""
     change = 2 * draws - 1
     contrast = 1 + recipe.contrast * change[0]
@@ -127,7 +127,7 @@ def _colors(draws, recipe):
     return matrix, 128 * (1 - contrast) + 255 * recipe.brightness * change[5]
 
 
-def _inside(sides, shift, image_size):
+def inside(sides, shift, image_size):
     """Returns 1 where the picture lies in the square and 0 where the fill does: (image_size, image_size, 1)."""
     middles = tf.range(image_size, dtype=tf.float32) + 0.5
     rows, columns = [tf.cast((middles > shift[axis]) & (middles < shift[axis] + sides[axis]), tf.float32)

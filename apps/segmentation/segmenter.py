@@ -1,0 +1,103 @@
+"""Common parts of the systems: a compiled network with the class scores of every pixel, its features and its loss."""
+import inspect
+
+import keras
+import tensorflow as tf
+
+from training.engine import graphs, optimizers
+from training.errors import UserError
+from training.vision import losses
+
+
+def compiled(config, spec, steps, network, stride=1):
+    """Returns a compiled segmenter for images of any size and a training of `steps` steps.
+
+    network: function of a Keras tensor of scaled images, (batch, height, width, 3), that returns the maps of which the class
+             scores are an affine function, (batch, height, width, filters), and the features at the lowest resolution. Its
+             keyword arguments are the settings of the same names.
+    stride:  the sides of the images must be multiples of this
+
+    Raises:
+        UserError: they are not.
+    """
+    check_sizes(config, stride)
+    chosen = {name: getattr(config, name) for name, argument in inspect.signature(network).parameters.items()
+              if argument.kind is argument.KEYWORD_ONLY}
+    model = build(len(spec.info.class_names), lambda images: network(images, **chosen), name=config.model)
+    model.compile(optimizer(config, steps), loss={"classes": loss(config, spec.info)})
+    return model
+
+
+def build(classes, network, name=None):
+    """Returns a segmenter: {"image": (batch, height, width, 3), RGB from 0 to 255} -> {"classes": logits (batch, height, width,
+    classes) float32}.
+
+    classes: number of classes
+    network: as in `compiled`
+    name:    name of the model
+
+    Example:
+        >>> import numpy as np
+        >>> from apps.segmentation import segmenter, unet
+        >>> model = segmenter.build(5, lambda images: unet.network(images, width=4, stages=3))
+        >>> model({"image": np.zeros((2, 32, 48, 3), "uint8")})["classes"].shape
+        TensorShape([2, 32, 48, 5])
+    """
+    image = keras.Input((None, None, 3), name="image")
+    maps, features = network(keras.layers.Rescaling(1 / 64, -2.0, name="scale")(image))
+    logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="classes")(maps)
+    return FullyConvolutional({"image": image}, {"classes": logits}, features=features, name=name)
+
+
+class FullyConvolutional(keras.Model):
+    """A network from images to class scores, which also knows its features at the lowest resolution.
+
+    inputs, outputs: as in keras.Model
+    features:        Keras tensor of the features
+    """
+
+    def __init__(self, inputs, outputs, features, name=None):
+        super().__init__(inputs, outputs, name=name)
+        self.features_layer = features._keras_history.operation.name
+
+
+def features(model, images):
+    """Returns the features at the lowest resolution, averaged over each image: (batch, features) float32."""
+    network = graphs.of_model(
+        model, "segmenter.features", lambda model: keras.Model(model.inputs, model.get_layer(model.features_layer).output))
+    return tf.reduce_mean(tf.cast(network({"image": images}, training=False), tf.float32), (1, 2))
+
+
+def probabilities(model, images):
+    """Returns the probability of each class at each pixel, (batch, height, width, classes) float32."""
+    return tf.nn.softmax(tf.cast(model({"image": images}, training=False)["classes"], tf.float32))
+
+
+def check_sizes(config, stride):
+    """Raises a UserError if the images of the settings cannot be divided by `stride`."""
+    for name in ("image_size", "crop_size"):
+        size = getattr(config, name)
+        if size is not None and size % stride:
+            near = max(stride, round(size / stride) * stride)
+            raise UserError(f"--{name.replace('_', '-')} {size} must be a multiple of {stride} for this network: choose {near}")
+
+
+def optimizer(config, steps):
+    """Returns AdamW with linear warmup and cosine decay to 0 over `steps`."""
+    return optimizers.make("adam", optimizers.warmup_cosine(config.learning_rate, steps), weight_decay=config.weight_decay)
+
+
+def loss(config, info):
+    """Returns the loss of the settings: the balanced cross-entropy, plus the Dice loss times `dice_share`."""
+    weights = class_weights(info.pixel_shares, config.class_balance)
+    return losses.PixelLoss(weights, config.dice_share)
+
+
+def class_weights(pixel_shares, exponent):
+    """Returns the weight of each class, (median share / share) ^ exponent; 1 for a class that never occurs.
+
+    Source: Eigen and Fergus, 2015, "Predicting Depth, Surface Normals and Semantic Labels", section 4.3.2, with exponent 1.
+    """
+    present = sorted(share for share in pixel_shares if share > 0)
+    median = present[len(present) // 2]
+    return [float((median / share) ** exponent) if share > 0 else 1.0 for share in pixel_shares]
