@@ -25,8 +25,8 @@ from layers.table_conv2d import LENET5_TABLE, TableConv2D
 from layers.time_index import TimeIndex
 
 __all__ = [
-    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
-    "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MaskCrop", "MatchType", "Maxout",
-    "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
-    "Subsampling", "TableConv2D", "TimeIndex",
+    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU",
+    "FeaturePyramid", "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MaskCrop",
+    "MatchType", "Maxout", "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals",
+    "RoIAlign", "RoIPooling", "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

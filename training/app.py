@@ -179,8 +179,8 @@ class App:
         if model not in self.systems:
             raise UserError(f"there is no system {model} in {self.task}; choose one of {', '.join(self.systems)}")
         if len(names) == 1:
-            raise UserError(f"--model has no effect: all systems of {self.task} have the same signatures, and the newest export is "
-                            "used; leave it out, or choose an export with --export")
+            raise UserError(f"--model has no effect: all systems of {self.task} have the same signatures, and the newest export "
+                            "is used; leave it out, or choose an export with --export")
         return {self.export_name(self.systems[model]): model}
 
     def build_model(self, config, spec, steps):

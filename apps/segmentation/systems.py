@@ -3,6 +3,7 @@ from typing import Annotated, ClassVar
 
 import training
 from training.config import Count, Fraction, NotNegative, When
+from training.vision.detection.settings import TwoStage
 
 
 class Config(training.Config):
@@ -54,3 +55,25 @@ class UNet(Semantic, model="unet", ids=("S3",)):
     """resolutions, each half of the one before"""
 
     DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=4), "camvid": dict(width=16)}
+
+
+class MaskRCNN(TwoStage, model="mask_rcnn", ids=("S4",)):
+    """Mask R-CNN (He et al., 2017), on top of Faster R-CNN."""
+
+    INSTANCES: ClassVar = True
+    EXPORT: ClassVar = "instances"
+    MONITOR: ClassVar = ("mask_ap", "max")
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(mask_layers=2, mask_filters=32),
+        # pedestrians are two to three times as tall as wide
+        "penn_fudan": dict(
+            image_size=256, max_objects=16, epochs=150, batch_size=4, learning_rate=2e-3, validate_every=10, backbone="small",
+            pyramid_filters=64, min_anchor_stride=8, anchor_scale=2.0, anchor_octaves=2, anchor_ratios=(1.5, 3.0),
+            proposals=100, regions_per_image=64, region_levels=2, head_units=256, mask_layers=2, mask_filters=64)}
+
+    dataset: str = "digit_scenes"
+    """digit_scenes, penn_fudan, or coco_folder with segmentations"""
+    mask_layers: Annotated[int, NotNegative] = 4
+    """convolutional layers of the mask head before its upsampling"""
+    mask_filters: Annotated[int, Count] = 256
+    """channels of each layer of the mask head"""

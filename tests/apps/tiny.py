@@ -8,6 +8,8 @@ TINY = {
     },
     "segmentation": {
         "unet": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "mask_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16,
+                          mask_layers=1, mask_filters=16),
     },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),

@@ -85,7 +85,9 @@ class Masks:
                 return self._fault("with invalid coordinates")
             if len(points) < 3:
                 return self._fault("with a polygon of fewer than three points")
-            if not (np.isfinite(points).all() and (np.abs(points) <= 2 * max(height, width)).all()):
+            if not np.isfinite(points).all():
+                return self._fault("with invalid coordinates")
+            if np.abs(points).max() > 2 * max(height, width):
                 return self._fault("with coordinates far outside the image")
             outlines.append(points)
         if sum(np.abs(np.diff(points, axis=0, append=points[:1])).sum() for points in outlines) > _LONGEST_OUTLINE:

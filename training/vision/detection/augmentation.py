@@ -73,7 +73,7 @@ def augment_masks(pixels, frames_yxyx, sides, image_size, seed, recipe):
     draws = tf.random.stateless_uniform([12], seed)
     sides = tf.cast(sides, tf.float32)
     near, far = frames_yxyx[:, :2], frames_yxyx[:, 2:]
-    is_mirrored = tf.stack([draws[0] < 0.5 if recipe.flip_vertical else False, draws[1] < 0.5 if recipe.flip_horizontal else False])
+    is_mirrored = (draws[:2] < 0.5) & (recipe.flip_vertical, recipe.flip_horizontal)
     near, far = tf.where(is_mirrored, sides - far, near), tf.where(is_mirrored, sides - near, far)
     for axis in (0, 1):
         pixels = tf.cond(is_mirrored[axis], lambda p=pixels, a=axis: tf.reverse(p, [a + 1]), lambda p=pixels: p)

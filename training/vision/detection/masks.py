@@ -95,15 +95,18 @@ def run_lengths(mask):
     return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
+def decoded(run_lengths):
+    """Returns the mask of COCO's run-length encoding, bool (height, width)."""
+    return coco_mask.decode(run_lengths).astype(bool)
+
+
 def area(run_lengths):
     """Returns how many pixels a mask has."""
     return int(coco_mask.area(run_lengths))
 
 
 def opened(file, corner, height, width):
-    """Returns the mask that a data set stores, bool (height, width); without a file, None."""
-    if not file:
-        return None
+    """Returns the mask that a data set stores, bool (height, width)."""
     pixels = tf.io.decode_png(file, channels=1).numpy()[..., 0] >= 128
     found = np.zeros((height, width), bool, order="F")
     top, left = map(int, corner)

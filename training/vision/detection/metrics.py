@@ -36,6 +36,8 @@ VALIDATION_METRICS = ("ap", "ap50", "ap75")
 """metrics that are shown after each epoch"""
 NOTHING = -1.0
 """COCO's value of a metric without any object to measure"""
+_COLUMNS = {"ap": "per_class", "ap50": "per_class_ap50", "mask_ap": "mask_per_class", "mask_ap50": "mask_per_class_ap50"}
+"""columns of the table of classes, and the metrics that hold their values by class"""
 
 
 def coco(ground_truth, detections, class_names, kind="bbox"):
@@ -133,8 +135,9 @@ def detect(model, batches, config, *, proposals=False):
                 "is_difficult": targets["is_difficult"][row][real]})
             size = int(height), int(width)
             if "mask_corners" in targets:
-                stored = (masks.opened(*each, *size) for each in zip(targets["masks"][row][real], targets["mask_corners"][row][real]))
-                ground_truth[-1]["masks"] = [None if mask is None else masks.run_lengths(mask) for mask in stored]
+                stored = zip(targets["masks"][row][real], targets["mask_corners"][row][real])
+                ground_truth[-1]["masks"] = [masks.run_lengths(masks.opened(file, corner, *size)) if file else None
+                                             for file, corner in stored]
             boxes, scores = outputs["boxes_yxyx"][row], outputs["scores"][row]
             real = (outputs["class_ids"][row] >= 0) & np.isfinite(scores) & np.isfinite(boxes).all(axis=-1)
             detections.append({
@@ -191,13 +194,14 @@ def table(metrics):
     console = rich.console.Console(highlight=False)
     classes = rich.table.Table(box=_box(console))
     classes.add_column("class")
-    classes.add_column("ap", justify="right")
-    classes.add_column("ap50", justify="right")
-    for name, value in metrics["per_class"].items():
-        shown = rich.text.Text(one_line(name))
-        classes.add_row(shown, _figure(value), _figure(metrics.get("per_class_ap50", {}).get(name, NOTHING)))
+    columns = {name: key for name, key in _COLUMNS.items() if key in metrics}
+    for name in columns:
+        classes.add_column(name, justify="right")
+    for name in metrics["per_class"]:
+        values = (metrics[key].get(name, NOTHING) for key in columns.values())
+        classes.add_row(rich.text.Text(one_line(name)), *map(_figure, values))
     classes.add_section()
-    classes.add_row("all", _figure(metrics["ap"]), _figure(metrics["ap50"]))
+    classes.add_row("all", *(_figure(metrics[name]) for name in columns))
     others = rich.table.Table(box=_box(console))
     others.add_column("metric")
     others.add_column("value", justify="right")

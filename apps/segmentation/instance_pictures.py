@@ -1,0 +1,55 @@
+"""Pictures of instance masks, and all that detectors have."""
+import numpy as np
+from PIL import Image
+
+from apps.segmentation import palette
+from training.vision import drawing
+from training.vision.detection import masks, metrics, pictures
+from training.vision.detection.settings import SHOWN_SCORE
+
+
+def render(model, splits, config, info, figures):
+    """Returns the Rendered `instances` and what `training.vision.detection.pictures` renders."""
+    rendered = pictures.render(model, splits, config, info, figures)
+    return rendered._replace(pictures=instances(model, splits, config, info) | rendered.pictures)
+
+
+def instances(model, splits, config, info, count=8):
+    """Returns {"instances": uint8 (n, height, width, 3)} for the first `count` test images of the first batch: the true masks
+    above, those with a score of at least `SHOWN_SCORE` below, each in its own color."""
+    batch = next(iter(splits.test))
+    shown, scales = drawing.uint8(batch[0]["image"][:count]), batch[1]["scale"].numpy()[:count]
+    objects, detections, _ = metrics.detect(model, [batch], config)
+    drawn = []
+    for image, truth, found, scale in zip(shown, objects, detections, scales):
+        size = [max(1, round(truth[side] * float(scale))) for side in ("height", "width")]
+        good = np.flatnonzero(found["scores"] >= SHOWN_SCORE)
+        found = {name: [values[index] for index in good] for name, values in found.items()}
+        drawn.append(np.concatenate([_drawn(image, truth, size, scale, info, "truth"),
+                                     _drawn(image, found, size, scale, info, "found")]))
+    return {"instances": np.stack(drawn)}
+
+
+def instance_map(found):
+    """Returns which of several masks each pixel belongs to, int32 (height, width): k + 1 for the first one that has it.
+
+    found: list of masks, bool (height, width), or None, the best first
+    """
+    made = None
+    for number, mask in reversed(list(enumerate(found, start=1))):
+        if mask is not None:
+            made = np.where(mask, number, 0 if made is None else made)
+    return made
+
+
+def _drawn(image, objects, size, scale, info, title):
+    """Draws masks and boxes, which are in pixels of the original, on the square image, whose part of this size is the image."""
+    numbers = instance_map([None if runs is None else masks.decoded(runs) for runs in objects["masks"]])
+    if numbers is not None:
+        small = Image.fromarray(numbers.astype(np.int32)).resize(size[::-1], Image.Resampling.NEAREST)
+        whole = np.zeros(image.shape[:2], np.int32)
+        whole[:size[0], :size[1]] = np.asarray(small)[:image.shape[0], :image.shape[1]]
+        image = palette.overlay(image, whole, palette.colors(len(objects["masks"]) + 1))
+    boxes_yxyx = np.reshape(objects["boxes_yxyx"], (-1, 4)) * scale
+    labels = [info.class_names[int(class_id)] for class_id in objects["class_ids"]]
+    return drawing.titled(drawing.draw(image, boxes_yxyx, labels, objects.get("scores"), range(len(labels))), title)
