@@ -8,6 +8,10 @@ TINY = {
     },
     "segmentation": {
         "unet": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "encoder_decoder": dict(image_size=32, width=4, stages=2, batch_size=4),
+        "fcn": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "patches": dict(image_size=16, width=4, stages=1, units=8, batch_size=4, every=3),
+        "convolutional": dict(image_size=32, width=4, stages=1, units=8, batch_size=4),
     },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),
