@@ -1,6 +1,8 @@
 """Custom Keras layers of the suite, one idea per file."""
 from layers.anchors import Anchors
 from layers.batch_normalization import BatchNormalization
+from layers.bed_of_nails import BedOfNails
+from layers.bilinear import BilinearInitializer
 from layers.box_coder import BoxCoder
 from layers.box_matcher import BoxMatcher
 from layers.dropout import ClassicDropout, InvertedDropout
@@ -10,6 +12,8 @@ from layers.key_value_hop import KeyValueHop
 from layers.local_response_normalization import LocalResponseNormalization
 from layers.mask_crop import MaskCrop
 from layers.match_type import MatchType
+from layers.max_pooling_with_holes import MaxPoolingWithHoles
+from layers.max_unpooling import MaxPoolingWithArgmax, MaxUnpooling
 from layers.maxout import Maxout
 from layers.maxout_conv2d import MaxoutConv2D
 from layers.memory_hop import MemoryHop
@@ -25,8 +29,9 @@ from layers.table_conv2d import LENET5_TABLE, TableConv2D
 from layers.time_index import TimeIndex
 
 __all__ = [
-    "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU",
-    "FeaturePyramid", "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MaskCrop",
-    "MatchType", "Maxout", "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals",
+    "Anchors", "BalancedSampler", "BatchNormalization", "BedOfNails", "BilinearInitializer", "BoxCoder", "BoxMatcher",
+    "ClassicDropout", "ELU", "FeaturePyramid", "InvertedDropout", "KeyValueHop", "LENET5_TABLE",
+    "LocalResponseNormalization", "MaskCrop", "MatchType", "MaxPoolingWithArgmax", "MaxPoolingWithHoles",
+    "MaxUnpooling", "Maxout", "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals",
     "RoIAlign", "RoIPooling", "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

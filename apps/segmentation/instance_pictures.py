@@ -7,6 +7,9 @@ from training.vision import drawing
 from training.vision.detection import masks, metrics, pictures
 from training.vision.detection.settings import SHOWN_SCORE
 
+_SIDE = 384
+"""pixels: smaller images are enlarged by a whole number, so that the edges of the masks are thin"""
+
 
 def render(model, splits, config, info, figures):
     """Returns the Rendered `instances` and what `training.vision.detection.pictures` renders."""
@@ -44,12 +47,15 @@ def instance_map(found):
 
 def _drawn(image, objects, size, scale, info, title):
     """Draws masks and boxes, which are in pixels of the original, on the square image, whose part of this size is the image."""
+    factor = -(-_SIDE // max(image.shape[:2]))
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
     numbers = instance_map([None if runs is None else masks.decoded(runs) for runs in objects["masks"]])
     if numbers is not None:
-        small = Image.fromarray(numbers.astype(np.int32)).resize(size[::-1], Image.Resampling.NEAREST)
+        size = [side * factor for side in size]
+        enlarged = Image.fromarray(numbers.astype(np.int32)).resize(size[::-1], Image.Resampling.NEAREST)
         whole = np.zeros(image.shape[:2], np.int32)
-        whole[:size[0], :size[1]] = np.asarray(small)[:image.shape[0], :image.shape[1]]
+        whole[:size[0], :size[1]] = np.asarray(enlarged)[:image.shape[0], :image.shape[1]]
         image = palette.overlay(image, whole, palette.colors(len(objects["masks"]) + 1))
-    boxes_yxyx = np.reshape(objects["boxes_yxyx"], (-1, 4)) * scale
+    boxes_yxyx = np.reshape(objects["boxes_yxyx"], (-1, 4)) * scale * factor
     labels = [info.class_names[int(class_id)] for class_id in objects["class_ids"]]
     return drawing.titled(drawing.draw(image, boxes_yxyx, labels, objects.get("scores"), range(len(labels))), title)

@@ -2,7 +2,7 @@
 import matplotlib.figure
 import numpy as np
 
-from apps.segmentation import palette, pixel_metrics, segmenter
+from apps.segmentation import palette, pixel_metrics
 from training.app import Rendered
 from training.engine import figures
 from training.vision import drawing
@@ -25,7 +25,7 @@ def render(model, splits, config, info, metrics):
     shown = few(model, batch, config, info)
     shown["confusion"] = _confusion(np.array(metrics["confusion"]), info.class_names)[None]
     shown["per_class"] = _per_class(metrics)[None]
-    return Rendered(shown, {"features": segmenter.features(model, batch[0]["image"]).numpy()})
+    return Rendered(shown, {"features": model.embed(batch[0]["image"]).numpy()})
 
 
 def few(model, batch, config, info, count=8):

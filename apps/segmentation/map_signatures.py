@@ -49,7 +49,7 @@ def signatures(model, config, info):
     def embed(image_bytes):
         squares, _, _, errors = image_signatures.fitted(image_bytes, size)
         vectors = image_signatures.at_least_one(
-            lambda batch: {"features": segmenter.features(model, tf.round(batch))}, squares)
+            lambda batch: {"features": model.embed(tf.round(batch))}, squares)
         failed = tf.strings.length(errors)[:, None] > 0
         return {"features": export.any_size(tf.where(failed, 0.0, vectors["features"])), "error": errors}
 

@@ -60,12 +60,11 @@ class FullyConvolutional(keras.Model):
         super().__init__(inputs, outputs, name=name)
         self.features_layer = features._keras_history.operation.name
 
-
-def features(model, images):
-    """Returns the features at the lowest resolution, averaged over each image: (batch, features) float32."""
-    network = graphs.of_model(
-        model, "segmenter.features", lambda model: keras.Model(model.inputs, model.get_layer(model.features_layer).output))
-    return tf.reduce_mean(tf.cast(network({"image": images}, training=False), tf.float32), (1, 2))
+    def embed(self, images):
+        """Returns the features at the lowest resolution, averaged over each image: (batch, features) float32."""
+        network = graphs.of_model(
+            self, "segmenter.embed", lambda model: keras.Model(model.inputs, model.get_layer(model.features_layer).output))
+        return tf.reduce_mean(tf.cast(network({"image": images}, training=False), tf.float32), (1, 2))
 
 
 def probabilities(model, images):

@@ -1,5 +1,5 @@
 """The settings of all systems of this application. Importing this module does not import TensorFlow."""
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import training
 from training.config import Count, Fraction, NotNegative, When
@@ -46,15 +46,70 @@ class Semantic(Config):
     """dropout rate of the features at the lowest resolution"""
 
 
-class UNet(Semantic, model="unet", ids=("S3",)):
-    """U-Net (Ronneberger et al., 2015)."""
+class Staged(Semantic):
+    """Settings shared by the networks that halve the resolution in stages."""
 
     width: Annotated[int, Count] = 16
     """channels of the first stage; each further stage has twice as many"""
     stages: Annotated[int, Count] = 5
-    """resolutions, each half of the one before"""
+    """stages of two or three convolutions, each at half the resolution of the one before"""
+
+
+class UNet(Staged, model="unet", ids=("S3",)):
+    """U-Net (Ronneberger et al., 2015)."""
 
     DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=4), "camvid": dict(width=16)}
+
+
+class EncoderDecoder(Staged, model="encoder_decoder", ids=("S2",)):
+    """Encoder and decoder with four kinds of upsampling (Noh et al., 2015; SegNet, 2017)."""
+
+    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=3), "camvid": dict(stages=4)}
+
+    upsampling: Literal["nearest", "bed_of_nails", "max_unpooling", "transposed"] = "max_unpooling"
+    """how the sides are doubled: by repeating values, with zeros between them, with each value where the maximum of the
+    pooling was, or by a transposed convolution"""
+
+
+class FCN(Staged, model="fcn", ids=("S2",)):
+    """Fully convolutional network with scores of several resolutions (Long et al., 2015)."""
+
+    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=4, stride=4), "camvid": dict(stages=4)}
+
+    upsampling: Literal["nearest", "bed_of_nails", "max_unpooling", "transposed"] = "transposed"
+    """how the score maps are enlarged, as for encoder_decoder"""
+    stride: Literal[2, 4, 8, 16, 32] = 8
+    """finest stride, in pixels, whose features are scored; 32, 16 and 8 are FCN-32s, FCN-16s and FCN-8s"""
+    scores: Annotated[int, Count] = 16
+    """channels of the score maps, of which the class scores are an affine function"""
+
+
+class Pixelwise(Semantic):
+    """Settings shared by the two forms of the network that classifies a pixel from the patch around it."""
+
+    DATASETS: ClassVar = {"camvid": dict(crop_size=None)}
+
+    width: Annotated[int, Count] = 16
+    """channels of all stages"""
+    stages: Annotated[int, Count] = 2
+    """stages of two convolutions and a pooling; a patch has a side of 10, 24, 52 or 108 pixels with 1, 2, 3 or 4"""
+    units: Annotated[int, Count] = 64
+    """channels of the layer before the class scores"""
+
+
+class Patches(Pixelwise, model="patches", ids=("S1",)):
+    """Classification of each pixel from the patch around it, patch by patch (Ciresan et al., 2012)."""
+
+    DATASETS: ClassVar = {"digit_scenes": dict(every=2, validate_every=8)}
+
+    patches: Annotated[int, Count] = 64
+    """patches drawn from each training image"""
+    every: Annotated[int, Count] = 1
+    """pixels between those that are classified, in both directions; the pixels between them take over the class"""
+
+
+class Convolutional(Pixelwise, model="convolutional", ids=("S1",)):
+    """The network of patches, with the same weights, for all pixels of an image in one pass (Giusti et al., 2013)."""
 
 
 class MaskRCNN(TwoStage, model="mask_rcnn", ids=("S4",)):

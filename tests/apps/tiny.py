@@ -8,6 +8,10 @@ TINY = {
     },
     "segmentation": {
         "unet": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "encoder_decoder": dict(image_size=32, width=4, stages=2, batch_size=4),
+        "fcn": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "patches": dict(image_size=16, width=4, stages=1, units=8, batch_size=4, every=3),
+        "convolutional": dict(image_size=32, width=4, stages=1, units=8, batch_size=4),
         "mask_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16,
                           mask_layers=1, mask_filters=16),
     },
