@@ -10,8 +10,7 @@ import training
 from tests.training.small_images import image_bytes
 from training.app import App
 from training.data import sources
-from training.datasets import digit_scenes
-from training.datasets import masks as stored_masks
+from training.datasets import digit_scenes, instance_masks
 from training.vision.detection import augmentation, boxed_images, masks, metrics
 
 ALONE = tf.distribute.InputContext()
@@ -102,7 +101,7 @@ def test_masks_follow_the_picture(name):
         top, left = random.integers(0, height - 40), random.integers(0, width - 40)
         shape = np.zeros((height, width), bool)  # an L: no flip and no transposition gives it back
         shape[top:top + 40, left:left + 12], shape[top + 30:top + 40, left:left + 28] = True, True
-        stored = stored_masks.features(shape)
+        stored = instance_masks.features(shape)
         pixels, frame = masks.small(tf.constant([stored["mask"]]), tf.constant([stored["mask_corner"]]))
         image = np.where(shape[..., None], 220, 40).astype(np.uint8).repeat(3, axis=-1)
         (augmented, _, seen), (pixels, frame) = both(
@@ -115,7 +114,7 @@ def test_masks_follow_the_picture(name):
 
 
 def test_objects_without_masks_have_an_empty_frame():
-    pixels, frames = masks.small(tf.constant([b"", stored_masks.features(np.ones((3, 5), bool))["mask"]]),
+    pixels, frames = masks.small(tf.constant([b"", instance_masks.features(np.ones((3, 5), bool))["mask"]]),
                                  tf.constant([[7, 7], [2, 4]]))
     assert frames.numpy().tolist() == [[0, 0, 0, 0], [2, 4, 5, 9]]
     assert (pixels[1].numpy() == 255).all() and not pixels[0].numpy().any()

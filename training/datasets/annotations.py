@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import masks
+from training.datasets import instance_masks
 from training.datasets.class_names import class_name
 from training.vision import files, images
 
@@ -33,7 +33,7 @@ _SECONDS_BETWEEN_LINES = 10
 def features(class_names, with_masks=False):
     """Returns the features of all detection data sets in this package.
 
-    with_masks: whether the objects have the features of `masks.FEATURES` too
+    with_masks: whether the objects have the features of `instance_masks.FEATURES` too
     """
     return tfds.features.FeaturesDict({
         "image": tfds.features.Image(),
@@ -44,7 +44,7 @@ def features(class_names, with_masks=False):
             "label": tfds.features.ClassLabel(names=class_names),
             "is_crowd": np.bool_,
             "is_difficult": np.bool_,
-            **(masks.FEATURES if with_masks else {}),
+            **(instance_masks.FEATURES if with_masks else {}),
         }),
     })
 
@@ -278,7 +278,7 @@ def example(content, source, name, number, size, objects, class_names, boxes, ma
         kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
         if mask_of:
             mask = mask_of(index, *map(int, stated))
-            kept[-1] |= masks.features(picture.upright_mask(mask) if is_stored and mask is not None else mask)
+            kept[-1] |= instance_masks.features(picture.upright_mask(mask) if is_stored and mask is not None else mask)
     return {"image": picture.file, "image/id": number, "image/filename": name, "objects": kept}
 
 

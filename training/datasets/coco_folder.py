@@ -5,7 +5,7 @@ import json
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations, folders, masks
+from training.datasets import annotations, folders, instance_masks
 from training.datasets.class_names import class_name
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -60,7 +60,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in self.builder_config.parts}
 
     def _generate_examples(self, split):
-        boxes, converted, parts = annotations.Boxes(), masks.Masks(), self.builder_config.parts[split]
+        boxes, converted, parts = annotations.Boxes(), instance_masks.Masks(), self.builder_config.parts[split]
         has_masks = any(segmentation for *_, segmentations in parts for segmentation in segmentations)
         for path, name, number, size, objects, segmentations in annotations.progress(parts, "coco_folder"):
             def mask_of(index, height, width, segmentations=segmentations):

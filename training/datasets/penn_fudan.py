@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations, masks
+from training.datasets import annotations, instance_masks
 from training.vision import files
 
 CLASS_NAMES = ["pedestrian"]
@@ -58,7 +58,7 @@ class PennFudan(tfds.core.GeneratorBasedBuilder):
             for image, mask in chosen:
                 instances = _instances(annotations.member(archive, mask, annotations.MAX_IMAGE_BYTES), f"{path}: {mask}")
                 found = [instances == number for number in np.unique(instances[instances > 0])]
-                objects = [(CLASS_NAMES[0], masks.box(each), False, False) for each in found]
+                objects = [(CLASS_NAMES[0], instance_masks.box(each), False, False) for each in found]
                 content = annotations.member(archive, image, annotations.MAX_IMAGE_BYTES)
                 yield image, annotations.example(
                     content, f"{path}: {image}", pathlib.PurePosixPath(image).name, pairs.index((image, mask)), instances.shape,

@@ -1,7 +1,8 @@
 """Instance masks: small ones for training, and exact ones in pixels of the original image for evaluation.
 
 A prepared data set stores a mask as a PNG file of the rectangle that holds it and the rectangle's corner in the image, see
-`training.datasets.masks`. A set with a picture `instances`, which is k + 1 where object k is visible, is read in the same way.
+`training.datasets.instance_masks`. A set with a picture `instances`, which is k + 1 where object k is visible, is read in the
+same way.
 """
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ import pytest
 import training
 from tests.training.small_images import image_bytes
 from training.data import sources
-from training.datasets import annotations, masks
+from training.datasets import annotations, instance_masks
 from training.vision.detection import masks as vision_masks
 
 HEIGHT, WIDTH = 20, 30
@@ -47,7 +47,7 @@ def compressed(mask):
     (run_lengths(np.ones((HEIGHT, WIDTH), bool)), np.ones((HEIGHT, WIDTH), bool)),
 ])
 def test_segmentations_are_what_pycocotools_makes_of_them(segmentation, wanted):
-    counted = masks.Masks()
+    counted = instance_masks.Masks()
     found = counted.mask(segmentation, HEIGHT, WIDTH)
     coco = pytest.importorskip("pycocotools.coco").COCO()
     coco.dataset = {"images": [{"id": 1, "height": HEIGHT, "width": WIDTH}], "annotations": [], "categories": []}
@@ -80,7 +80,7 @@ def test_segmentations_are_what_pycocotools_makes_of_them(segmentation, wanted):
     ({"size": [HEIGHT, WIDTH], "counts": [600]}, "empty or outside the image"),
 ])
 def test_faulty_segmentations_are_counted(segmentation, fault, capsys):
-    counted = masks.Masks()
+    counted = instance_masks.Masks()
     assert counted.mask(segmentation, HEIGHT, WIDTH) is None
     counted.report("some set, train")
     assert capsys.readouterr().err == f"some set, train: 1 object has a box, but no mask (1 {fault})\n"
@@ -88,7 +88,7 @@ def test_faulty_segmentations_are_counted(segmentation, fault, capsys):
 
 def test_an_outline_without_end_is_refused_before_it_takes_memory():
     zigzag = np.tile([[-30.0, 0.0], [60.0, 20.0]], (20_000, 1))
-    counted = masks.Masks()
+    counted = instance_masks.Masks()
     assert counted.mask([zigzag.ravel().tolist()], HEIGHT, WIDTH) is None
     assert counted.faults == {"with an outline that is too long": 1}
 
