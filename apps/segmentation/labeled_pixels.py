@@ -9,11 +9,10 @@ from apps.segmentation import augmentation
 from training.config import UserError
 from training.data import pipelines, sources, spec
 from training.data.spec import Splits, spec_of
+from training.datasets.masks import VOID as STORED_VOID
 from training.vision import images
 from training.vision.losses import VOID
 
-STORED_VOID = 255
-"""value of a mask's pixel without a label"""
 _LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
 _BUFFER = 2_000  # encoded photographs to shuffle among
 _COUNTED = 2_000  # images of a split of which the pixels are counted, at most

@@ -31,7 +31,7 @@ def render(model, splits, config, info, metrics):
 def few(model, batch, config, info, count=8):
     """Returns {"overlays", "scores"}: pictures of the first `count` images of a batch, uint8 (n, height, width, 3)."""
     (targets, found), = pixel_metrics.predicted(model, [batch], config)
-    colors = palette.colors(len(info.class_names))
+    colors = palette.colors(info.class_names)
     size = batch[0]["image"].shape[1]
     overlays, scores = [], []
     for row, image in enumerate(drawing.uint8(batch[0]["image"][:count])):
@@ -65,9 +65,10 @@ def _enlarged(values, side=384):
 
 
 def _legend(maps, class_names, colors):
-    """Returns (name, color) of the classes in some maps, but for the first class, which has no color."""
-    held = sorted({int(k) for each in maps for k in np.unique(each) if k > 0})
-    return [(class_names[k], tuple(int(part) for part in colors[k])) for k in held]
+    """Returns (name, color) of the classes in some maps, but for the background."""
+    held = sorted({int(k) for each in maps for k in np.unique(each) if k >= 0})
+    found = [(class_names[k], tuple(int(part) for part in colors[k])) for k in held]
+    return [(name, color) for name, color in found if color != palette.BLACK]
 
 
 def _confusion(counts, names):

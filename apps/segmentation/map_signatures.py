@@ -73,7 +73,7 @@ def present(asked, answer, path):
             found.append({"class_name": name.decode(), "class_id": class_id, "share": round(float(count) / class_map.size, 6),
                           "score": round(float(score_map[class_map == class_id].mean()) / 255, 6)})
     found.sort(key=lambda each: -each["share"])
-    colors = palette.colors(len(answer["class_names"][0]))
+    colors = palette.colors([name.decode() for name in answer["class_names"][0]])
     image = images.decode(asked.kept).numpy()
     _write(path.with_name(path.name + ".png"), Image.fromarray(palette.overlay(image, class_map, colors)))
     _write(path.with_name(path.name + ".classes.png"), palette.indexed(class_map, colors))

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from apps.segmentation import original_size, segmenter
-from apps.segmentation.labeled_pixels import STORED_VOID
 from training import bootstrap
+from training.datasets.masks import VOID as STORED_VOID
 from training.engine import graphs
 from training.engine.names import one_line
 

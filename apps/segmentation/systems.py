@@ -2,7 +2,8 @@
 from typing import Annotated, ClassVar, Literal
 
 import training
-from training.config import Count, Fraction, NotNegative, When
+from training.config import Count, Data, Fraction, NotNegative, When
+from training.paths import IsPath
 from training.vision.detection.settings import TwoStage
 
 
@@ -132,3 +133,16 @@ class MaskRCNN(TwoStage, model="mask_rcnn", ids=("S4",)):
     """convolutional layers of the mask head before its upsampling"""
     mask_filters: Annotated[int, Count] = 256
     """channels of each layer of the mask head"""
+
+
+class PatchesSpeed(training.Experiment, Data):
+    """Compare the answers and the speed of pixel classification patch by patch and in one pass, with the same weights."""
+
+    run: Annotated[str | None, IsPath()] = None
+    """name or folder of a run of patches or convolutional, whose weights are used; None: random weights"""
+    dataset: str = "digit_scenes"
+    """data set of the images; has no effect with --run, which uses that of the run"""
+    images: Annotated[int, Count] = 8
+    """test images to answer"""
+    rounds: Annotated[int, Count] = 5
+    """times that each form answers all images, in turn; the median counts"""
