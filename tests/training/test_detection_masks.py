@@ -1,6 +1,8 @@
 """Instance masks on the way from a data set to training and to the metrics."""
 import contextlib
 import io
+import json
+import re
 
 import numpy as np
 import pytest
@@ -121,11 +123,11 @@ def test_objects_without_masks_have_an_empty_frame():
 
 
 def coco_folder(tmp_path, segmentation):
-    import json
-
+    """Returns the settings for a folder of 12 images with two objects each, of which one has a segmentation, and of 2 images
+    without objects."""
     folder = tmp_path / "own"
     (folder / "images").mkdir(parents=True)
-    names = [f"{number}.jpg" for number in range(12)]
+    names = [f"{number}.jpg" for number in range(14)]
     for number, name in enumerate(names):
         (folder / "images" / name).write_bytes(image_bytes(20, 30, "jpeg", seed=number))
     things = [{"id": 2 * number + k, "image_id": number, "category_id": 1, "bbox": [5, 3, 12, 8], "iscrowd": 0}
@@ -136,13 +138,18 @@ def coco_folder(tmp_path, segmentation):
     return settings(tmp_path / "prepared", dataset="coco_folder", manual_dir=str(folder), image_size=32)
 
 
-def test_objects_without_masks_are_counted(tmp_path, capsys):
+def test_objects_without_masks_are_counted_and_images_without_objects_are_used(tmp_path, capsys):
     splits = boxed_images.datasets(coco_folder(tmp_path, [[5, 3, 17, 3, 17, 11, 5, 11]]), with_masks=True)
-    said = capsys.readouterr().out
-    assert "coco_folder, train: 10 of 20 objects have no mask; they teach boxes and classes only" in said
-    assert "coco_folder, test: 1 of 2 objects have no mask; the mask metrics ignore them" in said
-    _, targets = next(iter(splits.test.unbatch()))
-    assert [bool(file) for file in targets["masks"].numpy()] == [True, False]
+    said = re.findall(r"coco_folder, (\w+): (\d+) of (\d+) objects have no mask; (.*)", capsys.readouterr().out)
+    assert all(2 * int(count) == int(total) for _, count, total, _ in said)
+    assert ("train", "they teach boxes and classes only") in [(part, words) for part, _, _, words in said]
+    assert ("test", "the mask metrics ignore them") in [(part, words) for part, _, _, words in said]
+    seen = []
+    for batches, name in ((splits.train(0, 0, ALONE), "mask_frames_yxyx"), (splits.validation, "masks"), (splits.test, "masks")):
+        for _, targets in rows(batches):
+            has_mask = [bool(value.any() if name != "masks" else value) for value in targets[name]]
+            seen.append((int((targets["class_ids"] >= 0).sum()), sum(has_mask)))
+    assert set(seen) == {(2, 1), (0, 0)}
 
 
 @pytest.mark.parametrize("segmentation, dataset, words", [

@@ -160,7 +160,7 @@ def _check_masks(prepared, parts, config):
         examples = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"mask"}}))
         lengths = examples.map(lambda example: tf.strings.length(example["objects"]["mask"]), tf.data.AUTOTUNE)
         has_mask = np.concatenate(list(lengths.as_numpy_iterator())) > 0
-        if part == "train" and not has_mask.any():
+        if part == "train" and has_mask.size and not has_mask.any():
             raise UserError(f"no object in the training split of {config.dataset} has an instance mask: add segmentations to its "
                             "annotations, or detect boxes with `python -m apps.detection`")
         if not has_mask.all():
