@@ -45,6 +45,20 @@ def instance_map(found):
     return made
 
 
+def overlay(image, numbers, boxes_yxyx, labels):
+    """Returns an image, at least as large, with each instance under a color of its own and a box of that color.
+
+    image:      uint8 (height, width, 3)
+    numbers:    (height, width), the result of `instance_map`
+    boxes_yxyx: (n, 4) in pixels of the image, the best first
+    labels:     n texts
+    """
+    colors = palette.colors(["background", *labels])
+    painted = palette.overlay(image, numbers, colors)
+    lines = [tuple(map(int, color)) for color in colors[1:]]
+    return drawing.boxes(painted, np.reshape(boxes_yxyx, (-1, 4))[::-1], lines[::-1], labels[::-1])
+
+
 def _drawn(image, objects, size, scale, info, title):
     """Draws masks and boxes, which are in pixels of the original, on the square image, whose part of this size is the image."""
     factor = -(-_SIDE // max(image.shape[:2]))
@@ -55,7 +69,9 @@ def _drawn(image, objects, size, scale, info, title):
         enlarged = Image.fromarray(numbers.astype(np.int32)).resize(size[::-1], Image.Resampling.NEAREST)
         whole = np.zeros(image.shape[:2], np.int32)
         whole[:size[0], :size[1]] = np.asarray(enlarged)[:image.shape[0], :image.shape[1]]
-        image = palette.overlay(image, whole, palette.colors(len(objects["masks"]) + 1))
-    boxes_yxyx = np.reshape(objects["boxes_yxyx"], (-1, 4)) * scale * factor
+    else:
+        whole = np.zeros(image.shape[:2], np.int32)
     labels = [info.class_names[int(class_id)] for class_id in objects["class_ids"]]
-    return drawing.titled(drawing.draw(image, boxes_yxyx, labels, objects.get("scores"), range(len(labels))), title)
+    if "scores" in objects:
+        labels = [f"{label} {score:.2f}" for label, score in zip(labels, objects["scores"])]
+    return drawing.titled(overlay(image, whole, np.reshape(objects["boxes_yxyx"], (-1, 4)) * scale * factor, labels), title)

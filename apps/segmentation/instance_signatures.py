@@ -15,9 +15,9 @@ import tensorflow as tf
 from PIL import Image
 
 import layers
-from apps.segmentation import palette
+from apps.segmentation import instance_pictures, palette
 from training.engine import files
-from training.vision import drawing, image_signatures, images
+from training.vision import image_signatures, images
 from training.vision.detection import masks
 from training.vision.detection import signatures as detection
 from training.vision.detection.mask_rcnn import MASK_SIDE
@@ -61,12 +61,10 @@ def present(asked, answer, path):
     shown = [each for each in found["detections"] if each["score"] >= SHOWN_SCORE]
     numbers = np.asarray(Image.open(io.BytesIO(answer["instance_map"][0])))
     numbers = np.where(numbers <= len(shown), numbers, 0)
-    colors = palette.colors(len(shown) + 1)
-    drawn = drawing.draw(
-        palette.overlay(image, numbers, colors), np.array([each["box_yxyx"] for each in shown], np.float32).reshape(-1, 4),
-        [each["class_name"] for each in shown], [each["score"] for each in shown], range(len(shown)))
+    labels = [f"{each['class_name']} {each['score']:.2f}" for each in shown]
+    drawn = instance_pictures.overlay(image, numbers, [each["box_yxyx"] for each in shown], labels)
     _write(path.with_name(path.name + ".png"), Image.fromarray(drawn))
-    _write(path.with_name(path.name + ".instances.png"), palette.indexed(numbers, colors))
+    _write(path.with_name(path.name + ".instances.png"), palette.indexed(numbers, palette.colors(["background", *labels])))
     return found, [detection.summary(found)]
 
 

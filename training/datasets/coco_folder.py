@@ -61,8 +61,8 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         boxes, converted, parts = annotations.Boxes(), instance_masks.Masks(), self.builder_config.parts[split]
-        has_masks = any(segmentation for *_, segmentations in parts for segmentation in segmentations)
-        for path, name, number, size, objects, segmentations in annotations.progress(parts, "coco_folder"):
+        has_masks = any(segmentation for *_, segmentations, _ in parts for segmentation in segmentations)
+        for path, name, number, size, segmentations, objects in annotations.progress(parts, "coco_folder"):
             def mask_of(index, height, width, segmentations=segmentations):
                 return converted.mask(segmentations[index], height, width) if has_masks else None
 
@@ -87,7 +87,7 @@ def _annotation_files(folder):
 
 
 def _records(path, folder):
-    """Returns ([(image path, file name, id, (height, width), objects, segmentations)], class names in the order of their
+    """Returns ([(image path, file name, id, (height, width), segmentations, objects)], class names in the order of their
     ids)."""
     content = _json(path)
 
@@ -132,7 +132,7 @@ def _records(path, folder):
         size = [annotations.stated_side(row.get(side), f"{path}: the {side} of {row['file_name']}")
                 for side in ("height", "width")]
         boxes, segmentations = zip(*objects.pop(row["id"], [])) if row["id"] in objects else ((), ())
-        records.append((image, row["file_name"], row["id"], size, boxes, segmentations))
+        records.append((image, row["file_name"], row["id"], size, segmentations, boxes))
     if not records:
         raise UserError(f"{path} lists no images")
     if len({record[2] for record in records}) < len(records):

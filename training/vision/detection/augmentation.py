@@ -62,7 +62,7 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
 
 def augment_masks(pixels, frames_yxyx, sides, image_size, seed, recipe):
     """Returns masks (pixels, frames_yxyx) as `augment` moves their image for the same seed; parts of a frame may then lie outside
-    of the square.
+    of the square. An empty frame becomes 0.
 
     Shape:
         pixels:      (objects, side, side) uint8
@@ -73,6 +73,7 @@ def augment_masks(pixels, frames_yxyx, sides, image_size, seed, recipe):
     draws = tf.random.stateless_uniform([12], seed)
     sides = tf.cast(sides, tf.float32)
     near, far = frames_yxyx[:, :2], frames_yxyx[:, 2:]
+    is_frame = tf.reduce_all(far > near, axis=1, keepdims=True)
     is_mirrored = (draws[:2] < 0.5) & (recipe.flip_vertical, recipe.flip_horizontal)
     near, far = tf.where(is_mirrored, sides - far, near), tf.where(is_mirrored, sides - near, far)
     for axis in (0, 1):
@@ -82,7 +83,7 @@ def augment_masks(pixels, frames_yxyx, sides, image_size, seed, recipe):
         pixels = tf.cond(is_transposed, lambda: tf.transpose(pixels, [0, 2, 1]), lambda: pixels)
         near, far, sides = (tf.where(is_transposed, tf.reverse(x, [-1]), x) for x in (near, far, sides))
     scale, shift = _placement(sides, image_size, draws, recipe)
-    return pixels, tf.concat([near * scale + shift, far * scale + shift], axis=1)
+    return pixels, tf.where(is_frame, tf.concat([near * scale + shift, far * scale + shift], axis=1), 0.0)
 
 
 def _placement(sides, image_size, draws, recipe):
