@@ -13,6 +13,6 @@ def build_model(config, spec, steps):
     model = PixelClassifier(
         config.image_size, len(spec.info.class_names), width=config.width, stages=config.stages, units=config.units,
         one_pass=False, every=config.every, patches=config.patches, dice_share=config.dice_share, seed=config.seed,
-        class_weights=segmenter.class_weights(spec.info.pixel_shares, config.class_balance))
+        class_weights=segmenter.class_weights(spec.info.pixel_shares, config.class_balance), prior=segmenter.prior(config, spec.info))
     model.compile(segmenter.optimizer(config, steps))
     return model
