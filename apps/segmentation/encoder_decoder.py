@@ -15,7 +15,7 @@ def build_model(config, spec, steps):
 
 
 def network(images, *, upsampling="max_unpooling", width=64, stages=5, dropout=0.0):
-    """Returns the maps (batch, height, width, `width`) of the decoder, and the features between encoder and decoder.
+    """Returns the maps (batch, height, width, `width`) of the decoder.
 
         encoder stage k: two 3x3 convolutions, then maximum pooling by 2
         decoder stage k: upsampling by 2, then two 3x3 convolutions, the last with the channels of the stage before
@@ -32,9 +32,8 @@ def network(images, *, upsampling="max_unpooling", width=64, stages=5, dropout=0
     Example:
         >>> import keras
         >>> from apps.segmentation import encoder_decoder
-        >>> maps, features = encoder_decoder.network(keras.Input((64, 96, 3)), width=8, stages=3)
-        >>> maps.shape, features.shape
-        ((None, 64, 96, 8), (None, 8, 12, 32))
+        >>> encoder_decoder.network(keras.Input((64, 96, 3)), width=8, stages=3).shape
+        (None, 64, 96, 8)
 
     Source: Noh et al., 2015, "Learning Deconvolution Network for Semantic Segmentation", section 3; Badrinarayanan et al., 2017,
     "SegNet", section 3, whose upsampling is max_unpooling.
@@ -52,9 +51,9 @@ def _network(images, kind, width, stages, dropout):
             x = parts.convolution(x, filters[stage], 3, 1, f"stage{stage + 1}_convolution{number}")
         x, where = upsampling.pooled(x, kind, f"stage{stage + 1}_pool")
         positions.append(where)
-    features = x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    x = keras.layers.Dropout(dropout, name="features")(x)
     for stage in reversed(range(stages)):
         x = upsampling.doubled(x, kind, f"up{stage + 1}", positions[stage])
         x = parts.convolution(x, filters[stage], 3, 1, f"up{stage + 1}_convolution1")
         x = parts.convolution(x, filters[max(stage - 1, 0)], 3, 1, f"up{stage + 1}_convolution2")
-    return x, features
+    return x

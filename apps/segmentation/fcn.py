@@ -18,7 +18,7 @@ def build_model(config, spec, steps):
 
 
 def network(images, *, upsampling="transposed", stride=8, width=64, stages=5, scores=16, dropout=0.0):
-    """Returns score maps (batch, height, width, `scores`) of a fully convolutional network, and its coarsest features.
+    """Returns score maps (batch, height, width, `scores`) of a fully convolutional network.
 
         s_5 = score(features at stride 32)
         s_k = up(s_(k+1)) + score(pool k),   for the strides down to `stride`
@@ -37,9 +37,8 @@ def network(images, *, upsampling="transposed", stride=8, width=64, stages=5, sc
     Example:
         >>> import keras
         >>> from apps.segmentation import fcn
-        >>> maps, features = fcn.network(keras.Input((64, 96, 3)), width=8, stages=4)
-        >>> maps.shape, features.shape
-        ((None, 64, 96, 16), (None, 4, 6, 128))
+        >>> fcn.network(keras.Input((64, 96, 3)), width=8, stages=4).shape
+        (None, 64, 96, 16)
 
     Source: Long et al., 2015, "Fully Convolutional Networks for Semantic Segmentation", sections 3 and 4.
     What differs: training of all stages at once, from random weights with batch normalization, instead of first the coarse
@@ -61,7 +60,7 @@ def _network(images, kind, stride, width, stages, scores, dropout):
         pools.append(x)
         positions.append(where)
     x = parts.convolution(x, 2 * filters, 3, 1, "head_convolution")
-    features = x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    x = keras.layers.Dropout(dropout, name="features")(x)
     x = keras.layers.Conv2D(scores, 1, name=f"score{stages}")(x)
     for stage in reversed(range(stages)):  # from the maps after the pooling `stage` to those before it
         if kind == "max_unpooling":
@@ -72,4 +71,4 @@ def _network(images, kind, stride, width, stages, scores, dropout):
         if stage and 2 ** stage >= stride:
             skip = keras.layers.Conv2D(scores, 1, name=f"score{stage}")(pools[stage - 1])
             x = keras.layers.Add(name=f"sum{stage}")([x, skip])
-    return x, features
+    return x

@@ -17,7 +17,7 @@ def maps(probabilities, height, width):
         height, width: () int32, the size of the original
         returns:       class ids (height, width) uint8, probabilities (height, width) uint8, from 0 to 255
     """
-    sides = fitted_sides(height, width, probabilities.shape[0])
+    sides = fitted_sides(height, width, tf.shape(probabilities)[0])
     inside = probabilities[:sides[0], :sides[1]]
     scale = tf.cast([height, width], tf.float32) / tf.cast(sides, tf.float32)
     rows = tf.minimum(tf.maximum(_STRIP // width, 1), height)

@@ -4,6 +4,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from apps.segmentation import segmenter
 from training.engine import step
 from training.errors import UserError
 from training.vision import losses
@@ -72,6 +73,7 @@ class PixelClassifier(keras.Model):
     patches:       patches drawn from each image in training, if not in one pass
     class_weights: without `one_pass` the relative number of patches drawn from pixels of each class, otherwise the weights of the
                    classes in the loss; None: equal
+    prior:         class scores that the network begins with; None: zeros
     dice_share:    weight of the Dice loss
     seed:          seed of the drawn patches
 
@@ -84,7 +86,7 @@ class PixelClassifier(keras.Model):
     """
 
     def __init__(self, image_size, classes, *, width=16, stages=2, units=64, one_pass=False, every=1, patches=64,
-                 class_weights=None, dice_share=0.0, seed=0):
+                 class_weights=None, prior=None, dice_share=0.0, seed=0):
         super().__init__(name="convolutional" if one_pass else "patches")
         self.image_size, self.classes, self.one_pass, self.every, self.patches = image_size, classes, one_pass, every, patches
         self.side = patch_side(stages)
@@ -92,7 +94,7 @@ class PixelClassifier(keras.Model):
         side = None if one_pass else self.side
         images = keras.Input((side, side, 3), name="image")
         x = network(images, width=width, stages=stages, units=units, one_pass=one_pass)
-        logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="classes")(x)
+        logits = segmenter.class_scores(classes, prior)(x)
         self.network = keras.Model(images, [logits, x], name="network")
         self.random = keras.random.SeedGenerator(seed)
         self.pixel_loss = losses.PixelLoss(self.class_weights if one_pass else None, dice_share)
@@ -112,8 +114,8 @@ class PixelClassifier(keras.Model):
         def loss_of():
             return self.pixel_loss(classes, self.network(images, training=True)[0])
 
-        loss = step.gradient_step(self.optimizer, self.trainable_variables, loss_of)
-        self.mean_loss.update_state(loss)
+        share = step.gradient_step(self.optimizer, self.trainable_variables, loss_of, is_share=True)
+        self.mean_loss.update_state(share * tf.distribute.get_strategy().num_replicas_in_sync)
         return {"loss": self.mean_loss.result()}
 
     def call(self, inputs, training=False):

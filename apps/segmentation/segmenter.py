@@ -1,5 +1,6 @@
 """Common parts of the systems: a compiled network with the class scores of every pixel, its features and its loss."""
 import inspect
+import math
 
 import keras
 import tensorflow as tf
@@ -13,8 +14,8 @@ def compiled(config, spec, steps, network, stride=1):
     """Returns a compiled segmenter for images of any size and a training of `steps` steps.
 
     network: function of a Keras tensor of scaled images, (batch, height, width, 3), that returns the maps of which the class
-             scores are an affine function, (batch, height, width, filters), and the features at the lowest resolution. Its
-             keyword arguments are the settings of the same names.
+             scores are an affine function, (batch, height, width, filters). Its layer "features" has the features at the lowest
+             resolution, and its keyword arguments are the settings of the same names.
     stride:  the sides of the images must be multiples of this
 
     Raises:
@@ -23,17 +24,19 @@ def compiled(config, spec, steps, network, stride=1):
     check_sizes(config, stride)
     chosen = {name: getattr(config, name) for name, argument in inspect.signature(network).parameters.items()
               if argument.kind is argument.KEYWORD_ONLY}
-    model = build(len(spec.info.class_names), lambda images: network(images, **chosen), name=config.model)
+    model = build(len(spec.info.class_names), lambda images: network(images, **chosen), prior=prior(config, spec.info),
+                  name=config.model)
     model.compile(optimizer(config, steps), loss={"classes": loss(config, spec.info)})
     return model
 
 
-def build(classes, network, name=None):
+def build(classes, network, *, prior=None, name=None):
     """Returns a segmenter: {"image": (batch, height, width, 3), RGB from 0 to 255} -> {"classes": logits (batch, height, width,
     classes) float32}.
 
     classes: number of classes
     network: as in `compiled`
+    prior:   class scores that the network begins with; None: zeros
     name:    name of the model
 
     Example:
@@ -44,27 +47,29 @@ def build(classes, network, name=None):
         TensorShape([2, 32, 48, 5])
     """
     image = keras.Input((None, None, 3), name="image")
-    maps, features = network(keras.layers.Rescaling(1 / 64, -2.0, name="scale")(image))
-    logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="classes")(maps)
-    return FullyConvolutional({"image": image}, {"classes": logits}, features=features, name=name)
+    maps = network(keras.layers.Rescaling(1 / 64, -2.0, name="scale")(image))
+    logits = class_scores(classes, prior)(maps)
+    return FullyConvolutional({"image": image}, {"classes": logits}, name=name)
 
 
 class FullyConvolutional(keras.Model):
-    """A network from images to class scores, which also knows its features at the lowest resolution.
-
-    inputs, outputs: as in keras.Model
-    features:        Keras tensor of the features
-    """
-
-    def __init__(self, inputs, outputs, features, name=None):
-        super().__init__(inputs, outputs, name=name)
-        self.features_layer = features._keras_history.operation.name
+    """A network from images to class scores with a layer "features", see `build`."""
 
     def embed(self, images):
         """Returns the features at the lowest resolution, averaged over each image: (batch, features) float32."""
         network = graphs.of_model(
-            self, "segmenter.embed", lambda model: keras.Model(model.inputs, model.get_layer(model.features_layer).output))
+            self, "segmenter.embed", lambda model: keras.Model(model.inputs, model.get_layer("features").output))
         return tf.reduce_mean(tf.cast(network({"image": images}, training=False), tf.float32), (1, 2))
+
+
+def class_scores(classes, prior=None):
+    """Returns the layer with the class scores, an affine function of each pixel's features.
+
+    classes: number of classes
+    prior:   class scores that it begins with; None: zeros
+    """
+    bias = "zeros" if prior is None else keras.initializers.Constant(prior)
+    return keras.layers.Conv2D(classes, 1, bias_initializer=bias, dtype="float32", name="classes")
 
 
 def probabilities(model, images):
@@ -90,6 +95,13 @@ def loss(config, info):
     """Returns the loss of the settings: the balanced cross-entropy, plus the Dice loss times `dice_share`."""
     weights = class_weights(info.pixel_shares, config.class_balance)
     return losses.PixelLoss(weights, config.dice_share)
+
+
+def prior(config, info):
+    """Returns the class scores with the least loss for a network that sees nothing, so that the first steps learn more than how
+    frequent the classes are: log(share * weight)."""
+    weights = class_weights(info.pixel_shares, config.class_balance)
+    return [math.log(max(share, 1e-6) * weight) for share, weight in zip(info.pixel_shares, weights)]
 
 
 def class_weights(pixel_shares, exponent):

@@ -15,7 +15,7 @@ def build_model(config, spec, steps):
 
 
 def network(images, *, width=64, stages=5, dropout=0.0):
-    """Returns the maps (batch, height, width, `width`) of a U-Net, and its features at the lowest resolution.
+    """Returns the maps (batch, height, width, `width`) of a U-Net.
 
         down:  x_k = two 3x3 convolutions of maxpool(x_(k-1))
         up:    y_k = two 3x3 convolutions of [x_k, up-convolution(y_(k+1))]
@@ -28,9 +28,8 @@ def network(images, *, width=64, stages=5, dropout=0.0):
     Example:
         >>> import keras
         >>> from apps.segmentation import unet
-        >>> maps, features = unet.network(keras.Input((64, 96, 3)), width=8, stages=4)
-        >>> maps.shape, features.shape
-        ((None, 64, 96, 8), (None, 8, 12, 64))
+        >>> unet.network(keras.Input((64, 96, 3)), width=8, stages=4).shape
+        (None, 64, 96, 8)
 
     Source: Ronneberger et al., 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", figure 1.
     What differs: convolutions are padded, so that the answer has the size of the image and no tiles are needed; batch
@@ -44,11 +43,11 @@ def network(images, *, width=64, stages=5, dropout=0.0):
             x = keras.layers.MaxPooling2D(2, name=f"stage{stage - 1}_pool")(x)
         for number in (1, 2):
             x = parts.convolution(x, width * 2 ** (stage - 1), 3, 1, f"stage{stage}_convolution{number}")
-    features = x = keras.layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    x = keras.layers.Dropout(dropout, name="features")(x)
     for stage in range(stages - 1, 0, -1):
         filters = width * 2 ** (stage - 1)
         x = keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer="he_normal", name=f"up{stage}")(x)
         x = keras.layers.Concatenate(name=f"up{stage}_skip")([skips[stage - 1], x])
         for number in (1, 2):
             x = parts.convolution(x, filters, 3, 1, f"up{stage}_convolution{number}")
-    return x, features
+    return x

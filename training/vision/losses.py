@@ -1,4 +1,8 @@
-"""Losses over the pixels of images."""
+"""Losses over the pixels of images.
+
+On several replicas, `call` returns the replica's share of the loss of the global batch: the shares add up to it, and so do their
+gradients. Keras leaves a scalar loss as it is.
+"""
 import keras
 import tensorflow as tf
 from keras import ops
@@ -35,7 +39,7 @@ class PixelCrossEntropy(keras.losses.Loss):
         if self.class_weights is not None:
             weights = weights * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), class_ids)
         losses = ops.sparse_categorical_crossentropy(class_ids, ops.cast(y_pred, "float32"), from_logits=True)
-        return _over_all_replicas(ops.sum(weights * losses), ops.sum(weights))
+        return ops.sum(weights * losses) / ops.maximum(strategies.global_sum(ops.sum(weights)), 1e-6)
 
     def get_config(self):
         return super().get_config() | {"class_weights": self.class_weights}
@@ -66,7 +70,8 @@ class DiceLoss(keras.losses.Loss):
             [ops.sum(found * truth, axes), ops.sum(truth, axes), ops.sum(found, axes)])
         occurs = ops.cast(truths > 0, "float32")
         dice = 2 * shared / ops.maximum(truths + founds, 1e-6)
-        return ops.sum(occurs * (1 - dice)) / ops.maximum(ops.sum(occurs), 1.0)
+        loss = ops.sum(occurs * (1 - dice)) / ops.maximum(ops.sum(occurs), 1.0)
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # all replicas have the same
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -87,12 +92,3 @@ class PixelLoss(keras.losses.Loss):
 
     def get_config(self):
         return super().get_config() | {"class_weights": self.class_weights, "dice_share": self.dice_share}
-
-
-def _over_all_replicas(total, count):
-    """Returns the sum of totals over all replicas divided by the sum of counts, as far as this replica's gradients go.
-
-    Keras divides a loss by the number of replicas and adds up their gradients.
-    """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return replicas * total / ops.maximum(strategies.global_sum(count), 1e-6)
