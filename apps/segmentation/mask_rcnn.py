@@ -1,5 +1,6 @@
 """Mask R-CNN (S4)."""
-from training.vision.detection import detector, mask_rcnn
+from training.vision.detection import detector
+from training.vision.detection.mask_rcnn import MaskRCNN
 
 
 def build_model(config, spec, steps):
@@ -8,7 +9,7 @@ def build_model(config, spec, steps):
     Raises:
         UserError: the pyramid has no level with the stride `min_anchor_stride`, or fewer than `region_levels`.
     """
-    model = mask_rcnn.MaskRCNN(
+    model = MaskRCNN(
         config.image_size, len(spec.info.class_names), mask_layers=config.mask_layers, mask_filters=config.mask_filters,
         backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters, extra_levels=config.extra_levels,
         min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale, anchor_octaves=config.anchor_octaves,

@@ -111,6 +111,7 @@ def document(answer):
 
 
 def summary(found):
+    """Returns a line about the result of `document`: how many objects of each class, or why there is no answer."""
     if found["error"]:
         return f"no answer: {found['error']}"
     counts = {}
