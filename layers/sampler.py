@@ -47,6 +47,11 @@ class BalancedSampler(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True  # no weights
 
+    @property
+    def positives(self):
+        """The largest number of objects among the samples."""
+        return max(1, int(self.samples * self.positive_fraction))
+
     def call(self, matches, training=False):
         batch, places = ops.shape(matches)
         samples = min(self.samples, places)
@@ -54,9 +59,8 @@ class BalancedSampler(keras.layers.Layer):
             order = keras.random.uniform((batch, places), 1e-6, 1.0, seed=self.seed_generator)
         else:
             order = ops.broadcast_to(1.0 - ops.arange(places, dtype="float32") / (places + 1), (batch, places))
-        positives = max(1, min(places, int(self.samples * self.positive_fraction)))
         objects = ops.where(matches >= 0, order, 0.0)
-        least = ops.top_k(objects, positives)[0][:, -1:]  # the last that has room, 0 where all have
+        least = ops.top_k(objects, min(places, self.positives))[0][:, -1:]  # the last that has room, 0 where all have
         chosen = ops.logical_and(objects > 0, objects >= least)
         priority = ops.where(chosen, order + 1.0, ops.where(matches == -1, order, 0.0))
         values, indices = ops.top_k(priority, samples)

@@ -42,7 +42,7 @@ class Evaluation(Protocol):
     """The room `evaluation`."""
 
     VALIDATION_METRICS: tuple[str, ...]
-    """metrics that are shown after each validation, including those in the MONITOR of the systems"""
+    """metrics that are shown after each validation, including those in the MONITOR of the systems; a system may lack some"""
 
     def evaluate(self, model, batches, config, info, *, resamples=0, validating=False):
         """Returns {metric: JSON-serializable value}, with 95 % confidence intervals from `resamples` bootstrap samples."""
@@ -156,6 +156,32 @@ class App:
         """Returns the settings of a system (default: the first one), see `training.Config.of`."""
         kind = self.systems[model] if model else next(iter(self.systems.values()))
         return kind.of(**given)
+
+    def export_name(self, system):
+        """Returns the folder in `saved_models` for the exports of a system, a class or its settings; it is the name of the served
+        model, too.
+
+        Systems with the same signatures share it, so that one can replace another.
+        """
+        return f"{self.task}-{system.EXPORT}" if system.EXPORT else self.task
+
+    def export_names(self, model=None):
+        """Returns {folder in `saved_models`: the first system whose exports are in it}, only that of the given model.
+
+        Raises:
+            UserError: there is no such model, or it need not be chosen, since all systems share their exports.
+        """
+        names = {}
+        for system in self.systems.values():
+            names.setdefault(self.export_name(system), system.model)
+        if model is None:
+            return names
+        if model not in self.systems:
+            raise UserError(f"there is no system {model} in {self.task}; choose one of {', '.join(self.systems)}")
+        if len(names) == 1:
+            raise UserError(f"--model has no effect: all systems of {self.task} have the same signatures, and the newest export "
+                            "is used; leave it out, or choose an export with --export")
+        return {self.export_name(self.systems[model]): model}
 
     def build_model(self, config, spec, steps):
         """Returns the compiled model of a system for the data of a Spec and a training of `steps` steps."""

@@ -54,6 +54,9 @@ class Predict(Expanding):
     """HOST:PORT of TensorFlow Serving's gRPC port; None: use an export on this machine"""
     export: Annotated[str | None, IsPath()] = None
     """folder of one exported version; None: the newest version in --saved-models"""
+    model: str | None = None
+    """system whose kind of export to use, if the application has exports with different signatures; None: the newest export, or
+    on a server the exports of the default system"""
     saved_models: Path = "saved_models"
     """parent folder of the exports"""
     output: Path = "predictions"
@@ -88,7 +91,7 @@ def main(package, arguments=None):
 
 
 def _run(app, verb, request):
-    _check(app.task, verb, request)
+    _check(app, verb, request)
     if verb == "search":
         from training import search
 
@@ -174,8 +177,9 @@ def _description(app, verb):
                       "--config FILE reads the settings from a run's config.json; other flags override them."])
 
 
-def _check(task, verb, request):
+def _check(app, verb, request):
     """Refuses what is seen to fail without TensorFlow, whose import takes seconds."""
+    task = app.task
     if verb == "train":
         runs.unfinished(task, request) if request.resume else runs.new(task, request)
         if request.initialize:
@@ -184,6 +188,9 @@ def _check(task, verb, request):
         runs.finished(task, request)
     if verb == "predict":
         requests.check(request.inputs, request.server)
+        app.export_names(request.model)
+        if request.export and request.model:
+            raise settings.UserError("--model has no effect with --export: leave out one of them")
 
 
 def _own_request(app, verb, program, arguments):

@@ -30,7 +30,7 @@ def train(app, config):
     folder, config = runs.unfinished(app.task, config) if config.resume else (runs.new(app.task, config), config)
     if not config.force:
         export.check_tensorflow()  # before the training, not after it
-    export.check_folder(pathlib.Path(config.saved_models) / app.task)
+    export.check_folder(pathlib.Path(config.saved_models) / app.export_name(config))
     strategy = strategies.make(config.strategy)  # the run's own, where it is resumed
     chief = strategies.is_chief(strategy)
     is_named_by_time = config.name is None and not config.resume
@@ -109,7 +109,7 @@ def _validation(app, model, splits, config):
 
     def validate():
         metrics = app.evaluation.evaluate(model, splits.validation, config, splits.spec.info, validating=True)
-        return {name: float(metrics[name]) for name in app.evaluation.VALIDATION_METRICS}
+        return {name: float(metrics[name]) for name in app.evaluation.VALIDATION_METRICS if name in metrics}
 
     return validate
 
@@ -170,7 +170,7 @@ def _train(app, config, strategy, folder, chief):
     write(None)  # whatever fails from here on, the test's figures are kept, and --resume makes the export
     with _phase(seconds, "export"):
         version = export.export(
-            pathlib.Path(config.saved_models) / app.task, model, app.serving.signatures(model, config, info),
+            pathlib.Path(config.saved_models) / app.export_name(config), model, app.serving.signatures(model, config, info),
             labels={"labels.txt": info.class_names} if info.class_names else {},
             warmup=app.serving.warmup(config), force=config.force)
     results = write(version)

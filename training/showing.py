@@ -84,7 +84,8 @@ def numbers(metrics):
 def farewell(app, config, folder, version, results):
     """Prints a run's metrics, the paths of its files, and the commands for TensorBoard, prediction and serving."""
     saved_models = shlex.quote(str(version.parent.parent.resolve()))
-    predict = f"{shlex.quote(sys.executable)} -m {app.package} predict"
+    choice = f" --model {config.model}" if len(app.export_names()) > 1 else ""
+    predict = f"{shlex.quote(sys.executable)} -m {app.package} predict{choice}"
     where = "" if config.saved_models == settings.Run.saved_models else f" --saved-models {shlex.quote(config.saved_models)}"
     tensorboard_command = pathlib.Path(sys.executable).with_name("tensorboard")
     shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers(results["metrics"]).items() if value >= 0)

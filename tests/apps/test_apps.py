@@ -153,7 +153,9 @@ def test_the_cheap_contract(finished, stranger, tmp_path, capsys):
     again, resolved = training.load(kept)
     assert resolved.model == model and again.count_params() == results["parameters"]
     answers_without_our_code(app, again, resolved, folder, results, stranger)
-    documented = re.search(rf"<!-- signatures: {app} -->\n(.*?)\n<!-- end -->", EXPORTS, re.DOTALL)
+    exported = pathlib.Path(results["export"]).parent.name
+    assert exported == App(app).export_name(resolved)
+    documented = re.search(rf"<!-- signatures: {exported} -->\n(.*?)\n<!-- end -->", EXPORTS, re.DOTALL)
     assert documented and documented[1] == tables.signatures(training.run.export.describe(results["export"])), (
         "run python -m apps runs tables --exports FOLDER")
 

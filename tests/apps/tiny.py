@@ -8,6 +8,15 @@ TINY = {
         "yolo": dict(image_size=64, batch_size=4, cells=4, head_layers=1, head_filters=32),
         "ssd": dict(image_size=64, batch_size=4, extra_filters=32),
     },
+    "segmentation": {
+        "unet": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "encoder_decoder": dict(image_size=32, width=4, stages=2, batch_size=4),
+        "fcn": dict(image_size=32, width=4, stages=3, batch_size=4),
+        "patches": dict(image_size=16, width=4, stages=1, units=8, batch_size=4, every=3),
+        "convolutional": dict(image_size=32, width=4, stages=1, units=8, batch_size=4),
+        "mask_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16,
+                          mask_layers=1, mask_filters=16),
+    },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),
         "lenet5": dict(batch_size=16),
@@ -54,7 +63,7 @@ TINY = {
 }
 """app -> system -> settings; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "segmentation": dict(augment=False),
            "localization": dict(augment=False, dropout=0.0, learning_rate=1e-2),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
            "foundations": dict(c="none"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 from training.config import UserError
 from training.engine import files
 
-_CLASS_IDS = ("label", "class_ids")
+_CLASS_IDS = ("label", "class_ids", "classes")
 """targets that are places in an Info's `class_names`; a negative number is none"""
 
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from training.config import UserError
+from training.datasets import instance_masks
 from training.datasets.class_names import class_name
 from training.vision import files, images
 
@@ -29,8 +30,11 @@ IMAGE_ENDINGS = files.ENDINGS
 _SECONDS_BETWEEN_LINES = 10
 
 
-def features(class_names):
-    """Returns the features of all detection data sets in this package."""
+def features(class_names, with_masks=False):
+    """Returns the features of all detection data sets in this package.
+
+    with_masks: whether the objects have the features of `instance_masks.FEATURES` too
+    """
     return tfds.features.FeaturesDict({
         "image": tfds.features.Image(),
         "image/id": np.int64,
@@ -40,6 +44,7 @@ def features(class_names):
             "label": tfds.features.ClassLabel(names=class_names),
             "is_crowd": np.bool_,
             "is_difficult": np.bool_,
+            **(instance_masks.FEATURES if with_masks else {}),
         }),
     })
 
@@ -87,6 +92,13 @@ class Picture:
         if from_bottom:  # the stored top is on the right
             xmin, xmax = self.width - xmax, self.width - xmin
         return ymin, xmin, ymax, xmax
+
+    def upright_mask(self, mask):
+        """Converts a mask of the stored image, bool (height, width), to the upright image; only for images with `is_turned`."""
+        mask = mask.T
+        if self._orientation in (7, 8):  # as in `upright`
+            mask = mask[::-1]
+        return mask[:, ::-1] if self._orientation in (6, 7) else mask
 
 
 def _jpeg_orientation(content):
@@ -231,7 +243,7 @@ def flag(value, what):
     return text in ("1", "1.0", "true")
 
 
-def example(content, source, name, number, size, objects, class_names, boxes):
+def example(content, source, name, number, size, objects, class_names, boxes, mask_of=None):
     """Returns the features of one image.
 
     content:    bytes of the image file
@@ -243,6 +255,8 @@ def example(content, source, name, number, size, objects, class_names, boxes):
                 image; if the annotation states the size of an image that is stored rotated, they refer to the stored image and
                 are rotated with it.
     boxes:      Boxes, which counts the faulty boxes
+    mask_of:    function from the index of an object and the stated height and width to its mask, bool (height, width), or None
+                for an object without a mask; None for a data set without masks
 
     Raises:
         UserError: the image is damaged or does not have the stated size, or a label is not among the classes.
@@ -255,12 +269,16 @@ def example(content, source, name, number, size, objects, class_names, boxes):
         raise UserError(f"{source} has {shown[1]} x {shown[0]} pixels, but according to its annotation "
                         f"{stated[1]:g} x {stated[0]:g}")
     kept = []
-    for label, box, is_crowd, is_difficult in objects:
+    for index, (label, box, is_crowd, is_difficult) in enumerate(objects):
         if label not in class_names:
             raise UserError(f"{source}: the label {label!r} is not one of the classes {', '.join(class_names[:20])}")
         box = boxes.box(picture.upright(*box) if is_stored else box, picture.height, picture.width)
-        if box is not None:
-            kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
+        if box is None:
+            continue
+        kept.append({"bbox": box, "label": label, "is_crowd": is_crowd, "is_difficult": is_difficult})
+        if mask_of:
+            mask = mask_of(index, *map(int, stated))
+            kept[-1] |= instance_masks.features(picture.upright_mask(mask) if is_stored and mask is not None else mask)
     return {"image": picture.file, "image/id": number, "image/filename": name, "objects": kept}
 
 

@@ -5,7 +5,7 @@ import json
 import tensorflow_datasets as tfds
 
 from training.config import UserError
-from training.datasets import annotations, folders
+from training.datasets import annotations, folders, instance_masks
 from training.datasets.class_names import class_name
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -16,7 +16,7 @@ _MAX_JSON_BYTES = 2 ** 31
 
 
 class CocoFolder(tfds.core.GeneratorBasedBuilder):
-    """Images with COCO JSON annotations.
+    """Images with COCO JSON annotations: boxes and, where an annotation has a segmentation, instance masks.
 
     The annotations are in files instances_*.json or annotations.json, in the folder itself or in its subfolder `annotations`.
     A whole word in the file name determines the split (test, val or valid; otherwise train). The images are next to the file,
@@ -24,7 +24,7 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
     images/train2017). Roboflow's layout is supported too: {train,valid,test}/_annotations.coco.json next to the images.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     specify the folder with the images and instances_train.json, instances_val.json, … or annotations.json, or the folders
     train, valid and test with an _annotations.coco.json each
@@ -54,17 +54,22 @@ class CocoFolder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            description=self.__doc__, features=annotations.features(self.builder_config.class_names))
+            description=self.__doc__, features=annotations.features(self.builder_config.class_names, with_masks=True))
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in self.builder_config.parts}
 
     def _generate_examples(self, split):
-        boxes = annotations.Boxes()
-        for path, name, number, size, objects in annotations.progress(self.builder_config.parts[split], "coco_folder"):
+        boxes, converted, parts = annotations.Boxes(), instance_masks.Masks(), self.builder_config.parts[split]
+        has_masks = any(segmentation for *_, segmentations, _ in parts for segmentation in segmentations)
+        for path, name, number, size, segmentations, objects in annotations.progress(parts, "coco_folder"):
+            def mask_of(index, height, width, segmentations=segmentations):
+                return converted.mask(segmentations[index], height, width) if has_masks else None
+
             yield number, annotations.example(folders.read(path), path, name, number, size, objects,
-                                              self.builder_config.class_names, boxes)
+                                              self.builder_config.class_names, boxes, mask_of)
         boxes.report(f"coco_folder, {split}")
+        converted.report(f"coco_folder, {split}")
 
 
 def _annotation_files(folder):
@@ -82,7 +87,8 @@ def _annotation_files(folder):
 
 
 def _records(path, folder):
-    """Returns ([(image path, file name, id, (height, width), objects)], class names in the order of their ids)."""
+    """Returns ([(image path, file name, id, (height, width), segmentations, objects)], class names in the order of their
+    ids)."""
     content = _json(path)
 
     def rows(name, /, **kinds):
@@ -115,7 +121,8 @@ def _records(path, folder):
         except (TypeError, ValueError, OverflowError):
             raise UserError(f"{source} has the box {str(row['bbox'])[:80]}, not x, y, width, height") from None
         is_crowd = annotations.flag(row.get("iscrowd"), f"{source}: iscrowd")
-        objects[row["image_id"]].append((label, (top, left, top + height, left + width), is_crowd, False))
+        box = (top, left, top + height, left + width)
+        objects[row["image_id"]].append(((label, box, is_crowd, False), row.get("segmentation")))
     records, places = [], _image_folders(path, folder)
     for row in rows("images", id=int, file_name=str):
         image = next(filter(None, (folders.find(place, row["file_name"]) for place in places)), None)
@@ -124,7 +131,8 @@ def _records(path, folder):
                             f"{', '.join(str(place) for place in places)}")
         size = [annotations.stated_side(row.get(side), f"{path}: the {side} of {row['file_name']}")
                 for side in ("height", "width")]
-        records.append((image, row["file_name"], row["id"], size, objects.pop(row["id"], [])))
+        boxes, segmentations = zip(*objects.pop(row["id"], [])) if row["id"] in objects else ((), ())
+        records.append((image, row["file_name"], row["id"], size, segmentations, boxes))
     if not records:
         raise UserError(f"{path} lists no images")
     if len({record[2] for record in records}) < len(records):

@@ -66,11 +66,12 @@ def predict(app, request):
 
 def _asker(app, request):
     """Returns a function from the inputs of the signature to its answer: the server's, or that of an export here."""
+    names = app.export_names(request.model)
     if request.server:
-        return functools.partial(client.answer, request.server, app.task, signature=app.serving.PREDICT,
+        return functools.partial(client.answer, request.server, next(iter(names)), signature=app.serving.PREDICT,
                                  timeout=request.timeout_seconds)
-    version = pathlib.Path(request.export) if request.export else \
-        export.newest(pathlib.Path(request.saved_models) / app.task)
+    version = pathlib.Path(request.export) if request.export else export.newest_of(
+        [pathlib.Path(request.saved_models) / name for name in names], next(iter(names.values())) if request.model else None)
     return functools.partial(export.answer, version, signature=app.serving.PREDICT)
 
 

@@ -102,11 +102,24 @@ def newest(folder):
     Raises:
         UserError: there is no version.
     """
-    versions = _versions(folder)
-    if not versions:
-        raise UserError(f"there is no export in {folder}: train one with `python -m apps.{pathlib.Path(folder).name}`, "
-                        "or specify another folder")
-    return pathlib.Path(folder) / str(versions[-1])
+    return newest_of([folder])
+
+
+def newest_of(folders, model=None):
+    """Returns the folder of the version that was exported last: the one with the highest number, in the folder of each kind of
+    export of an application.
+
+    model: the system to train, for the error message; None: the default system
+
+    Raises:
+        UserError: there is no version.
+    """
+    found = [pathlib.Path(folder, str(versions[-1])) for folder in folders if (versions := _versions(folder))]
+    if not found:
+        task = pathlib.Path(folders[0]).name.partition("-")[0]
+        command = f"python -m apps.{task}" + (f" --model {model}" if model else "")
+        raise UserError(f"there is no export in {folders[0]}: train one with `{command}`, or specify another folder")
+    return max(found, key=lambda version: version.stat().st_mtime)
 
 
 def answer(version, inputs, signature="serving_default"):

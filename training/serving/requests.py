@@ -12,7 +12,7 @@ from training.errors import UserError
 
 STANDARD_INPUT = "-"
 """name of the input that is read from standard input"""
-ENDINGS = (".json", ".png")
+ENDINGS = (".json", ".png", ".classes.png")
 """extensions of the output files of a prediction"""
 _LONGEST_NAME = 180
 """bytes of an answer's file name without its ending: file systems allow 255, and temporary names are longer"""

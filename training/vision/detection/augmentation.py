@@ -51,10 +51,7 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
     draws = tf.random.stateless_uniform([12], seed)
     image, boxes_yxyx = turned(image, boxes_yxyx, draws[:3], recipe)
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    low, high = recipe.scale
-    scale = image_size / tf.reduce_max(sides) * low * (high / low) ** draws[3]
-    # a larger picture is cropped somewhere, a smaller one is put somewhere
-    shift = draws[4:6] * (image_size - sides * scale)
+    scale, shift = _placement(sides, image_size, draws, recipe)
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=image[None], size=[image_size, image_size], scale=tf.stack([scale, scale]), translation=shift,
         kernel_type="triangle", antialias=True)[0]
@@ -66,6 +63,40 @@ def augment(image, boxes_yxyx, image_size, seed, recipe):
     clipped = tf.clip_by_value(boxes_yxyx, 0.0, float(image_size))
     seen = tf.math.divide_no_nan(areas(clipped), areas(boxes_yxyx))
     return tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8), clipped, seen
+
+
+def augment_masks(pixels, frames_yxyx, sides, image_size, seed, recipe):
+    """Returns masks (pixels, frames_yxyx) as `augment` moves their image for the same seed; parts of a frame may then lie outside
+    of the square. An empty frame becomes 0.
+
+    Shape:
+        pixels:      (objects, side, side) uint8
+        frames_yxyx: (objects, 4) float32, in pixels of the image
+        sides:       (2,) int32, height and width of the image
+        returns:     as pixels and frames_yxyx, in pixels of the square
+    """
+    draws = tf.random.stateless_uniform([12], seed)
+    sides = tf.cast(sides, tf.float32)
+    near, far = frames_yxyx[:, :2], frames_yxyx[:, 2:]
+    is_frame = tf.reduce_all(far > near, axis=1, keepdims=True)
+    is_mirrored = (draws[:2] < 0.5) & (recipe.flip_vertical, recipe.flip_horizontal)
+    near, far = tf.where(is_mirrored, sides - far, near), tf.where(is_mirrored, sides - near, far)
+    for axis in (0, 1):
+        pixels = tf.cond(is_mirrored[axis], lambda p=pixels, a=axis: tf.reverse(p, [a + 1]), lambda p=pixels: p)
+    if recipe.transpose:
+        is_transposed = draws[2] < 0.5
+        pixels = tf.cond(is_transposed, lambda: tf.transpose(pixels, [0, 2, 1]), lambda: pixels)
+        near, far, sides = (tf.where(is_transposed, tf.reverse(x, [-1]), x) for x in (near, far, sides))
+    scale, shift = _placement(sides, image_size, draws, recipe)
+    return pixels, tf.where(is_frame, tf.concat([near * scale + shift, far * scale + shift], axis=1), 0.0)
+
+
+def _placement(sides, image_size, draws, recipe):
+    """Returns the scale and the shift (2,) of an image with these sides in the square."""
+    low, high = recipe.scale
+    scale = image_size / tf.reduce_max(sides) * low * (high / low) ** draws[3]
+    # a larger picture is cropped somewhere, a smaller one is put somewhere
+    return scale, draws[4:6] * (image_size - sides * scale)
 
 
 def turned(image, boxes_yxyx, draws, recipe):

@@ -7,7 +7,7 @@ from training.config import UserError
 from training.data import pipelines, sources
 from training.data.spec import Info, Splits, spec_of
 from training.vision import images
-from training.vision.detection import augmentation, ssd_augmentation
+from training.vision.detection import augmentation, masks, ssd_augmentation
 from training.vision.detection.settings import MAX_DETECTIONS
 
 LARGEST_CACHE = 2 ** 30
@@ -16,8 +16,8 @@ BUFFER = 2_000
 """encoded photographs to shuffle among: some hundred megabytes"""
 
 
-def datasets(config):
-    """Returns the Splits of a detection data set.
+def datasets(config, with_masks=False):
+    """Returns the Splits of a detection data set, on request with instance masks.
 
     inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the top left of the square, the rest is black
     targets: "boxes_yxyx" float32 (batch, max_objects, 4) in pixels of the square; "class_ids" int32 and "ignore" bool
@@ -27,30 +27,37 @@ def datasets(config):
              Validation and test also have "is_crowd", "is_difficult" bool (batch, max_objects), "image_id" int64,
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
              largest number in the split, so no object is lost.
+             With masks, train also has "masks" uint8 (batch, max_objects, 56, 56), 0 to 255, and "mask_frames_yxyx" float32
+             (batch, max_objects, 4), the rectangle that each mask fills, which may extend beyond the square; 0 for an object
+             without a mask. Validation and test have "masks" string and "mask_corners" int32 (batch, max_objects, 2), the exact
+             masks as files, see `training.vision.detection.masks`.
 
     Prints one line for each split with an image that has too many objects, or without any object to evaluate on. A validation
     split without objects is None, because it would always choose the first epoch.
 
     Raises:
-        UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects to learn.
+        UserError: the data set is unknown, missing, empty, not a detection data set, or has no objects or masks to learn.
     """
     prepared = sources.builder(config.dataset, config)
     class_names = class_names_of(prepared)
     parts = sources.parts(prepared)
-    train = examples_of(prepared, parts["train"])
+    if with_masks:
+        _check_masks(prepared, parts, config)
+    train = examples_of(prepared, parts["train"], with_masks=with_masks)
     room = _room(Contents(prepared, parts["train"], config), config)
     fits = fits_in_memory(train, prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
     if fits:
-        train = train.map(lambda example: decoded(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
+        train = train.map(lambda example: _with_small_masks(decoded(prepared, example)), num_parallel_calls=tf.data.AUTOTUNE)
 
     def for_training(example, seed):
-        return _train_element(decoded(prepared, example), seed, config, recipe, room)
+        return _train_element(_with_small_masks(decoded(prepared, example)), seed, config, recipe, room)
 
     batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=BUFFER, cache=fits,
-                                 share=lambda share: examples_of(prepared, parts["train"], share))
+                                 share=lambda share: examples_of(prepared, parts["train"], share, with_masks))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
-    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
+    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config, with_masks)
+                             for part in ("validation", "test")), spec)
 
 
 class Contents:
@@ -118,9 +125,9 @@ def _say_crowded(contents, limit, name, words, consequence):
     return count > 0
 
 
-def _evaluation_batches(prepared, part, split, config):
+def _evaluation_batches(prepared, part, split, config, with_masks):
     """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
-    examples = examples_of(prepared, split)
+    examples = examples_of(prepared, split, with_masks=with_masks)
     contents = Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
@@ -153,16 +160,45 @@ def class_names_of(prepared):
     return features["objects"].feature["label"].names
 
 
-def examples_of(prepared, split, share=None):
-    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
+def _check_masks(prepared, parts, config):
+    """Prints one line for each part with objects that have no mask.
+
+    Raises:
+        UserError: no object of the training split has one.
+    """
+    if config.augment and config.augmentation != "scale":
+        raise UserError(f"--augmentation {config.augmentation} cannot move masks: use --augmentation scale")
+    features = prepared.info.features
+    if "instances" not in features and "mask" not in features["objects"].feature:
+        raise UserError(f"{config.dataset} has no instance masks: choose a data set with masks, or detect boxes with "
+                        "`python -m apps.detection`")
+    if "instances" in features:
+        return
+    for part, split in parts.items():
+        examples = sources.read(prepared, split, decoders=tfds.decode.PartialDecoding({"objects": {"mask"}}))
+        lengths = examples.map(lambda example: tf.strings.length(example["objects"]["mask"]), tf.data.AUTOTUNE)
+        has_mask = np.concatenate(list(lengths.as_numpy_iterator())) > 0
+        if part == "train" and has_mask.size and not has_mask.any():
+            raise UserError(f"no object in the training split of {config.dataset} has an instance mask: add segmentations to its "
+                            "annotations, or detect boxes with `python -m apps.detection`")
+        if not has_mask.all():
+            print(f"{config.dataset}, {part}: {(~has_mask).sum():,} of {len(has_mask):,} objects have no mask; "
+                  + ("they teach boxes and classes only" if part == "train" else "the mask metrics ignore them"), flush=True)
+
+
+def examples_of(prepared, split, share=None, with_masks=False):
+    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example, with masks
+    also {mask_files, mask_corners}, see `masks.stored`."""
     examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
-    return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = examples.enumerate()
+    return examples.map(lambda index, example: _with_one_vocabulary(index, example, with_masks), tf.data.AUTOTUNE)
 
 
-def _with_one_vocabulary(index, example):
+def _with_one_vocabulary(index, example, with_masks):
     objects = example["objects"]
     none = tf.zeros(tf.shape(objects["label"]), tf.bool)
-    return {
+    stored = dict(zip(("mask_files", "mask_corners"), masks.stored(example))) if with_masks else {}
+    return stored | {
         "image": example["image"],
         "image_id": example.get("image/id", index),
         "boxes": objects["bbox"],
@@ -180,9 +216,23 @@ def decoded(prepared, example):
     return example | {"image": tf.ensure_shape(image, [None, None, 3])}
 
 
+def _with_small_masks(example):
+    """Returns the example with small masks in place of the files, if it has masks, and nothing done if it has them already."""
+    if "mask_files" not in example:
+        return example
+    small = masks.small(example["mask_files"], example["mask_corners"])
+    others = {name: value for name, value in example.items() if name not in ("mask_files", "mask_corners")}
+    return others | {"masks": small.pixels, "mask_frames_yxyx": small.frames_yxyx}
+
+
 def fits_in_memory(examples, prepared):
     """Tells whether the decoded pixels of all examples fit, by the size of a few."""
-    few = examples.take(8).map(lambda example: tf.size(decoded(prepared, example)["image"], out_type=tf.int64))
+    def size(example):
+        pixels = tf.size(decoded(prepared, example)["image"], out_type=tf.int64)
+        is_masked = "mask_files" in example
+        return pixels + tf.size(example["mask_files"], out_type=tf.int64) * masks.SIDE ** 2 if is_masked else pixels
+
+    few = examples.take(8).map(size)
     sizes = list(few.as_numpy_iterator())
     return sum(sizes) / len(sizes) * int(examples.cardinality()) <= LARGEST_CACHE
 
@@ -203,15 +253,21 @@ def boxes_in_pixels(example):
 def _train_element(example, seed, config, recipe, room):
     image_size = config.image_size
     boxes_yxyx, is_box = boxes_in_pixels(example)
+    masked = {name: example[name] for name in ("masks", "mask_frames_yxyx") if name in example}
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
         augment = {"scale": augmentation.augment, "ssd": ssd_augmentation.augment}[config.augmentation]
         image, boxes_yxyx, seen = augment(example["image"], boxes_yxyx, image_size, seed, recipe)
         ignore |= seen < recipe.least_seen
+        if masked:
+            moved = augmentation.augment_masks(*masked.values(), tf.shape(example["image"])[:2], image_size, seed, recipe)
+            masked = dict(zip(masked, moved))
         is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
     else:
         image, scale = fitted(example["image"], image_size)
         boxes_yxyx *= scale
+        if masked:
+            masked["mask_frames_yxyx"] *= scale
     # objects first, then what is ignored: if some must go, those do
     order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
     order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
@@ -220,6 +276,7 @@ def _train_element(example, seed, config, recipe, room):
         "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), room),
         "class_ids": _padded(tf.gather(example["class_ids"], order), room, -1),
         "ignore": _padded(tf.gather(ignore, order) | is_beyond, room),
+        **{name: _padded(tf.gather(values, order), room) for name, values in masked.items()},
     }
 
 
@@ -231,6 +288,8 @@ def _evaluation_element(example, image_size, max_objects):
     def kept(values, fill=0):
         return _padded(tf.boolean_mask(values, is_box), max_objects, fill)
 
+    masked = {"masks": kept(example["mask_files"]), "mask_corners": kept(example["mask_corners"])} \
+        if "mask_files" in example else {}
     return {"image": image}, {
         "boxes_yxyx": kept(boxes_yxyx * scale),
         "class_ids": kept(example["class_ids"], -1),
@@ -241,6 +300,7 @@ def _evaluation_element(example, image_size, max_objects):
         "scale": scale,
         "height": height,
         "width": width,
+        **masked,
     }
 
 
@@ -253,6 +313,7 @@ def fitted(image, image_size):
 def _padded(values, count, fill=0):
     """Returns `values` with `count` rows."""
     missing = count - tf.shape(values)[0]
-    rest = [[0, 0]] * (values.shape.rank - 1)
-    padded = tf.pad(values, [[0, missing], *rest], constant_values=tf.cast(fill, values.dtype))
+    filling = tf.constant(fill, values.dtype) if fill else tf.zeros((), values.dtype)  # also of texts
+    padding = tf.fill(tf.concat([[missing], tf.shape(values)[1:]], axis=0), filling)
+    padded = tf.concat([values, padding], axis=0)
     return tf.ensure_shape(padded, [count, *values.shape[1:]])

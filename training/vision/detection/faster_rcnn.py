@@ -55,10 +55,13 @@ class FasterRCNN(detector.Detector):
     code; half, not a quarter, of the sampled regions may be objects.
     """
 
+    LOSSES = ("objectness", "proposal_offsets", "class", "offsets")
+    """names of the losses"""
+
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", pyramid_filters=256, extra_levels=1, min_anchor_stride=4,
                  anchor_scale=8.0, anchor_octaves=1, anchor_ratios=(0.5, 1.0, 2.0), proposals=300, regions_per_image=128,
-                 region_levels=4, head_units=1024, seed=0, is_compiled=False):
-        super().__init__(image_size, classes, ("objectness", "proposal_offsets", "class", "offsets"), name="faster_rcnn")
+                 region_levels=4, head_units=1024, seed=0, is_compiled=False, name="faster_rcnn"):
+        super().__init__(image_size, classes, self.LOSSES, name=name)
         self.backbone, strides = pyramid.build(image_size, backbone_kind, pyramid_filters, extra_levels)
         levels = pyramid.anchor_levels(strides, min_anchor_stride)
         if region_levels > len(strides):
@@ -125,7 +128,19 @@ class FasterRCNN(detector.Detector):
         matches = ops.where(valid, matches, -2)
         index, weights = self.region_sampler(matches, training=training)
         matches = ops.take_along_axis(matches, index, axis=1)
-        regions = _rows(regions, index)
+        return losses | self.region_losses(pyramid, _rows(regions, index), matches, weights, targets, training)
+
+    def region_losses(self, pyramid, regions, matches, weights, targets, training):
+        """Returns the losses {name: scalar} of the second stage.
+
+        Shape:
+            pyramid: list of feature maps, see `pyramid_features`
+            regions: (batch, samples, 4) in pixels, those that are objects first
+            matches: (batch, samples) int32, the index of the region's object, negative for the background
+            weights: (batch, samples), 0 or 1
+            targets: as in `losses`
+        """
+        objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
         class_logits, box_offsets, _ = self._classify(pyramid, regions)
         is_object = ops.cast(matches >= 0, "float32")
         labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
@@ -134,12 +149,14 @@ class FasterRCNN(detector.Detector):
         of_class = ops.one_hot(labels, self.classes, dtype="float32")[..., None]  # all zero for the background
         error = ops.sum(smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
         count = ops.sum(weights)
-        losses["class"] = detector.share(ops.sum(weights * entropy), count)
-        losses["offsets"] = detector.share(ops.sum(weights * is_object * error), count)
-        return losses
+        return {"class": detector.share(ops.sum(weights * entropy), count),
+                "offsets": detector.share(ops.sum(weights * is_object * error), count)}
 
     def class_scores(self, images):
-        pyramid = self.backbone(images, training=False)
+        return self.region_scores(self.backbone(images, training=False))
+
+    def region_scores(self, pyramid):
+        """Returns what `class_scores` returns, of the feature maps."""
         regions, _, valid = self._regions(*self._propose(pyramid))
         class_logits, box_offsets, _ = self._classify(pyramid, regions)
         scores = ops.softmax(class_logits, axis=-1)[..., :-1] * ops.cast(valid, "float32")[..., None]

@@ -8,6 +8,9 @@ Everything here is plain numpy in pixels of the original image, as float64:
     detections:   list of one dict per image, in the same order
         {"boxes_yxyx": (detections, 4), "scores": (detections,), "class_ids": (detections,)}
 
+With instance masks, both also have "masks": a list of COCO's run-length encodings in the size of the image. In the ground truth
+it holds None for an object without a mask, which is then treated like a difficult one.
+
 Boxes are continuous coordinates: width = right - left, without VOC's "+ 1".
 A metric with nothing to measure, such as no objects of a size, is -1, as in COCO's own code.
 """
@@ -26,16 +29,21 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from training import bootstrap
 from training.engine import graphs
 from training.engine.names import one_line
+from training.vision.detection import masks
 from training.vision.detection.settings import MAX_DETECTIONS
 
 VALIDATION_METRICS = ("ap", "ap50", "ap75")
 """metrics that are shown after each epoch"""
 NOTHING = -1.0
 """COCO's value of a metric without any object to measure"""
+_COLUMNS = {"ap": "per_class", "ap50": "per_class_ap50", "mask_ap": "mask_per_class", "mask_ap50": "mask_per_class_ap50"}
+"""columns of the table of classes, and the metrics that hold their values by class"""
 
 
-def coco(ground_truth, detections, class_names):
+def coco(ground_truth, detections, class_names, kind="bbox"):
     """Returns COCO's average precision and recall: ap, ap50, ap75, ap_small, ap_medium, ap_large, ar100, per class.
+
+    kind: "bbox" compares boxes, "segm" masks
 
     The values are those of pycocotools, except that they are 0 without any detection, for which its code raises an error. A
     class without objects is excluded from the means and from `per_class`, `per_class_ap50`. Crowds are treated as in COCO: a
@@ -44,7 +52,7 @@ def coco(ground_truth, detections, class_names):
 
     Source: Lin et al., 2014, "Microsoft COCO", and cocodataset.org/#detection-eval.
     """
-    evaluation = _matched(ground_truth, detections, class_names)
+    evaluation = _matched(ground_truth, detections, class_names, kind)
     evaluation.accumulate()
     return _figures(evaluation, class_names)
 
@@ -125,12 +133,20 @@ def detect(model, batches, config, *, proposals=False):
                 "class_ids": targets["class_ids"][row][real],
                 "is_crowd": targets["is_crowd"][row][real],
                 "is_difficult": targets["is_difficult"][row][real]})
+            size = int(height), int(width)
+            if "mask_corners" in targets:
+                stored = zip(targets["masks"][row][real], targets["mask_corners"][row][real])
+                ground_truth[-1]["masks"] = [masks.run_lengths(masks.opened(file, corner, *size)) if file else None
+                                             for file, corner in stored]
             boxes, scores = outputs["boxes_yxyx"][row], outputs["scores"][row]
             real = (outputs["class_ids"][row] >= 0) & np.isfinite(scores) & np.isfinite(boxes).all(axis=-1)
             detections.append({
                 "boxes_yxyx": _original(boxes[real], scale, height, width),
                 "scores": scores[real].astype(np.float64),
                 "class_ids": outputs["class_ids"][row][real]})
+            if "masks" in outputs:  # of the whole boxes, which may extend into the rest of the square
+                detections[-1]["masks"] = [masks.run_lengths(masks.pasted(mask, box / scale, *size))
+                                           for mask, box in zip(outputs["masks"][row][real], boxes[real])]
             if "proposals" in outputs:
                 boxes = np.nan_to_num(outputs["proposals"][row])
                 proposed.append({
@@ -139,12 +155,12 @@ def detect(model, batches, config, *, proposals=False):
     return ground_truth, detections, proposed or None
 
 
-def intervals(ground_truth, detections, class_names, resamples, seed=0):
-    """Returns {"ap": [low, high], "ap50": [low, high]}, the 95 % bootstrap intervals over images.
+def intervals(ground_truth, detections, class_names, resamples, seed=0, kind="bbox"):
+    """Returns {"ap": [low, high], "ap50": [low, high]}, the 95 % bootstrap intervals over images; `kind` as in `coco`.
 
     If no sample contains an object, the interval is -1 to -1.
     """
-    figures_of = resampler(ground_truth, detections, class_names)
+    figures_of = resampler(ground_truth, detections, class_names, kind)
 
     def statistics(rows):
         figures = figures_of(rows)
@@ -155,12 +171,12 @@ def intervals(ground_truth, detections, class_names, resamples, seed=0):
     return nothing | bootstrap.intervals(statistics, len(ground_truth), resamples, seed)
 
 
-def resampler(ground_truth, detections, class_names):
+def resampler(ground_truth, detections, class_names, kind="bbox"):
     """Returns a function of image numbers with the result of `coco` for these images, without the values by area.
 
     Detections are matched to objects once; each sample only sorts and accumulates them.
     """
-    evaluation = _matched(ground_truth, detections, class_names, all_areas=False)
+    evaluation = _matched(ground_truth, detections, class_names, kind, all_areas=False)
     matches = evaluation._evalImgs_cpp  # one for each class and image, all images of the first class first
     images = len(ground_truth)
 
@@ -178,13 +194,14 @@ def table(metrics):
     console = rich.console.Console(highlight=False)
     classes = rich.table.Table(box=_box(console))
     classes.add_column("class")
-    classes.add_column("ap", justify="right")
-    classes.add_column("ap50", justify="right")
-    for name, value in metrics["per_class"].items():
-        shown = rich.text.Text(one_line(name))
-        classes.add_row(shown, _figure(value), _figure(metrics.get("per_class_ap50", {}).get(name, NOTHING)))
+    columns = {name: key for name, key in _COLUMNS.items() if key in metrics}
+    for name in columns:
+        classes.add_column(name, justify="right")
+    for name in metrics["per_class"]:
+        values = (metrics[key].get(name, NOTHING) for key in columns.values())
+        classes.add_row(rich.text.Text(one_line(name)), *map(_figure, values))
     classes.add_section()
-    classes.add_row("all", _figure(metrics["ap"]), _figure(metrics["ap50"]))
+    classes.add_row("all", *(_figure(metrics[name]) for name in columns))
     others = rich.table.Table(box=_box(console))
     others.add_column("metric")
     others.add_column("value", justify="right")
@@ -248,30 +265,45 @@ def _original(boxes_yxyx, scale, height, width):
     return np.clip(boxes_yxyx.astype(np.float64) / scale, 0, [height, width, height, width])
 
 
-def _matched(ground_truth, detections, class_names, all_areas=True):
+def _matched(ground_truth, detections, class_names, kind, all_areas=True):
     """Returns faster-coco-eval's evaluation with every image's detections matched to its objects."""
     truth, found = [], []
     for image, (objects, guesses) in enumerate(zip(ground_truth, detections, strict=True)):
-        areas = np.where(_flags(objects, "is_difficult"), -1.0, _area(_boxes(objects)))  # -1: outside of every range
-        for box, class_id, crowd, area in zip(
-                _xywh(objects), objects["class_ids"], _flags(objects, "is_crowd"), areas):
-            truth.append({"id": len(truth) + 1, "image_id": image, "category_id": int(class_id), "bbox": box,
+        shapes, areas = _shapes(objects, kind)
+        areas = np.where(_flags(objects, "is_difficult"), -1.0, areas)  # -1: outside of every range
+        for shape, class_id, crowd, area in zip(shapes, objects["class_ids"], _flags(objects, "is_crowd"), areas):
+            truth.append({"id": len(truth) + 1, "image_id": image, "category_id": int(class_id), **shape,
                           "area": float(area), "iscrowd": int(crowd)})
-        areas = _area(_boxes(guesses))
-        for box, class_id, score, area in zip(_xywh(guesses), guesses["class_ids"], guesses["scores"], areas):
-            found.append({"id": len(found) + 1, "image_id": image, "category_id": int(class_id), "bbox": box,
+        shapes, areas = _shapes(guesses, kind)
+        for shape, class_id, score, area in zip(shapes, guesses["class_ids"], guesses["scores"], areas):
+            found.append({"id": len(found) + 1, "image_id": image, "category_id": int(class_id), **shape,
                           "area": float(area), "iscrowd": 0, "score": float(score)})
-    images = [{"id": image} for image in range(len(ground_truth))]
+    images = [{"id": image} | dict(zip(("height", "width"), _size(objects))) for image, objects in enumerate(ground_truth)]
     categories = [{"id": k, "name": name} for k, name in enumerate(class_names)]
     evaluation = COCOeval_faster(
         COCO({"images": images, "categories": categories, "annotations": truth}, print_function=_silent),
         COCO({"images": images, "categories": categories, "annotations": found}, print_function=_silent),
-        "bbox", print_function=_silent, separate_eval=True)
+        kind, print_function=_silent, separate_eval=True)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     if not all_areas:
         evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
     evaluation.evaluate()
     return evaluation
+
+
+def _shapes(image, kind):
+    """Returns what COCO's annotations of an image state about boxes or masks, a list of dicts, and the areas."""
+    boxes = [{"bbox": box} for box in _xywh(image)]
+    if kind == "bbox":
+        return boxes, _area(_boxes(image))
+    # an object without a mask gets one without pixels and an area outside of every range
+    empty = masks.run_lengths(np.zeros(_size(image), bool))
+    return ([box | {"segmentation": empty if mask is None else mask} for box, mask in zip(boxes, image["masks"])],
+            np.array([-1.0 if mask is None else masks.area(mask) for mask in image["masks"]]))
+
+
+def _size(image):
+    return int(image.get("height", 1)), int(image.get("width", 1))
 
 
 def _xywh(image):

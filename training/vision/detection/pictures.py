@@ -44,7 +44,7 @@ def pictures(model, splits, config, info, count=8):
     drawn = []
     for image, real, found, ratio in zip(shown, objects, detections, scale):
         good = found["scores"] >= SHOWN_SCORE
-        found = {name: values[good] for name, values in found.items()}
+        found = {name: found[name][good] for name in ("boxes_yxyx", "scores", "class_ids")}
         drawn.append(np.concatenate([_labelled(image, real, ratio, names, "truth"),
                                      _labelled(image, found, ratio, names, "found")]))
     made = {"detections": np.stack(drawn)}

@@ -24,28 +24,11 @@ def signatures(model, config, info):
         info: its `class_names` are the names of the class ids 0, 1, ….
     """
     size = config.image_size
-    # one more name than classes: what pads a row has the class -1
-    names = tf.constant([*info.class_names, ""])
 
     def serving_default(image_bytes):
         fitted, sides, scales, errors = image_signatures.fitted(image_bytes, size)
         found = image_signatures.at_least_one(model.detect, fitted)
-        failed = tf.strings.length(errors) > 0
-        count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
-        is_detection = tf.range(MAX_DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
-        boxes = tf.cast(found["boxes_yxyx"], tf.float32) / scales[:, tf.newaxis, tf.newaxis]
-        limits = tf.cast(tf.tile(sides, (1, 2)), tf.float32)[:, tf.newaxis]  # (batch, 1, yxyx)
-        boxes = tf.clip_by_value(boxes, 0.0, limits)
-        class_ids = tf.where(is_detection, tf.cast(found["class_ids"], tf.int32), -1)
-        return {
-            "boxes_yxyx": _rows(tf.where(is_detection[..., tf.newaxis], boxes, 0.0), (MAX_DETECTIONS, 4)),
-            "scores": _rows(tf.where(is_detection, tf.cast(found["scores"], tf.float32), 0.0), (MAX_DETECTIONS,)),
-            "class_ids": _rows(class_ids, (MAX_DETECTIONS,)),
-            "class_names": _rows(tf.gather(names, tf.where(class_ids < 0, len(info.class_names), class_ids)),
-                                 (MAX_DETECTIONS,)),
-            "count": _rows(count, ()),
-            "error": errors,
-        }
+        return answers(found, sides, scales, errors, info.class_names)
 
     def embed(image_bytes):
         fitted, _, _, errors = image_signatures.fitted(image_bytes, size)
@@ -59,6 +42,31 @@ def signatures(model, config, info):
     return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}
 
 
+def answers(found, sides, scales, errors, class_names):
+    """Returns the outputs of `serving_default` for a batch.
+
+    found:                 the result of `model.detect`, in pixels of the squares
+    sides, scales, errors: of the images, as `image_signatures.fitted` returns them
+    """
+    # one more name than classes: what pads a row has the class -1
+    names = tf.constant([*class_names, ""])
+    failed = tf.strings.length(errors) > 0
+    count = tf.where(failed, 0, tf.cast(found["count"], tf.int32))
+    is_detection = tf.range(MAX_DETECTIONS) < count[:, tf.newaxis]  # (batch, detections)
+    boxes = tf.cast(found["boxes_yxyx"], tf.float32) / scales[:, tf.newaxis, tf.newaxis]
+    limits = tf.cast(tf.tile(sides, (1, 2)), tf.float32)[:, tf.newaxis]  # (batch, 1, yxyx)
+    boxes = tf.clip_by_value(boxes, 0.0, limits)
+    class_ids = tf.where(is_detection, tf.cast(found["class_ids"], tf.int32), -1)
+    return {
+        "boxes_yxyx": _rows(tf.where(is_detection[..., tf.newaxis], boxes, 0.0), (MAX_DETECTIONS, 4)),
+        "scores": _rows(tf.where(is_detection, tf.cast(found["scores"], tf.float32), 0.0), (MAX_DETECTIONS,)),
+        "class_ids": _rows(class_ids, (MAX_DETECTIONS,)),
+        "class_names": _rows(tf.gather(names, tf.where(class_ids < 0, len(class_names), class_ids)), (MAX_DETECTIONS,)),
+        "count": _rows(count, ()),
+        "error": errors,
+    }
+
+
 def warmup(config):
     """Returns one warm-up request per signature, {signature: {input name: value}}."""
     return {name: image_signatures.warmup(config.image_size) for name in ("serving_default", "embed")}
@@ -68,7 +76,7 @@ def present(asked, answer, path):
     """Returns the detections in one image as (JSON document, lines to print), and renders the image to <path>.png."""
     from training.vision import drawing
 
-    found = _row(answer)
+    found = document(answer)
     if not found["error"]:
         shown = [detection for detection in found["detections"] if detection["score"] >= SHOWN_SCORE]
         drawn = drawing.draw(
@@ -79,7 +87,7 @@ def present(asked, answer, path):
             [detection["class_id"] for detection in shown])
         with files.whole(path.with_name(path.name + ".png")) as temporary:
             temporary.write_bytes(tf.io.encode_png(drawn).numpy())
-    return found, [_summary(found)]
+    return found, [summary(found)]
 
 
 def _coarsest(levels):
@@ -91,7 +99,7 @@ def _rows(value, shape):
     return tf.ensure_shape(value, (None, *shape))
 
 
-def _row(answer):
+def document(answer):
     """Returns {"error": str, "detections": [...]} of one image, best first as the detector gives them."""
     detections = [{
         "box_yxyx": [round(float(side), 2) for side in answer["boxes_yxyx"][0, index]],
@@ -102,7 +110,8 @@ def _row(answer):
     return {"error": answer["error"][0].decode(), "detections": detections}
 
 
-def _summary(found):
+def summary(found):
+    """Returns a line about the result of `document`: how many objects of each class, or why there is no answer."""
     if found["error"]:
         return f"no answer: {found['error']}"
     counts = {}

@@ -1,0 +1,3 @@
+from training import cli
+
+cli.main(__package__)
