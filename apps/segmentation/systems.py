@@ -64,7 +64,7 @@ class UNet(Staged, model="unet", ids=("S3",)):
 class EncoderDecoder(Staged, model="encoder_decoder", ids=("S2",)):
     """Encoder and decoder with four kinds of upsampling (Noh et al., 2015; SegNet, 2017)."""
 
-    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=3), "camvid": dict(stages=4)}
+    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=4), "camvid": dict(stages=4)}
 
     upsampling: Literal["nearest", "bed_of_nails", "max_unpooling", "transposed"] = "max_unpooling"
     """how the sides are doubled: by repeating values, with zeros between them, with each value where the maximum of the

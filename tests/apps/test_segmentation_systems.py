@@ -61,7 +61,7 @@ def test_patches_and_one_pass_have_equal_answers(stages):
         model.network.set_weights(weights)
     images = IMAGES[:, :20, :20]
     first, second = (model({"image": images})["classes"].numpy() for model in (once, many))
-    assert first.shape == (2, 20, 20, 4) and first.std(axis=(1, 2)).min() > 0.1
+    assert first.shape == (2, 20, 20, 4) and first.std(axis=(1, 2)).min() > 0.01  # pixels differ
     np.testing.assert_allclose(first, second, atol=1e-5 * np.abs(first).max())
     np.testing.assert_allclose(once.embed(images), many.embed(images), rtol=1e-4)
     side = pixel_classifier.patch_side(stages)
