@@ -27,7 +27,7 @@ class Semantic(Config):
 
     MONITOR: ClassVar = ("mean_iou", "max")
     DATASETS: ClassVar = {
-        "digit_scenes": dict(image_size=128, epochs=8, batch_size=8, validate_every=2),
+        "digit_scenes": dict(image_size=128, epochs=8, batch_size=8, validate_every=2, class_balance=0.0),
         "camvid": dict(image_size=240, crop_size=176, epochs=60, batch_size=4, validate_every=5)}
     VARIANTS: ClassVar = {("augment", False): {"crop_size": None}}
     SPACE: ClassVar = {"learning_rate": ("log", 3e-4, 3e-2), "weight_decay": ("log", 1e-3, 0.5),
