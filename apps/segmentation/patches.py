@@ -3,7 +3,7 @@ from apps.segmentation import pixel_classifier, segmenter
 from apps.segmentation.pixel_classifier import PixelClassifier
 
 _DRAW_BALANCE = 0.5
-"""exponent of the number of patches drawn from a class, as of `class_balance`: rare classes are seen more often, and weigh less"""
+"""exponent of the number of patches drawn from a class, as of `class_balance`: rare classes are seen more often and weigh less"""
 
 
 def build_model(config, spec, steps):

@@ -73,7 +73,7 @@ def test_image_and_classes_move_together(recipe, crop_size):
         assert not pixels[is_void].any() or (pixels[is_void] < 240).mean() > 0.9
         told = np.round((pixels - 60) / 60).astype(int)
         is_clear = ~is_void & (np.abs(pixels - 60 - 60 * told) <= 1)  # the others are at an edge, where colors are mixed
-        assert (told[is_clear] == classes[is_clear]).mean() > 0.97
+        assert (told[is_clear] == classes[is_clear]).mean() > 0.95
         assert is_clear.sum() > 0.5 * (~is_void).sum()
         found.add(tuple(np.bincount(classes.ravel() + 1, minlength=5)))
         seen += (~is_void).mean()
@@ -125,8 +125,9 @@ def test_images_of_any_size_and_without_objects(tmp_path, capsys):
     for inputs, targets in splits.train(0, 0, CONTEXT):
         assert inputs["image"].shape == (2, 32, 32, 3) and targets["classes"].shape == (2, 32, 32)
     targets = first(splits.test.unbatch().batch(3))[1]
-    assert targets["height"].tolist() == [5, 20, 20] and targets["width"].tolist() == [1, 30, 30]
-    assert sorted(np.unique(targets["classes"][0])) == [VOID, 0, 1] and (targets["classes"][2] == VOID).all()
+    assert sorted(zip(targets["height"].tolist(), targets["width"].tolist())) == [(5, 1), (20, 30), (20, 30)]
+    held = sorted(sorted(np.unique(classes).tolist()) for classes in targets["classes"])
+    assert held == [[VOID], [VOID, 0], [VOID, 0, 1]]
 
 
 @pytest.mark.parametrize("train, words", [
