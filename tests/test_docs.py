@@ -146,8 +146,8 @@ def test_the_walk_through_runs(tmp_path):
 
 def test_tables_of_settings_tell_what_the_classes_declare():
     lines = settings_tables.table("detection").splitlines()
-    assert ("| `--image-size` | all | 512 | 128 for digit_scenes; 320 for bccd | integer, 1 or more | "
-            "side length, in pixels, of the square that each image is resized to fit |") in lines
+    assert ("| `--max-objects` | all | 100 | 8 for digit_scenes; 64 for bccd | integer, 1 or more | "
+            "maximum number of objects per training image; further ones are ignored, neither objects nor background |") in lines
     first, = [number for number, line in enumerate(lines) if line.startswith("| `--anchor-octaves` | faster_rcnn | 1 | 2 for digit_scenes, bccd |")]
     assert lines[first + 1] == "|  | retinanet | 3 | 2 for digit_scenes |  |  |"  # what would be repeated is empty
     text = settings_tables.table("classification")
