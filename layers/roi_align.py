@@ -6,6 +6,10 @@ from keras import ops
 
 from layers import boxes
 
+_LARGEST_PART = 2 ** 22
+"""bytes of samples that are read at a time if those of an image take more: memory for hundreds of megabytes would come from the
+operating system anew in each call, page by page, which takes longer than to fill it"""
+
 
 @keras.saving.register_keras_serializable(package="layers")
 class RoIAlign(keras.layers.Layer):
@@ -116,12 +120,25 @@ class RoIAlign(keras.layers.Layer):
         corner = tf.stack([tf.gather(tops.astype("float32"), level), tf.ones_like(level, "float32")], axis=-1)
         scale = np.array(canvas.shape[1:3], "float32") - 1
         crops = tf.concat([(corner + start + margin) / scale, (corner + end - margin - 1) / scale], axis=-1)
-        batch, regions = tf.shape(crops)[0], crops.shape[1]
-        pieces = tf.image.crop_and_resize(
-            canvas, tf.reshape(crops, (-1, 4)), tf.repeat(tf.range(batch), regions), (points, points))
-        if self.samples > 1:
-            pieces = tf.nn.avg_pool2d(pieces, self.samples, self.samples, "VALID")
-        return tf.cast(tf.reshape(pieces, (-1, regions, self.size, self.size, canvas.shape[-1])), self.compute_dtype)
+        batch, regions, channels = tf.shape(crops)[0], crops.shape[1], canvas.shape[-1]
+
+        def pooled(crops, index):
+            """Returns the means of the samples in some crops (n, 4) of the images with these numbers (n,)."""
+            pieces = tf.image.crop_and_resize(canvas, crops, index, (points, points))
+            return tf.nn.avg_pool2d(pieces, self.samples, self.samples, "VALID") if self.samples > 1 else pieces
+
+        per_part = max(1, _LARGEST_PART // (points ** 2 * channels * 4))
+        if regions <= per_part:
+            means = pooled(tf.reshape(crops, (-1, 4)), tf.repeat(tf.range(batch), regions))
+        else:
+            parts = -(-regions // per_part)  # of an image
+            per_part = -(-regions // parts)
+            crops = tf.reshape(tf.pad(crops, [[0, 0], [0, parts * per_part - regions], [0, 0]]), (-1, per_part, 4))
+            index = tf.repeat(tf.range(batch), parts)
+            means = tf.map_fn(lambda part: pooled(part[0], tf.repeat(part[1], per_part)), (crops, index),
+                              fn_output_signature=tf.TensorSpec((per_part, self.size, self.size, channels)))
+            means = tf.reshape(means, (-1, parts * per_part, self.size, self.size, channels))[:, :regions]
+        return tf.cast(tf.reshape(means, (-1, regions, self.size, self.size, channels)), self.compute_dtype)
 
     def level(self, boxes_yxyx):
         """Returns the level that each region is read from, an index into `strides`: (batch, regions) int32."""
