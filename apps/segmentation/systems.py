@@ -142,7 +142,7 @@ class PatchesSpeed(training.Experiment, Data):
     """name or folder of a run of patches or convolutional, whose weights are used; None: random weights"""
     dataset: str = "digit_scenes"
     """data set of the images; has no effect with --run, which uses that of the run"""
-    images: Annotated[int, Count] = 8
+    images: Annotated[int, Count] = 4
     """test images to answer"""
-    rounds: Annotated[int, Count] = 5
+    rounds: Annotated[int, Count] = 3
     """times that each form answers all images, in turn; the median counts"""

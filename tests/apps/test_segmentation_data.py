@@ -158,7 +158,7 @@ def test_the_pets_of_tfds_are_pets_background_and_void():
 
 
 def test_sets_without_masks_are_refused():
-    with pytest.raises(UserError, match="voc has no masks in TFDS.* --dataset segmentation_folder"):
+    with pytest.raises(UserError, match="voc has no masks with named classes in TFDS.* --dataset segmentation_folder"):
         labeled_pixels._Masks(prepared("voc", image=None, objects=None))
     many = tfds.features.LabeledImage(labels=256, shape=(None, None, 1))
     with pytest.raises(UserError, match="has 256 classes, more than the limit of 255"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from apps.segmentation import encoder_decoder, fcn, patches_speed, pixel_classifier, segmenter, unet, upsampling
+from apps.segmentation import encoder_decoder, fcn, patches_speed, pixel_classifier, scaling, segmenter, unet
 from apps.segmentation.pixel_classifier import PixelClassifier
 from training import UserError
 from training.app import App
@@ -33,7 +33,7 @@ def test_unet_has_the_convolutions_of_its_paper():
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == expected + 64 * 2 + 2
 
 
-@pytest.mark.parametrize("kind", upsampling.KINDS)
+@pytest.mark.parametrize("kind", scaling.KINDS)
 @pytest.mark.parametrize("network", [encoder_decoder.network, fcn.network])
 def test_every_upsampling_gives_scores_of_the_images_size(network, kind):
     model = segmenter.build(5, lambda images: network(images, upsampling=kind, width=4, stages=3))
