@@ -17,6 +17,7 @@ from layers.non_max_suppression import NonMaxSuppression
 from layers.region_proposals import RegionProposals
 from layers.roi_align import RoIAlign
 from layers.roi_pooling import RoIPooling
+from layers.roi_warp import RoIWarp
 from layers.sampler import BalancedSampler
 from layers.sentence_embedding import SentenceEmbedding
 from layers.subsampling import Subsampling
@@ -26,6 +27,6 @@ from layers.time_index import TimeIndex
 __all__ = [
     "Anchors", "BalancedSampler", "BatchNormalization", "BoxCoder", "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid",
     "InvertedDropout", "KeyValueHop", "LENET5_TABLE", "LocalResponseNormalization", "MatchType", "Maxout", "MaxoutConv2D",
-    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "SentenceEmbedding",
-    "Subsampling", "TableConv2D", "TimeIndex",
+    "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign", "RoIPooling", "RoIWarp",
+    "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

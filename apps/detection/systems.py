@@ -1,8 +1,8 @@
 """The settings of all systems of this application. Importing this module does not import TensorFlow."""
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from training.config import NotNegative, Positive
-from training.vision.detection.settings import Detection, Pyramid, TwoStage
+from training.config import Count, NotNegative, Positive
+from training.vision.detection.settings import Detection, OutsideRegions, Pyramid, TwoStage
 
 
 class FasterRCNN(TwoStage, model="faster_rcnn", ids=("D5",)):
@@ -34,3 +34,48 @@ class KerasCVRetinaNet(Detection, model="keras_cv_retinanet"):
     learning_rate = 3e-4  # its towers are not normalized: at 1e-3 the loss jumps, at 3e-3 training diverges in the second epoch
     anchor_scale: Annotated[float, Positive] = 4.0
     """side of a level's smallest anchor, as a multiple of the level's stride"""
+
+
+class SlidingWindow(Detection, model="sliding_window", ids=("D2",)):
+    """One classifier at many positions, scales and shapes, without boxes of its own (Sermanet et al., 2013)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(filters=48, window_heights=(16, 22, 31, 44), window_ratios=(1.0, 1.5, 2.2), validate_every=2),
+        "bccd": dict(filters=48, window_heights=(16, 32, 46, 64, 90), window_ratios=(0.75, 1.0, 1.33))}
+
+    filters: Annotated[int, Count] = 128
+    """channels of the classifier's convolutions"""
+    window_heights: Annotated[tuple[int, ...], Count] = (32, 64, 128, 256)
+    """heights of the windows, in pixels"""
+    window_ratios: Annotated[tuple[float, ...], Positive] = (0.5, 1.0, 2.0)
+    """shapes of the windows, height divided by width"""
+
+
+class RCNN(OutsideRegions, model="rcnn", ids=("D3",)):
+    """R-CNN: each region of selective search is a pass of the network (Girshick et al., 2014)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(backbone="small", region_size=48, head_units=256, regions_per_image=16, validate_every=5),
+        "bccd": dict(backbone="small", region_size=64, head_units=256, regions_per_image=32)}
+
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network that reads the warped regions"""
+    region_size: Annotated[int, Count] = 224
+    """side length, in pixels, of the square that each region is warped to, with its context"""
+    head_units: Annotated[int, Count] = 1024
+    """units in each of the two hidden layers"""
+
+
+class FastRCNN(OutsideRegions, model="fast_rcnn", ids=("D4",)):
+    """Fast R-CNN with regions of selective search (Girshick, 2015)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(backbone="small", pyramid_filters=64, head_units=256, validate_every=2),
+        "bccd": dict(backbone="small", pyramid_filters=64, head_units=256)}
+
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network below the feature pyramid"""
+    pyramid_filters: Annotated[int, Count] = 256
+    """channels of the feature map"""
+    head_units: Annotated[int, Count] = 1024
+    """units in each of the two hidden layers"""

@@ -5,6 +5,9 @@ TINY = {
         "faster_rcnn": dict(image_size=64, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, proposals=16),
         "retinanet": dict(image_size=64, batch_size=4, pyramid_filters=16, head_layers=1),
         "keras_cv_retinanet": dict(image_size=64, batch_size=4),
+        "sliding_window": dict(image_size=64, batch_size=4, filters=16, window_heights=(16, 32), window_ratios=(1.0, 2.0)),
+        "rcnn": dict(image_size=48, batch_size=4, region_size=32, head_units=32, regions_per_image=16, regions=20),
+        "fast_rcnn": dict(image_size=48, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, regions=20),
     },
     "classification": {
         "resnet": dict(image_size=16, width=4, batch_size=16, augment=True, dropout=0.2, gradient_noise=1e-4),

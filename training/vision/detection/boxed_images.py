@@ -7,8 +7,8 @@ from training.config import UserError
 from training.data import pipelines, sources
 from training.data.spec import Info, Splits, spec_of
 from training.vision import images
-from training.vision.detection import augmentation
-from training.vision.detection.settings import MAX_DETECTIONS
+from training.vision.detection import augmentation, region_cache
+from training.vision.detection.settings import MAX_DETECTIONS, OutsideRegions
 
 _LARGEST_CACHE = 2 ** 30  # bytes of decoded pixels that are kept in memory, per split
 _BUFFER = 2_000  # encoded photographs to shuffle among: some hundred megabytes
@@ -26,6 +26,9 @@ def datasets(config):
              "scale" float32 (square / original), "height" and "width" int32 (batch,) of the original; there max_objects is the
              largest number in the split, so no object is lost.
 
+    With `OutsideRegions`, the inputs also have "regions_yxyx" float32 (batch, regions, 4) in pixels of the square, the best
+    ones first; zeros where there are fewer. The augmentation moves them as it moves the boxes.
+
     Prints one line for each split with an image that has too many objects, or without any object to evaluate on. A validation
     split without objects is None, because it would always choose the first epoch.
 
@@ -35,9 +38,10 @@ def datasets(config):
     prepared = sources.builder(config.dataset, config)
     class_names = _class_names(prepared)
     parts = sources.parts(prepared)
-    train = _examples(prepared, parts["train"])
+    regions = region_cache.of_split(prepared, parts["train"], config)
+    train = _examples(prepared, parts["train"], regions=regions)
     room = _room(_Contents(prepared, parts["train"], config), config)
-    fits = _fits_in_memory(train, prepared)
+    fits = _fits_in_memory(_examples(prepared, parts["train"]), prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
     if fits:
         train = train.map(lambda example: _decode(prepared, example), num_parallel_calls=tf.data.AUTOTUNE)
@@ -46,9 +50,15 @@ def datasets(config):
         return _train_element(_decode(prepared, example), seed, config, recipe, room)
 
     batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=_BUFFER, cache=fits,
-                                 share=lambda share: _examples(prepared, parts["train"], share))
+                                 share=lambda share: _examples(prepared, parts["train"], share, regions))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
-    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
+
+    def train_batches(epoch, skip, context):
+        if regions:
+            regions.prepare()  # not for a test of a finished run, which does not read this split
+        return batches(epoch, skip, context)
+
+    return Splits(train_batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
 
 
 class _Contents:
@@ -109,7 +119,10 @@ def _say_crowded(contents, limit, name, words, consequence):
 
 def _evaluation_batches(prepared, part, split, config):
     """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
-    examples = _examples(prepared, split)
+    regions = region_cache.of_split(prepared, split, config)
+    if regions:
+        regions.prepare()
+    examples = _examples(prepared, split, regions=regions)
     contents = _Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
@@ -122,11 +135,11 @@ def _evaluation_batches(prepared, part, split, config):
                  "the excess objects cannot be found")
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= _LARGEST_CACHE:
-        fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config.image_size, most),
+        fitted = examples.map(lambda example: _evaluation_element(_decode(prepared, example), config, most),
                               num_parallel_calls=tf.data.AUTOTUNE)
         return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
     return pipelines.batched(
-        examples, lambda example, seed: _evaluation_element(_decode(prepared, example), config.image_size, most),
+        examples, lambda example, seed: _evaluation_element(_decode(prepared, example), config, most),
         config.batch_size)
 
 
@@ -137,10 +150,16 @@ def _class_names(prepared):
     return features["objects"].feature["label"].names
 
 
-def _examples(prepared, split, share=None):
-    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example."""
+def _examples(prepared, split, share=None, regions=None):
+    """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example.
+
+    regions: the `region_cache.KeptRegions`, which give each example its "regions_yxyx"; or None
+    """
     examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
-    return examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
+    if regions is None:
+        return examples
+    return examples.map(lambda example: example | {"regions_yxyx": regions(example["image"])}, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _with_one_vocabulary(index, example):
@@ -180,37 +199,61 @@ def _boxes_in_pixels(example):
     return tf.where(is_box[:, None], boxes_yxyx, 0.0), is_box
 
 
+def _regions_in_pixels(example, config):
+    """Returns the regions in pixels of the example's own image, (regions, 4); none without regions."""
+    regions = _regions(example, config)
+    if not regions:
+        return tf.zeros((0, 4))
+    return regions["regions_yxyx"] * tf.cast(tf.reduce_max(tf.shape(example["image"])) / config.image_size, tf.float32)
+
+
+def _regions(example, config):
+    """Returns {"regions_yxyx": (regions, 4)} in pixels of the square, kept or searched now; {} for a system without regions."""
+    if not isinstance(config, OutsideRegions):
+        return {}
+    kept = example.get("regions_yxyx")
+    return {"regions_yxyx": region_cache.of_image(_fit(example["image"], config.image_size)[0], config) if kept is None else kept}
+
+
 def _train_element(example, seed, config, recipe, room):
     image_size = config.image_size
     boxes_yxyx, is_box = _boxes_in_pixels(example)
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
-        image, boxes_yxyx, seen = augmentation.augment(example["image"], boxes_yxyx, image_size, seed, recipe)
+        image, moved, seen = augmentation.augment(
+            example["image"], tf.concat([boxes_yxyx, _regions_in_pixels(example, config)], axis=0), image_size, seed, recipe)
+        count = tf.shape(boxes_yxyx)[0]
+        regions = {}
+        if isinstance(config, OutsideRegions):
+            is_seen = seen[count:, tf.newaxis] > 0
+            regions["regions_yxyx"] = tf.ensure_shape(tf.where(is_seen, moved[count:], 0.0), (config.regions, 4))
+        boxes_yxyx, seen = moved[:count], seen[:count]
         ignore |= seen < recipe.least_seen
         is_box &= (seen >= 0.1) & tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= 1, axis=1)
     else:
         image, scale = _fit(example["image"], image_size)
         boxes_yxyx *= scale
+        regions = _regions(example, config)
     # objects first, then what is ignored: if some must go, those do
     order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
     order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
     is_beyond = tf.range(tf.size(order)) >= config.max_objects
-    return {"image": image}, {
+    return {"image": image} | regions, {
         "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), room),
         "class_ids": _padded(tf.gather(example["class_ids"], order), room, -1),
         "ignore": _padded(tf.gather(ignore, order) | is_beyond, room),
     }
 
 
-def _evaluation_element(example, image_size, max_objects):
+def _evaluation_element(example, config, max_objects):
     boxes_yxyx, is_box = _boxes_in_pixels(example)
-    image, scale = _fit(example["image"], image_size)
+    image, scale = _fit(example["image"], config.image_size)
     height, width = tf.unstack(tf.shape(example["image"])[:2])
 
     def kept(values, fill=0):
         return _padded(tf.boolean_mask(values, is_box), max_objects, fill)
 
-    return {"image": image}, {
+    return {"image": image} | _regions(example, config), {
         "boxes_yxyx": kept(boxes_yxyx * scale),
         "class_ids": kept(example["class_ids"], -1),
         "ignore": kept(example["is_crowd"] | example["is_difficult"]),

@@ -6,7 +6,8 @@ from keras import ops
 
 import layers
 from training.errors import UserError
-from training.vision.detection import detector, pyramid
+from training.vision.detection import detector, pyramid, region_classifier
+from training.vision.detection.region_classifier import rows
 
 
 class FasterRCNN(detector.Detector):
@@ -80,14 +81,7 @@ class FasterRCNN(detector.Detector):
 
         # regions of 112 pixels and less (at 8 pixels of anchor per pixel of stride) are read from the finest map
         self.align = layers.RoIAlign(7, strides[:region_levels], canonical_size=28 * anchor_scale, xla=is_compiled)
-        regions = keras.Input((7, 7, pyramid_filters))
-        x = keras.layers.Flatten()(regions)
-        for number in (1, 2):
-            x = keras.layers.Dense(head_units, "relu", kernel_initializer="he_normal", name=f"box_hidden{number}")(x)
-        class_logits = keras.layers.Dense(classes + 1, kernel_initializer=normal, dtype="float32", name="class_logits")(x)
-        box_offsets = keras.layers.Dense(classes * 4, dtype="float32", name="box_offsets",
-                                         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001))(x)
-        self.box_head = keras.Model(regions, [class_logits, box_offsets, x], name="box_head")
+        self.box_head = region_classifier.head((7, 7, pyramid_filters), classes, head_units, normal)
 
         self.anchor_coder = layers.BoxCoder()
         self.box_coder = layers.BoxCoder((10.0, 10.0, 5.0, 5.0))
@@ -110,7 +104,7 @@ class FasterRCNN(detector.Detector):
         logits, offsets = self.propose_at(pyramid, index)
         entropy = ops.binary_crossentropy(is_object, logits, from_logits=True)
         sampled_anchors = ops.take(anchors, index, axis=0)
-        wanted = self.anchor_coder.encode(_rows(objects, matches), sampled_anchors)
+        wanted = self.anchor_coder.encode(rows(objects, matches), sampled_anchors)
         error = ops.sum(detector.smooth_l1(offsets - wanted), axis=-1)
         count = ops.sum(weights)
         losses = {"objectness": detector.share(ops.sum(weights * entropy), count),
@@ -124,18 +118,9 @@ class FasterRCNN(detector.Detector):
         matches = ops.where(valid, matches, -2)
         index, weights = self.region_sampler(matches, training=training)
         matches = ops.take_along_axis(matches, index, axis=1)
-        regions = _rows(regions, index)
+        regions = rows(regions, index)
         class_logits, box_offsets, _ = self._classify(pyramid, regions)
-        is_object = ops.cast(matches >= 0, "float32")
-        labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
-        entropy = ops.sparse_categorical_crossentropy(labels, class_logits, from_logits=True)
-        wanted = self.box_coder.encode(_rows(objects, matches), regions)
-        of_class = ops.one_hot(labels, self.classes, dtype="float32")[..., None]  # all zero for the background
-        error = ops.sum(detector.smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
-        count = ops.sum(weights)
-        losses["class"] = detector.share(ops.sum(weights * entropy), count)
-        losses["offsets"] = detector.share(ops.sum(weights * is_object * error), count)
-        return losses
+        return losses | region_classifier.losses(class_logits, box_offsets, regions, matches, weights, targets, self.box_coder)
 
     def class_scores(self, images):
         pyramid = self.backbone(images, training=False)
@@ -223,8 +208,3 @@ class FasterRCNN(detector.Detector):
         logits, offsets, hidden = self.box_head(ops.reshape(aligned, (-1, *aligned.shape[2:])))
         return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
                 ops.reshape(hidden, (-1, count, hidden.shape[-1])))
-
-
-def _rows(values, index):
-    """Returns values[b, index[b, i]]; a negative index (no object) takes the first row, whose result has weight 0."""
-    return ops.take_along_axis(values, ops.maximum(index, 0)[..., None], axis=1)

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 PARTS = 32
 """parts into which the edges are divided"""
+SMALLEST_PART = 2000
+"""edges of a part; an image with few edges has fewer parts"""
 
 
 class _Pixels(NamedTuple):
@@ -66,7 +68,7 @@ def segment(images, scales, smallest, most):
     order = tf.argsort(weights, axis=1, stable=True)
     weights = tf.gather(weights, order, batch_dims=1)
     ends = tf.gather(tf.constant(pairs), order, axis=1) + area * tf.range(count)[:, tf.newaxis]  # (2, images, edges)
-    length = -(-pairs.shape[1] // PARTS)
+    length = max(-(-pairs.shape[1] // PARTS), SMALLEST_PART)
     numbers = tf.range(count * area)
 
     def after(join, pixels, first, last):
@@ -96,7 +98,7 @@ def segment(images, scales, smallest, most):
         return 2 * smallest, *after(lambda graph: _join_small(graph, 2 * smallest), _Pixels(*pixels), 0, None)
 
     pixels = _Pixels(numbers, tf.ones(count * area), tf.zeros(count * area), tf.repeat(scales, area))
-    pixels = _Pixels(*tf.while_loop(lambda part, *_: part < PARTS, next_part, (0, *pixels))[1:])
+    pixels = _Pixels(*tf.while_loop(lambda part, *_: part * length < pairs.shape[1], next_part, (0, *pixels))[1:])
     smallest = tf.constant(float(smallest))
     pixels = after(lambda graph: _join_small(graph, smallest), pixels, 0, None)
     regions = tf.while_loop(has_too_many, double, (smallest, *pixels))[1]

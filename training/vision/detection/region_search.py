@@ -2,6 +2,7 @@
 
 Everything here consists of TensorFlow operations, so that training data, evaluation and an export have the same regions.
 """
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +36,13 @@ class Search(NamedTuple):
     """smallest height and width of a region, in pixels"""
 
 
-FAST = Search()
-"""the paper's "fast" variant: 2 color spaces, 2 scales and 2 similarity measures give 8 hierarchies"""
+SEARCHES = {
+    "fast": Search(),  # the paper's name for it: 2 color spaces, 2 scales and 2 sums of measures give 8 hierarchies
+    "small": Search(scales=(50.0,), measures=((COLOR, TEXTURE, SIZE, FILL),)),  # 2 hierarchies
+}
 
 
-def regions(images, count, search=FAST):
+def regions(images, count, search=SEARCHES["fast"]):
     """Returns the best regions of each image: boxes_yxyx float32 (batch, count, 4) in pixels, and valid bool (batch, count).
 
     A box without a region is 0, and `valid` is false. The first regions are the best ones.
@@ -64,8 +67,18 @@ def regions(images, count, search=FAST):
     What differs: the segmentation joins pixels in rounds (see `graph_segmentation.segment`); gradients are divided by the
     largest one in their image and channel; an image has at most MOST_SEGMENTS segments.
     """
-    return tf.map_fn(lambda image: _regions(tf.cast(image, tf.float32), count, search), images, fn_output_signature=(
+    images = tf.round(tf.cast(images, tf.float32))  # so that a decoded image and a resized one are treated alike
+    return tf.map_fn(_of_one(*images.shape[1:3], count, search), images, fn_output_signature=(
         tf.TensorSpec((count, 4), tf.float32), tf.TensorSpec((count,), tf.bool)))
+
+
+@functools.lru_cache
+def _of_one(height, width, count, search):
+    """Returns the function that searches one image; all pipelines and signatures share its large graph."""
+    def of_one(image):
+        return _regions(image, count, search)
+
+    return tf.function(of_one, input_signature=[tf.TensorSpec((height, width, 3), tf.float32)], autograph=False)
 
 
 def _regions(image, count, search):
@@ -235,16 +248,16 @@ def _around(one, other):
 
 def _ranked(boxes, exists, count, smallest_side):
     """Returns the `count` best different boxes, (count, 4), and which of them exist."""
-    hierarchies = boxes.shape[0] or tf.shape(boxes)[0]
     position = tf.cumsum(tf.cast(exists, tf.float32), axis=1)  # from 1; the largest region first
-    draws = tf.random.stateless_uniform(tf.shape(exists), (2013, 0))
-    large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= smallest_side, axis=-1)
-    ranks = tf.reshape(tf.where(exists & large, position * draws, float("inf")), (-1,))
-    order = tf.argsort(ranks, stable=True)
-    boxes = tf.gather(tf.reshape(boxes, (-1, 4)), order)[:tf.math.count_nonzero(tf.math.is_finite(ranks))]
+    hierarchies, places = tf.unstack(tf.shape(exists))
+    draws = tf.random.stateless_uniform((hierarchies, 2 * MOST_SEGMENTS), (2013, 0), alg="philox")[:, :places]
+    is_large = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] >= smallest_side, axis=-1)
+    ranks = tf.reshape(tf.where(exists & is_large, position * draws, float("inf")), (-1,))
+    boxes = tf.gather(tf.reshape(boxes, (-1, 4)), tf.argsort(ranks, stable=True))
+    boxes = boxes[:tf.math.count_nonzero(tf.math.is_finite(ranks))]
     corners = tf.cast(boxes, tf.int64)
-    keys = ((corners[:, 0] * 2 ** 15 + corners[:, 1]) * 2 ** 15 + corners[:, 2]) * 2 ** 15 + corners[:, 3]
-    first = tf.math.unsorted_segment_min(tf.range(tf.size(keys)), tf.unique(keys)[1], tf.size(tf.unique(keys)[0]))
+    names, places = tf.unique(tf.tensordot(corners, tf.constant([2 ** (15 * side) for side in range(4)], tf.int64), 1))
+    first = tf.math.unsorted_segment_min(tf.range(tf.size(places)), places, tf.size(names))  # in the order of the ranks
     boxes = tf.gather(boxes, first[:count])
     missing = count - tf.shape(boxes)[0]
     valid = tf.range(count) < tf.shape(boxes)[0]
