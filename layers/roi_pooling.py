@@ -17,7 +17,7 @@ class RoIPooling(keras.layers.Layer):
 
     The maximum of each rectangle with power-of-two sides is computed once, and the maximum of a bin is that of the four such
     rectangles in its corners, which overlap and cover it. This takes a few reads per bin instead of a pass over the map, and
-    memory for about 20 to 30 maps of features.
+    memory for about 20 to 30 maps of features. Among equal features, one has the whole gradient.
 
     Args:
         size: number of bins along each side of a region.
@@ -55,25 +55,17 @@ class RoIPooling(keras.layers.Layer):
         ymin, xmin, ymax, xmax = ops.unstack(ops.stop_gradient(ops.cast(boxes_yxyx, "float32")) / self.stride, 4, axis=-1)
         features = ops.cast(features, self.compute_dtype)
         height, width, channels = features.shape[1:]
-        rectangles, rows, columns = [], _windows(height), _windows(width)
-        tall = features
-        for y, _ in enumerate(rows):
-            tall = ops.maximum(tall[:, :-(2 ** y // 2)], tall[:, 2 ** y // 2:]) if y else tall
-            wide = tall
-            for x, _ in enumerate(columns):
-                wide = ops.maximum(wide[:, :, :-(2 ** x // 2)], wide[:, :, 2 ** x // 2:]) if x else wide
-                rectangles.append(ops.reshape(wide, (-1, wide.shape[1] * wide.shape[2], channels)))
-        sizes = np.array([part.shape[1] for part in rectangles], "int32").reshape(len(rows), len(columns))
+        rows, columns = _windows(height), _windows(width)
+        sizes = np.outer(rows, columns)
         starts = ops.convert_to_tensor((np.cumsum(sizes) - sizes.ravel()).astype("int32"))
         (tops, level_y, empty_y), (lefts, level_x, empty_x) = self._corners(ymin, ymax, height), self._corners(xmin, xmax, width)
         level_y, level_x = level_y[..., :, None], level_x[..., None, :]  # (batch, regions, size, size) together
         first = ops.take(starts, level_y * len(columns) + level_x)
         length = ops.take(ops.convert_to_tensor(np.array(columns, "int32")), level_x)  # windows in a row
         places = [first + top[..., :, None] * length + left[..., None, :] for top in tops for left in lefts]
-        places = ops.reshape(ops.stack(places, axis=-1), (-1, boxes_yxyx.shape[1] * self.size ** 2 * 4))
-        found = tf.gather(ops.concatenate(rectangles, axis=1), places, batch_dims=1)
-        found = ops.max(ops.reshape(found, (-1, boxes_yxyx.shape[1], self.size, self.size, 4, channels)), axis=-2)
         is_empty = ops.logical_or(empty_y[..., :, None], empty_x[..., None, :])
+        found = _largest(features, ops.reshape(ops.stack(places, axis=-1), (-1, boxes_yxyx.shape[1] * self.size ** 2, 4)))
+        found = ops.reshape(found, (-1, boxes_yxyx.shape[1], self.size, self.size, channels))
         return ops.where(is_empty[..., None], ops.zeros_like(found), found)
 
     def _corners(self, start, end, cells):
@@ -101,6 +93,65 @@ class RoIPooling(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"size": self.size, "stride": self.stride}
+
+
+@tf.custom_gradient
+def _largest(features, places):
+    """Returns the largest feature of several windows together, whose gradient belongs to the one cell that it is from.
+
+    Shape:
+        features: (batch, height, width, channels)
+        places:   (batch, bins, windows) int32, places among the windows of all levels, see `_tables`
+        returns:  (batch, bins, channels)
+    """
+    height, width, channels = features.shape[1:]
+    batch, windows = tf.shape(features)[0], places.shape[2]
+    flat = tf.reshape(places, (batch, -1))
+    values, cells = _tables(features)
+
+    def gathered(table):
+        return tf.reshape(tf.gather(table, flat, batch_dims=1), (batch, -1, windows, channels))
+
+    found = gathered(values)
+
+    def gradient(upstream):
+        at = gathered(cells)  # (batch, bins, windows, channels)
+        best = tf.argmax(found, axis=2, output_type=tf.int32)
+        cell = at[:, :, 0]
+        for window in range(1, windows):
+            cell = tf.where(best == window, at[:, :, window], cell)
+        place = (tf.range(batch)[:, None, None] * (height * width) + cell) * channels + tf.range(channels)
+        wide = upstream if upstream.dtype == tf.float64 else tf.cast(upstream, tf.float32)  # many bins may share a cell
+        total = tf.math.unsorted_segment_sum(wide, place, batch * (height * width * channels))
+        return tf.cast(tf.reshape(total, (batch, height, width, channels)), upstream.dtype), None
+
+    return tf.reduce_max(found, axis=2), gradient
+
+
+def _tables(features):
+    """Returns the largest feature of each window with power-of-two sides, and the cell that it is from.
+
+    (batch, height, width, channels) gives twice (batch, windows, channels): all windows of one level, row by row, after
+    another. The levels are ordered by height, then by width.
+    """
+    height, width, channels = features.shape[1:]
+    cells = tf.reshape(tf.range(height * width, dtype=tf.int32), (1, height, width, 1)) + tf.zeros_like(features, tf.int32)
+
+    def joined(pair, axis, level):
+        half = 2 ** level // 2
+        parts = [(tensor[:, :-half], tensor[:, half:]) if axis == 1 else (tensor[:, :, :-half], tensor[:, :, half:])
+                 for tensor in pair]
+        (one, other), (cell, other_cell) = parts
+        return tf.maximum(one, other), tf.where(one >= other, cell, other_cell)
+
+    levels, tall = [], (features, cells)
+    for y in range(len(_windows(height))):
+        tall = joined(tall, 1, y) if y else tall
+        wide = tall
+        for x in range(len(_windows(width))):
+            wide = joined(wide, 2, x) if x else wide
+            levels.append([tf.reshape(tensor, (-1, tensor.shape[1] * tensor.shape[2], channels)) for tensor in wide])
+    return [tf.concat(tables, axis=1) for tables in zip(*levels)]
 
 
 def _windows(cells):

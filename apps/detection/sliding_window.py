@@ -73,7 +73,7 @@ class SlidingWindow(detector.Detector):
         for number, (channels, strides) in enumerate([(filters // 2, 2), (filters // 2, 1), (filters, 2), (filters, 1)], start=1):
             x = parts.convolution(x, channels, 3, strides, f"convolution{number}")
         self.features = keras.Model(images, x, name="features")
-        x = keras.layers.Conv2D(4 * filters, SIDE // STRIDE, use_bias=False, kernel_initializer="he_normal", name="window")(x)
+        x = keras.layers.Conv2D(2 * filters, SIDE // STRIDE, use_bias=False, kernel_initializer="he_normal", name="window")(x)
         x = keras.layers.ReLU()(layers.BatchNormalization(name="window_normalization")(x))
         logits = keras.layers.Conv2D(classes + 1, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
                                      dtype="float32", name="class_logits")(x)

@@ -40,8 +40,8 @@ class SlidingWindow(Detection, model="sliding_window", ids=("D2",)):
     """One classifier at many positions, scales and shapes, without boxes of its own (Sermanet et al., 2013)."""
 
     DATASETS: ClassVar = {
-        "digit_scenes": dict(filters=48, window_heights=(16, 22, 31, 44), window_ratios=(1.0, 1.5, 2.2), validate_every=2),
-        "bccd": dict(filters=48, window_heights=(16, 32, 46, 64, 90), window_ratios=(0.75, 1.0, 1.33))}
+        "digit_scenes": dict(filters=32, window_heights=(16, 22, 31, 44), window_ratios=(1.2, 2.0), epochs=6, validate_every=2),
+        "bccd": dict(filters=32, window_heights=(16, 32, 46, 64, 90), window_ratios=(0.75, 1.0, 1.33))}
 
     filters: Annotated[int, Count] = 128
     """channels of the classifier's convolutions"""
