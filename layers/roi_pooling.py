@@ -83,9 +83,9 @@ class RoIPooling(keras.layers.Layer):
         is_empty = high <= low
         low = ops.minimum(low, cells - 1)
         length = ops.maximum(high - low, 1)
-        level = ops.sum(ops.cast(length[..., None] >= np.array([2 ** n for n in range(1, len(_windows(cells)))], "int32"), "int32"),
-                        axis=-1)
-        size = ops.take(ops.convert_to_tensor(np.array([2 ** n for n in range(len(_windows(cells)))], "int32")), level)
+        sizes = np.array([2 ** n for n in range(len(_windows(cells)))], "int32")
+        level = ops.sum(ops.cast(length[..., None] >= sizes[1:], "int32"), axis=-1)
+        size = ops.take(ops.convert_to_tensor(sizes), level)
         return (low, low + length - size), level, is_empty
 
     def compute_output_shape(self, boxes_yxyx_shape, features_shape):

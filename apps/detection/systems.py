@@ -1,7 +1,10 @@
 """The settings of all systems of this application. Importing this module does not import TensorFlow."""
 from typing import Annotated, ClassVar, Literal
 
-from training.config import Count, NotNegative, Positive
+import tyro
+
+from training.config import Count, NotNegative, Positive, Verb
+from training.paths import IsPath, Path
 from training.vision.detection.settings import Detection, OutsideRegions, Pyramid, TwoStage
 
 
@@ -79,3 +82,18 @@ class FastRCNN(OutsideRegions, model="fast_rcnn", ids=("D4",)):
     """channels of the feature map"""
     head_units: Annotated[int, Count] = 1024
     """units in each of the two hidden layers"""
+
+
+class Compare(Verb):
+    """Compare the average precision and the speed of finished runs on one data set, and plot one against the other."""
+
+    run: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]] = ()
+    """names or folders of finished runs; none: the newest run of each system"""
+    dataset: str = "digit_scenes"
+    """data set of the runs, unless they are named"""
+    images: Annotated[int, Count] = 20
+    """test images whose detection is timed"""
+    runs: Path = "runs"
+    """parent folder of the runs and of the report"""
+    name: str | None = None
+    """name of the report's folder; None: date, time and verb"""

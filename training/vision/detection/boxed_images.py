@@ -58,7 +58,8 @@ def datasets(config):
             regions.prepare()  # not for a test of a finished run, which does not read this split
         return batches(epoch, skip, context)
 
-    return Splits(train_batches, *(_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test")), spec)
+    evaluated = (_evaluation_batches(prepared, part, parts[part], config) for part in ("validation", "test"))
+    return Splits(train_batches, *evaluated, spec)
 
 
 class _Contents:
@@ -159,7 +160,7 @@ def _examples(prepared, split, share=None, regions=None):
     examples = examples.enumerate().map(_with_one_vocabulary, num_parallel_calls=tf.data.AUTOTUNE)
     if regions is None:
         return examples
-    return examples.map(lambda example: example | {"regions_yxyx": regions(example["image"])}, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.map(lambda example: example | {"regions_yxyx": regions(example["image"])}, tf.data.AUTOTUNE)
 
 
 def _with_one_vocabulary(index, example):

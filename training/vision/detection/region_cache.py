@@ -92,7 +92,7 @@ class KeptRegions:
                 kept = self.kept()
                 return self._written() if kept is None else kept
         except OSError as error:
-            print(f"note: the regions of {name} cannot be kept in {self.path.parent} ({error.strerror or error}); they are kept in "
+            print(f"note: the regions of {name} cannot be kept in {self.path.parent} ({error.strerror or error}); they stay in "
                   "memory, and every run searches them again", flush=True)
             return np.array(list(_searched(self.prepared, self.split, self.config)), _kind(self.config))
 

@@ -111,7 +111,8 @@ def _spaces(image, names):
 def _lab(rgb):
     """Returns CIE L*a*b* under D65, from sRGB; L / 100, and (a + 128) / 255 and (b + 128) / 255."""
     linear = tf.where(rgb <= 0.04045, rgb / 12.92, ((tf.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32)
+    to_xyz = np.array(
+        [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32)
     xyz = tf.tensordot(linear, (to_xyz / to_xyz.sum(axis=1, keepdims=True)).T, 1)  # white is 1, 1, 1
     x, y, z = tf.unstack(tf.where(xyz > 0.008856, tf.maximum(xyz, 0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116), axis=-1)
     return tf.stack([1.16 * y - 0.16, (500 * (x - y) + 128) / 255, (200 * (y - z) + 128) / 255], axis=-1)
@@ -124,8 +125,10 @@ def _smooth(image, deviation):
 
 
 def _gradients(images):
-    """Returns the positive part of the derivative in each direction, from 0 to 1: (images, height, width, channels, directions)."""
-    (rows, row_slopes), (columns, column_slopes) = ([_filter(side, 1.0, order) for order in (0, 1)] for side in images.shape[1:3])
+    """Returns the positive part of the derivative in each direction, from 0 to 1: (images, height, width, channels,
+    directions)."""
+    (rows, row_slopes), (columns, column_slopes) = (
+        [_filter(side, 1.0, order) for order in (0, 1)] for side in images.shape[1:3])
     down = tf.einsum("yh,nhwc,xw->nyxc", row_slopes, images, columns)
     right = tf.einsum("yh,nhwc,xw->nyxc", rows, images, column_slopes)
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
@@ -200,7 +203,7 @@ def _grouped(pairs, sizes, boxes, histograms, weights, area):
     def similarity(size, box, histogram, sizes, boxes, histograms):
         """Returns the weighted sum of the measures, of tensors (hierarchies, regions, …)."""
         shared = tf.minimum(histogram, histograms)
-        color, texture = tf.reduce_sum(shared[..., :3 * COLOR_BINS], axis=-1), tf.reduce_sum(shared[..., 3 * COLOR_BINS:], axis=-1)
+        color, texture = (tf.reduce_sum(part, axis=-1) for part in (shared[..., :3 * COLOR_BINS], shared[..., 3 * COLOR_BINS:]))
         together = _around(box, boxes)
         both = size + sizes
         space = tf.reduce_prod(together[..., 2:] - together[..., :2], axis=-1)
@@ -219,7 +222,8 @@ def _grouped(pairs, sizes, boxes, histograms, weights, area):
         best = tf.argmax(likeness, axis=1)[:, tf.newaxis]
         (keep, drop, value) = at(best, one, other, likeness)  # (hierarchies, 1)
         goes_on = value >= 0
-        (size, box, histogram), (drop_size, drop_box, drop_histogram) = (at(which, sizes, boxes, histograms) for which in (keep, drop))
+        (size, box, histogram), (drop_size, drop_box, drop_histogram) = (
+            at(which, sizes, boxes, histograms) for which in (keep, drop))
         total = size + drop_size
         histogram = (size[..., tf.newaxis] * histogram + drop_size[..., tf.newaxis] * drop_histogram) / total[..., tf.newaxis]
         box = _around(box, drop_box)
