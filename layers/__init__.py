@@ -24,6 +24,7 @@ from layers.non_max_suppression import NonMaxSuppression
 from layers.region_proposals import RegionProposals
 from layers.roi_align import RoIAlign
 from layers.roi_pooling import RoIPooling
+from layers.roi_warp import RoIWarp
 from layers.sampler import BalancedSampler
 from layers.sentence_embedding import SentenceEmbedding
 from layers.subsampling import Subsampling
@@ -35,5 +36,5 @@ __all__ = [
     "BoxMatcher", "ClassicDropout", "ELU", "FeaturePyramid", "HardNegativeMining", "InvertedDropout", "KeyValueHop",
     "LENET5_TABLE", "LocalResponseNormalization", "MaskCrop", "MatchType", "MaxPoolingWithArgmax", "MaxPoolingWithHoles",
     "MaxUnpooling", "Maxout", "MaxoutConv2D", "MemoryHop", "MemoryHops", "NonMaxSuppression", "RegionProposals", "RoIAlign",
-    "RoIPooling", "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
+    "RoIPooling", "RoIWarp", "SentenceEmbedding", "Subsampling", "TableConv2D", "TimeIndex",
 ]

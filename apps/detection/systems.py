@@ -1,8 +1,11 @@
 """The settings of all systems of this application. Importing this module does not import TensorFlow."""
 from typing import Annotated, ClassVar, Literal
 
-from training.config import Count, NotNegative, Positive
-from training.vision.detection.settings import Detection, Pyramid, TwoStage
+import tyro
+
+from training.config import Count, NotNegative, Positive, Verb
+from training.paths import IsPath, Path
+from training.vision.detection.settings import Detection, OutsideRegions, Pyramid, TwoStage
 
 
 class FasterRCNN(TwoStage, model="faster_rcnn", ids=("D5",)):
@@ -83,3 +86,63 @@ class SSD(Detection, model="ssd", ids=("D7",)):
     """scale of the default boxes of the coarsest feature map; the others lie evenly between them"""
     anchor_ratios: Annotated[tuple[float, ...], Positive] = (1.0, 2.0, 0.5, 3.0, 1 / 3)
     """aspect ratios of the anchors, height divided by width"""
+
+
+class SlidingWindow(Detection, model="sliding_window", ids=("D2",)):
+    """One classifier at many positions, scales and shapes, without boxes of its own (Sermanet et al., 2013)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(filters=32, window_heights=(16, 22, 31, 44), window_ratios=(1.2, 2.0), epochs=6, validate_every=2),
+        "bccd": dict(filters=32, window_heights=(16, 32, 46, 64, 90), window_ratios=(0.75, 1.0, 1.33))}
+
+    filters: Annotated[int, Count] = 128
+    """channels of the classifier's convolutions"""
+    window_heights: Annotated[tuple[int, ...], Count] = (32, 64, 128, 256)
+    """heights of the windows, in pixels"""
+    window_ratios: Annotated[tuple[float, ...], Positive] = (0.5, 1.0, 2.0)
+    """shapes of the windows, height divided by width"""
+
+
+class RCNN(OutsideRegions, model="rcnn", ids=("D3",)):
+    """R-CNN: each region of selective search is a pass of the network (Girshick et al., 2014)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(backbone="small", region_size=48, head_units=256, regions_per_image=16, validate_every=5),
+        "bccd": dict(backbone="small", region_size=64, head_units=256, regions_per_image=32)}
+
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network that reads the warped regions"""
+    region_size: Annotated[int, Count] = 224
+    """side length, in pixels, of the square that each region is warped to, with its context"""
+    head_units: Annotated[int, Count] = 1024
+    """units in each of the two hidden layers"""
+
+
+class FastRCNN(OutsideRegions, model="fast_rcnn", ids=("D4",)):
+    """Fast R-CNN with regions of selective search (Girshick, 2015)."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(backbone="small", pyramid_filters=64, head_units=256, validate_every=2),
+        "bccd": dict(backbone="small", pyramid_filters=64, head_units=256)}
+
+    backbone: Literal["small", "resnet18"] = "resnet18"
+    """convolutional network below the feature pyramid"""
+    pyramid_filters: Annotated[int, Count] = 256
+    """channels of the feature map"""
+    head_units: Annotated[int, Count] = 1024
+    """units in each of the two hidden layers"""
+
+
+class Compare(Verb):
+    """Compare the average precision and the speed of finished runs on one data set, and plot one against the other."""
+
+    run: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]] = ()
+    """names or folders of finished runs; none: the newest run of each system"""
+    dataset: str = "digit_scenes"
+    """data set of the runs, unless they are named"""
+    images: Annotated[int, Count] = 20
+    """test images whose detection is timed"""
+    runs: Path = "runs"
+    """parent folder of the runs and of the report"""
+    name: str | None = None
+    """name of the report's folder; None: date, time and verb"""

@@ -7,6 +7,9 @@ TINY = {
         "keras_cv_retinanet": dict(image_size=64, batch_size=4),
         "yolo": dict(image_size=64, batch_size=4, cells=4, head_layers=1, head_filters=32),
         "ssd": dict(image_size=64, batch_size=4, extra_filters=32),
+        "sliding_window": dict(image_size=64, batch_size=4, filters=16, window_heights=(16, 32), window_ratios=(1.0, 2.0)),
+        "rcnn": dict(image_size=48, batch_size=4, region_size=32, head_units=32, regions_per_image=16, regions=20),
+        "fast_rcnn": dict(image_size=48, batch_size=4, pyramid_filters=16, head_units=32, regions_per_image=16, regions=20),
     },
     "segmentation": {
         "unet": dict(image_size=32, width=4, stages=3, batch_size=4),

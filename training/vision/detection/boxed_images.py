@@ -7,8 +7,8 @@ from training.config import UserError
 from training.data import pipelines, sources
 from training.data.spec import Info, Splits, spec_of
 from training.vision import images
-from training.vision.detection import augmentation, masks, ssd_augmentation
-from training.vision.detection.settings import MAX_DETECTIONS
+from training.vision.detection import augmentation, masks, region_cache, ssd_augmentation
+from training.vision.detection.settings import MAX_DETECTIONS, OutsideRegions
 
 LARGEST_CACHE = 2 ** 30
 """bytes of decoded pixels that are kept in memory, per split"""
@@ -32,6 +32,9 @@ def datasets(config, with_masks=False):
              without a mask. Validation and test have "masks" string and "mask_corners" int32 (batch, max_objects, 2), the exact
              masks as files, see `training.vision.detection.masks`.
 
+    With `OutsideRegions`, the inputs also have "regions_yxyx" float32 (batch, regions, 4) in pixels of the square, the best
+    ones first; zeros where there are fewer. The augmentation moves them as it moves the boxes.
+
     Prints one line for each split with an image that has too many objects, or without any object to evaluate on. A validation
     split without objects is None, because it would always choose the first epoch.
 
@@ -41,11 +44,15 @@ def datasets(config, with_masks=False):
     prepared = sources.builder(config.dataset, config)
     class_names = class_names_of(prepared)
     parts = sources.parts(prepared)
+    if config.augment and config.augmentation != "scale" and (with_masks or isinstance(config, OutsideRegions)):
+        raise UserError(f"--augmentation {config.augmentation} moves boxes only, neither masks nor regions from outside of the "
+                        "network: use --augmentation scale")
     if with_masks:
         _check_masks(prepared, parts, config)
-    train = examples_of(prepared, parts["train"], with_masks=with_masks)
+    regions = region_cache.of_split(prepared, parts["train"], config)
+    train = examples_of(prepared, parts["train"], with_masks=with_masks, regions=regions)
     room = _room(Contents(prepared, parts["train"], config), config)
-    fits = fits_in_memory(train, prepared)
+    fits = fits_in_memory(examples_of(prepared, parts["train"], with_masks=with_masks), prepared)
     recipe = augmentation.RECIPES.get(prepared.name, augmentation.PHOTOGRAPHS) if config.augment else None
     if fits:
         train = train.map(lambda example: _with_small_masks(decoded(prepared, example)), num_parallel_calls=tf.data.AUTOTUNE)
@@ -54,10 +61,16 @@ def datasets(config, with_masks=False):
         return _train_element(_with_small_masks(decoded(prepared, example)), seed, config, recipe, room)
 
     batches = pipelines.shuffled(train, for_training, config.batch_size, config.seed, buffer=BUFFER, cache=fits,
-                                 share=lambda share: examples_of(prepared, parts["train"], share, with_masks))
+                                 share=lambda share: examples_of(prepared, parts["train"], share, with_masks, regions))
     spec = spec_of(batches(0, 0, tf.distribute.InputContext()), Info(class_names=class_names))
-    return Splits(batches, *(_evaluation_batches(prepared, part, parts[part], config, with_masks)
-                             for part in ("validation", "test")), spec)
+
+    def train_batches(epoch, skip, context):
+        if regions:
+            regions.prepare()  # not for a test of a finished run, which does not read this split
+        return batches(epoch, skip, context)
+
+    evaluated = (_evaluation_batches(prepared, part, parts[part], config, with_masks) for part in ("validation", "test"))
+    return Splits(train_batches, *evaluated, spec)
 
 
 class Contents:
@@ -127,7 +140,10 @@ def _say_crowded(contents, limit, name, words, consequence):
 
 def _evaluation_batches(prepared, part, split, config, with_masks):
     """Returns the batches of a part to evaluate on, "validation" or "test"; None for a validation that can choose nothing."""
-    examples = examples_of(prepared, split, with_masks=with_masks)
+    regions = region_cache.of_split(prepared, split, config)
+    if regions:
+        regions.prepare()
+    examples = examples_of(prepared, split, with_masks=with_masks, regions=regions)
     contents = Contents(prepared, split, config)
     most = contents.most_boxes
     if not contents.objects.any():
@@ -140,11 +156,11 @@ def _evaluation_batches(prepared, part, split, config, with_masks):
                  "the excess objects cannot be found")
     count = int(examples.cardinality())
     if count * config.image_size ** 2 * 3 <= LARGEST_CACHE:
-        fitted = examples.map(lambda example: _evaluation_element(decoded(prepared, example), config.image_size, most),
+        fitted = examples.map(lambda example: _evaluation_element(decoded(prepared, example), config, most),
                               num_parallel_calls=tf.data.AUTOTUNE)
         return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
     return pipelines.batched(
-        examples, lambda example, seed: _evaluation_element(decoded(prepared, example), config.image_size, most),
+        examples, lambda example, seed: _evaluation_element(decoded(prepared, example), config, most),
         config.batch_size)
 
 
@@ -166,8 +182,6 @@ def _check_masks(prepared, parts, config):
     Raises:
         UserError: no object of the training split has one.
     """
-    if config.augment and config.augmentation != "scale":
-        raise UserError(f"--augmentation {config.augmentation} cannot move masks: use --augmentation scale")
     features = prepared.info.features
     if "instances" not in features and "mask" not in features["objects"].feature:
         raise UserError(f"{config.dataset} has no instance masks: choose a data set with masks, or detect boxes with "
@@ -186,12 +200,18 @@ def _check_masks(prepared, parts, config):
                   + ("they teach boxes and classes only" if part == "train" else "the mask metrics ignore them"), flush=True)
 
 
-def examples_of(prepared, split, share=None, with_masks=False):
+def examples_of(prepared, split, share=None, with_masks=False, regions=None):
     """Returns {image: bytes, image_id, boxes (objects, 4) 0..1, class_ids, is_crowd, is_difficult} of every example, with masks
-    also {mask_files, mask_corners}, see `masks.stored`."""
+    also {mask_files, mask_corners}, see `masks.stored`.
+
+    regions: the `region_cache.KeptRegions`, which give each example its "regions_yxyx"; or None
+    """
     examples = sources.read(prepared, split, share, decoders={"image": tfds.decode.SkipDecoding()})
     examples = examples.enumerate()
-    return examples.map(lambda index, example: _with_one_vocabulary(index, example, with_masks), tf.data.AUTOTUNE)
+    examples = examples.map(lambda index, example: _with_one_vocabulary(index, example, with_masks), tf.data.AUTOTUNE)
+    if regions is None:
+        return examples
+    return examples.map(lambda example: example | {"regions_yxyx": regions(example["image"])}, tf.data.AUTOTUNE)
 
 
 def _with_one_vocabulary(index, example, with_masks):
@@ -250,14 +270,39 @@ def boxes_in_pixels(example):
     return tf.where(is_box[:, None], boxes_yxyx, 0.0), is_box
 
 
+def _regions_in_pixels(example, config):
+    """Returns the regions in pixels of the example's own image, (regions, 4); none without regions."""
+    regions = _regions(example, config)
+    if not regions:
+        return tf.zeros((0, 4))
+    return regions["regions_yxyx"] * tf.cast(tf.reduce_max(tf.shape(example["image"])) / config.image_size, tf.float32)
+
+
+def _regions(example, config):
+    """Returns {"regions_yxyx": (regions, 4)} in pixels of the square, kept or searched now; {} for a system without regions."""
+    if not isinstance(config, OutsideRegions):
+        return {}
+    kept = example.get("regions_yxyx")
+    if kept is None:
+        kept = region_cache.of_image(fitted(example["image"], config.image_size)[0], config)
+    return {"regions_yxyx": kept}
+
+
 def _train_element(example, seed, config, recipe, room):
     image_size = config.image_size
     boxes_yxyx, is_box = boxes_in_pixels(example)
     masked = {name: example[name] for name in ("masks", "mask_frames_yxyx") if name in example}
+    regions = {}
     ignore = example["is_crowd"] | example["is_difficult"]
     if recipe:
         augment = {"scale": augmentation.augment, "ssd": ssd_augmentation.augment}[config.augmentation]
-        image, boxes_yxyx, seen = augment(example["image"], boxes_yxyx, image_size, seed, recipe)
+        image, moved, seen = augment(
+            example["image"], tf.concat([boxes_yxyx, _regions_in_pixels(example, config)], axis=0), image_size, seed, recipe)
+        count = tf.shape(boxes_yxyx)[0]
+        if isinstance(config, OutsideRegions):
+            is_seen = seen[count:, tf.newaxis] > 0
+            regions["regions_yxyx"] = tf.ensure_shape(tf.where(is_seen, moved[count:], 0.0), (config.regions, 4))
+        boxes_yxyx, seen = moved[:count], seen[:count]
         ignore |= seen < recipe.least_seen
         if masked:
             moved = augmentation.augment_masks(*masked.values(), tf.shape(example["image"])[:2], image_size, seed, recipe)
@@ -268,11 +313,12 @@ def _train_element(example, seed, config, recipe, room):
         boxes_yxyx *= scale
         if masked:
             masked["mask_frames_yxyx"] *= scale
+        regions = _regions(example, config)
     # objects first, then what is ignored: if some must go, those do
     order = tf.argsort(tf.where(is_box, tf.cast(ignore, tf.int32), 2), stable=True)[:room]
     order = order[:tf.reduce_sum(tf.cast(is_box, tf.int32))]
     is_beyond = tf.range(tf.size(order)) >= config.max_objects
-    return {"image": image}, {
+    return {"image": image} | regions, {
         "boxes_yxyx": _padded(tf.gather(boxes_yxyx, order), room),
         "class_ids": _padded(tf.gather(example["class_ids"], order), room, -1),
         "ignore": _padded(tf.gather(ignore, order) | is_beyond, room),
@@ -280,9 +326,9 @@ def _train_element(example, seed, config, recipe, room):
     }
 
 
-def _evaluation_element(example, image_size, max_objects):
+def _evaluation_element(example, config, max_objects):
     boxes_yxyx, is_box = boxes_in_pixels(example)
-    image, scale = fitted(example["image"], image_size)
+    image, scale = fitted(example["image"], config.image_size)
     height, width = tf.unstack(tf.shape(example["image"])[:2])
 
     def kept(values, fill=0):
@@ -290,7 +336,7 @@ def _evaluation_element(example, image_size, max_objects):
 
     masked = {"masks": kept(example["mask_files"]), "mask_corners": kept(example["mask_corners"])} \
         if "mask_files" in example else {}
-    return {"image": image}, {
+    return {"image": image} | _regions(example, config), {
         "boxes_yxyx": kept(boxes_yxyx * scale),
         "class_ids": kept(example["class_ids"], -1),
         "ignore": kept(example["is_crowd"] | example["is_difficult"]),

@@ -6,7 +6,8 @@ from keras import ops
 
 import layers
 from training.errors import UserError
-from training.vision.detection import detector, pyramid
+from training.vision.detection import detector, pyramid, region_classifier
+from training.vision.detection.region_classifier import rows
 from training.vision.losses import smooth_l1
 
 
@@ -84,14 +85,7 @@ class FasterRCNN(detector.Detector):
 
         # regions of 112 pixels and less (at 8 pixels of anchor per pixel of stride) are read from the finest map
         self.align = layers.RoIAlign(7, strides[:region_levels], canonical_size=28 * anchor_scale, xla=is_compiled)
-        regions = keras.Input((7, 7, pyramid_filters))
-        x = keras.layers.Flatten()(regions)
-        for number in (1, 2):
-            x = keras.layers.Dense(head_units, "relu", kernel_initializer="he_normal", name=f"box_hidden{number}")(x)
-        class_logits = keras.layers.Dense(classes + 1, kernel_initializer=normal, dtype="float32", name="class_logits")(x)
-        box_offsets = keras.layers.Dense(classes * 4, dtype="float32", name="box_offsets",
-                                         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001))(x)
-        self.box_head = keras.Model(regions, [class_logits, box_offsets, x], name="box_head")
+        self.box_head = region_classifier.head((7, 7, pyramid_filters), classes, head_units, normal)
 
         self.anchor_coder = layers.BoxCoder()
         self.box_coder = layers.BoxCoder((10.0, 10.0, 5.0, 5.0))
@@ -114,7 +108,7 @@ class FasterRCNN(detector.Detector):
         logits, offsets = self.propose_at(pyramid, index)
         entropy = ops.binary_crossentropy(is_object, logits, from_logits=True)
         sampled_anchors = ops.take(anchors, index, axis=0)
-        wanted = self.anchor_coder.encode(_rows(objects, matches), sampled_anchors)
+        wanted = self.anchor_coder.encode(rows(objects, matches), sampled_anchors)
         error = ops.sum(smooth_l1(offsets - wanted), axis=-1)
         count = ops.sum(weights)
         losses = {"objectness": detector.share(ops.sum(weights * entropy), count),
@@ -128,7 +122,7 @@ class FasterRCNN(detector.Detector):
         matches = ops.where(valid, matches, -2)
         index, weights = self.region_sampler(matches, training=training)
         matches = ops.take_along_axis(matches, index, axis=1)
-        return losses | self.region_losses(pyramid, _rows(regions, index), matches, weights, targets, training)
+        return losses | self.region_losses(pyramid, rows(regions, index), matches, weights, targets, training)
 
     def region_losses(self, pyramid, regions, matches, weights, targets, training):
         """Returns the losses {name: scalar} of the second stage.
@@ -140,17 +134,8 @@ class FasterRCNN(detector.Detector):
             weights: (batch, samples), 0 or 1
             targets: as in `losses`
         """
-        objects, class_ids = targets["boxes_yxyx"], targets["class_ids"]
         class_logits, box_offsets, _ = self._classify(pyramid, regions)
-        is_object = ops.cast(matches >= 0, "float32")
-        labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
-        entropy = ops.sparse_categorical_crossentropy(labels, class_logits, from_logits=True)
-        wanted = self.box_coder.encode(_rows(objects, matches), regions)
-        of_class = ops.one_hot(labels, self.classes, dtype="float32")[..., None]  # all zero for the background
-        error = ops.sum(smooth_l1(ops.sum(box_offsets * of_class, axis=2) - wanted), axis=-1)
-        count = ops.sum(weights)
-        return {"class": detector.share(ops.sum(weights * entropy), count),
-                "offsets": detector.share(ops.sum(weights * is_object * error), count)}
+        return region_classifier.losses(class_logits, box_offsets, regions, matches, weights, targets, self.box_coder)
 
     def class_scores(self, images):
         return self.region_scores(self.backbone(images, training=False))
@@ -241,8 +226,3 @@ class FasterRCNN(detector.Detector):
         logits, offsets, hidden = self.box_head(ops.reshape(aligned, (-1, *aligned.shape[2:])))
         return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
                 ops.reshape(hidden, (-1, count, hidden.shape[-1])))
-
-
-def _rows(values, index):
-    """Returns values[b, index[b, i]]; a negative index (no object) takes the first row, whose result has weight 0."""
-    return ops.take_along_axis(values, ops.maximum(index, 0)[..., None], axis=1)

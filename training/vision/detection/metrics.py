@@ -118,10 +118,10 @@ def detect(model, batches, config, *, proposals=False):
     call = graphs.of_model(model, ("detect", proposals), lambda model: _graph(model, proposals))
     ground_truth, detections, proposed = [], [], []
     for inputs, targets in _spoken(itertools.islice(batches, config.limit_steps), _length(batches, config)):
-        images = inputs["image"]
-        count = images.shape[0]
+        count = inputs["image"].shape[0]
         missing = max(0, config.batch_size - count)
-        outputs = call(tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]]) if missing else images)
+        outputs = call(*(tf.pad(part, [[0, missing]] + [[0, 0]] * (part.shape.rank - 1)) if missing else part
+                         for part in inputs.values()))
         outputs = {name: value.numpy() for name, value in outputs.items()}
         targets = {name: value.numpy() for name, value in targets.items()}
         for row in range(count):
@@ -365,11 +365,12 @@ def _voc_class(ground_truth, detections, class_id, eleven_point, iou):
 
 
 def _graph(model, proposals):
-    """Returns a traced function: images -> detections and, where asked and the model proposes regions, proposals."""
+    """Returns a traced function: images, and regions of a model that needs them -> detections and, where asked and the model
+    proposes regions, proposals."""
     @tf.function
-    def call(images):
-        outputs = dict(model.detect(images))
-        proposed = model.propose(images) if proposals else None
+    def call(*inputs):
+        outputs = dict(model.detect(*inputs))
+        proposed = model.propose(*inputs) if proposals else None
         if proposed is not None:
             outputs["proposals"], outputs["proposal_scores"] = proposed
         return outputs

@@ -74,3 +74,18 @@ class TwoStage(Pyramid):
     """pyramid levels from which region features are pooled"""
     head_units: Annotated[int, Count] = 1024
     """units in each of the two hidden layers of the second stage"""
+
+
+class OutsideRegions(Detection):
+    """Settings shared by the detectors whose regions come from outside the network."""
+
+    DATASETS: ClassVar = {
+        "digit_scenes": dict(regions=300, search="small", regions_per_image=32),
+        "bccd": dict(regions=500, search="small")}
+
+    regions: Annotated[int, Count] = 2000
+    """maximum number of regions per image that selective search finds and the network classifies"""
+    search: Literal["fast", "small"] = "fast"
+    """variant of selective search: fast is the paper's, with 8 hierarchies; small has 2 and takes a third of the time"""
+    regions_per_image: Annotated[int, Count] = 64
+    """regions per image sampled in training"""
