@@ -140,7 +140,7 @@ def test_every_application_has_its_rooms():
 
 
 LIGHT = ["training", "training.app", "training.cli", "training.config", "training.doctor", "training.engine.files", "training.forms",
-         "training.records", "training.runs", "training.serving.requests", "training.tables", "apps.__main__",
+         "training.pruning", "training.records", "training.runs", "training.serving.requests", "training.tables", "apps.__main__",
          *(f"apps.{task}{room}" for task in TASKS for room in ("", ".systems"))]
 """modules that the command line needs before anything is computed"""
 

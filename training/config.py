@@ -178,7 +178,7 @@ class Config(Run, Training, Data):
     BFLOAT16: ClassVar[bool] = True
     """whether bfloat16 is faster than float32 for this system, so that `--dtype auto` chooses it"""
     EXPORT: ClassVar[str] = ""
-    """the kind of export, where an application has several with different signatures: it is part of the exports' folder and of
+    """the kind of export, where an application has several with different signatures: it is part of the exports' name and of
     the served model's name, see `training.app.App.export_name`"""
     DATASETS: ClassVar[dict[str, dict[str, Any]]] = {}
     """defaults by data set; the key is a plain name ("babi") or includes a configuration ("babi/en-10k")"""

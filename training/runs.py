@@ -1,4 +1,4 @@
-"""Lists, compares and prunes runs and exports. Does not import TensorFlow and does not trust the files that it reads."""
+"""Finds, lists and compares runs. Does not import TensorFlow and does not trust the files that it reads."""
 import contextlib
 import dataclasses
 import difflib
@@ -6,9 +6,7 @@ import functools
 import json
 import operator
 import pathlib
-import re
 import shlex
-import shutil
 from datetime import datetime
 from typing import Annotated
 
@@ -23,7 +21,6 @@ from training.paths import Expanding, IsPath, Path
 LARGEST_FILE = 10_000_000
 """size limit of a JSON file in bytes; the settings and results of a run are smaller"""
 
-_CHECKPOINT = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +43,6 @@ class Compare(Expanding):
     """folders or names of two or more runs"""
     runs: Path = "runs"
     """parent folder of the runs"""
-    debug: bool = False
-    """show the traceback of an error"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prune(Expanding):
-    """Removes old checkpoints and exports. Without --yes, only lists them."""
-
-    keep: int
-    """number of newest checkpoints of each run, and of newest exports of each model, to keep; at least 1"""
-    app: str | None = None
-    """only runs and exports of this application"""
-    yes: bool = False
-    """remove them instead of only listing them"""
-    runs: Path = "runs"
-    """parent folder of the runs"""
-    saved_models: Path = "saved_models"
-    """parent folder of the exports"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -95,9 +74,9 @@ class Run:
 
 def main(arguments):
     """Runs `python -m apps runs …`."""
-    from training import records, tables  # which read files by this module
+    from training import pruning, records, tables  # which read files by this module
 
-    verbs = {"list": (List, show), "compare": (Compare, compare), "prune": (Prune, prune),
+    verbs = {"list": (List, show), "compare": (Compare, compare), "prune": (pruning.Prune, pruning.prune),
              "record": (records.Record, records.record), "tables": (tables.Tables, tables.write)}
     kinds = [Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, (kind, _) in verbs.items()]
     if not arguments or arguments[0] not in (*verbs, "-h", "--help"):
@@ -140,26 +119,6 @@ def compare(request):
              for name in dict.fromkeys(name for values in metrics for name in values)]
     rows += [("seconds", *(_seconds(run.results) for run in chosen))]
     print(table(rows))
-
-
-def prune(request):
-    """Removes old checkpoints and exports, or lists what it would remove."""
-    if request.keep < 1:
-        raise UserError("--keep must be at least 1: the newest version is never removed")
-    total = 0
-    for run in every(request.runs, request.app):
-        old = _checkpoints(run.folder)[request.keep:]
-        if not old:
-            continue
-        with _unless_in_use(run.folder) as free:
-            if not free:
-                print(f"kept    {_clean(run.folder)}: in use")
-                continue
-            total += sum(_removed(path, request.yes) for path in old)
-    for versions in _exports(request.saved_models, request.app):
-        total += sum(_removed(path, request.yes) for path in versions[request.keep:])
-    print(f"{_size(total)} " + ("removed" if request.yes else "can be removed: add --yes to remove them") if total
-          else "nothing to remove")
 
 
 def every(runs, app=None):
@@ -294,13 +253,13 @@ def _listing(runs):
 
 def in_use(folder):
     """Returns whether a process is training in this run's folder."""
-    with _unless_in_use(folder) as free:
+    with unless_in_use(folder) as free:
         return not free
 
 
 def table(rows):
     """Returns rows of values as text in aligned columns."""
-    rows = [[_clean(value) for value in row] for row in rows]
+    rows = [[clean(value) for value in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
     return "\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -336,7 +295,7 @@ def _metrics(results):
 
 def _main_metric(results):
     for name, value in _metrics(results).items():
-        return f"{name} {_clean(value)}"
+        return f"{name} {clean(value)}"
     return "-"
 
 
@@ -352,53 +311,15 @@ def _seconds(results):
         return "-"
 
 
-def _clean(value):
+def clean(value):
     """Returns any value as short text without what a terminal would act upon."""
     text = f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
     text = "".join(letter if letter.isprintable() else "?" for letter in text[:200])
     return text if len(text) <= 48 else text[:47] + "…"
 
 
-def _checkpoints(folder):
-    """Returns a run's checkpoints, the furthest first."""
-    found = [(tuple(map(int, match.groups())), path) for path in (folder / "checkpoints").glob("*.npz")
-             if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_file() and not path.is_symlink()]
-    return [path for _, path in sorted(found, reverse=True)]
-
-
-def _exports(saved_models, app):
-    """Yields the versions of every exported model, the newest first: the folders whose names are numbers."""
-    for model in folders(saved_models):
-        if app is None or model.name == app or model.name.startswith(f"{app}-"):
-            yield sorted((path for path in folders(model) if re.fullmatch(r"[0-9]+", path.name)),
-                         key=lambda path: int(path.name), reverse=True)
-
-
-def _removed(path, really):
-    """Removes a file or folder, if `really`, says so, and returns its bytes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
-    size = sum(file.stat().st_size for file in files)
-    print(f"{'removed' if really else 'old    '} {_size(size):>9}  {path}")
-    if really and path.is_file():
-        path.unlink()
-    elif really:
-        # a server that looks meanwhile must not find half a version: only whole numbers are versions to it
-        aside = path.with_name(f"removed-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)  # of a removal that was broken off
-        shutil.rmtree(path.rename(aside))
-    return size
-
-
-def _size(size):
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 @contextlib.contextmanager
-def _unless_in_use(folder):
+def unless_in_use(folder):
     """Yields whether nobody trains in `folder`, and keeps it so; the lock is the one of training.engine.files."""
     with contextlib.ExitStack() as stack:
         free = True

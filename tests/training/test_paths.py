@@ -10,11 +10,11 @@ import pytest
 
 import training
 from apps.__main__ import catalogue
-from training import UserError, cli, config, doctor, forms, paths, records, runs, tables
+from training import UserError, cli, config, doctor, forms, paths, pruning, records, runs, tables
 from training.app import App
 from training.data import sources
 
-OTHERS = [cli.Evaluate, cli.Predict, doctor.Doctor, records.Record, runs.Compare, runs.List, runs.Prune, tables.Tables]
+OTHERS = [cli.Evaluate, cli.Predict, doctor.Doctor, records.Record, runs.Compare, runs.List, pruning.Prune, tables.Tables]
 KINDS = OTHERS + [kind for app in catalogue().values() for kind in (*app.systems.values(), *app.verbs.values())]
 EXPANDED_LATER = {"data_dir", "manual_dir"}
 """settings that a run keeps with their ~, so that another user can go on with it; `training.data.sources` expands them"""

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from training import UserError, config, runs
+from training import UserError, config, pruning, runs
 from training.app import App
 
 
@@ -224,11 +224,11 @@ def test_an_export_is_never_half_there(say, tmp_path, monkeypatch):
 
     def remove(folder, ignore_errors=False):
         seen.append((folder.name, left(tmp_path / "saved_models" / "detection")))
-    monkeypatch.setattr(runs.shutil, "rmtree", remove)
+    monkeypatch.setattr(pruning.shutil, "rmtree", remove)
     say("prune", "--keep", "1", "--yes")
     assert seen[-1] == ("removed-1", ["2", "removed-1"])
 
 
 def test_numbers_and_sizes():
-    assert [runs._size(size) for size in (0, 999, 1000, 2.5e6, 4e12)] == ["0 B", "999 B", "1 kB", "2 MB", "4000.0 GB"]
-    assert runs._clean(0.123456) == "0.1235" and runs._clean(None) == "-" and runs._clean(True) == "True"
+    assert [pruning._size(size) for size in (0, 999, 1000, 2.5e6, 4e12)] == ["0 B", "999 B", "1 kB", "2 MB", "4000.0 GB"]
+    assert runs.clean(0.123456) == "0.1235" and runs.clean(None) == "-" and runs.clean(True) == "True"
