@@ -178,8 +178,8 @@ class Config(Run, Training, Data):
     BFLOAT16: ClassVar[bool] = True
     """whether bfloat16 is faster than float32 for this system, so that `--dtype auto` chooses it"""
     EXPORT: ClassVar[str] = ""
-    """the kind of export, where an application has several with different signatures: it is part of the exports' name and of
-    the served model's name, see `training.app.App.export_name`"""
+    """the kind of export, where an application has several with different signatures; the names of the exported and of the served
+    model end in it, see `training.app.App.export_name`"""
     DATASETS: ClassVar[dict[str, dict[str, Any]]] = {}
     """defaults by data set; the key is a plain name ("babi") or includes a configuration ("babi/en-10k")"""
     VARIANTS: ClassVar[dict[tuple[str, Any], dict[str, Any]]] = {
