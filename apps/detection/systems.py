@@ -46,7 +46,7 @@ class YOLO(Detection, model="yolo", ids=("D6",)):
 
     DATASETS: ClassVar = {
         "digit_scenes": dict(
-            image_size=128, backbone="small", cells=8, head_layers=2, head_filters=128, epochs=20, validate_every=4),
+            image_size=128, backbone="small", cells=8, head_layers=2, head_filters=128, epochs=30, validate_every=5),
         "bccd": dict(image_size=320, backbone="small", cells=20, head_layers=2, head_filters=128)}
 
     image_size = 448
@@ -68,7 +68,7 @@ class SSD(Detection, model="ssd", ids=("D7",)):
     DATASETS: ClassVar = {
         "digit_scenes": dict(
             backbone="small", extra_maps=1, extra_filters=64, min_scale=0.12, max_scale=0.36, anchor_ratios=(1.0, 2.0),
-            validate_every=2),
+            epochs=20, validate_every=4),
         "bccd": dict(backbone="small", extra_maps=2, extra_filters=64, min_scale=0.06, max_scale=0.35)}
 
     augmentation = "ssd"
