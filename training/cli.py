@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from training import config as settings
-from training import forms, runs
+from training import forms, initial_runs, runs
 from training.app import App
 from training.config import Config, NotNegative, Positive
 from training.paths import Expanding, IsPath, Path
@@ -183,7 +183,7 @@ def _check(app, verb, request):
     if verb == "train":
         runs.unfinished(task, request) if request.resume else runs.new(task, request)
         if request.initialize:
-            runs.initial_weights(task, request)
+            initial_runs.weights(task, request)
     if verb == "evaluate":
         runs.finished(task, request)
     if verb == "predict":

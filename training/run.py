@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from training import config as settings
-from training import initial_backbone, runs, showing
+from training import initial_backbone, initial_runs, runs, showing
 from training.app import App
 from training.data import sources
 from training.data.spec import Spec, difference, load_spec, renumbered, save_spec
@@ -81,8 +81,8 @@ def initialize(app, model, config, folder):
     folder: folder in which the application saves pretrained weights, so that pretraining runs only once
     """
     if config.initialize:
-        weights = runs.initial_weights(app.task, config)
-        if runs.task_of(weights.parent, app.task) == app.task:
+        weights = initial_runs.weights(app.task, config)
+        if initial_runs.task_of(weights.parent, app.task) == app.task:
             _initialize(model, weights)
         else:
             _take_backbone(model, weights.parent)
@@ -119,7 +119,7 @@ def _train(app, config, strategy, folder, chief):
     began = time.perf_counter()
     print(f"{app.task} {config.model} on {config.dataset}: setting up {folder}", flush=True)
     if config.initialize:
-        runs.initial_weights(app.task, config)  # before the data is read
+        initial_runs.weights(app.task, config)  # before the data is read
     policy = strategies.set_precision(config)
     splits = app.data.datasets(config)
     steps, examples = steps_of(config, splits), sources.facts(config.dataset, config)

@@ -208,32 +208,6 @@ def weights(folder):
     return found[0]
 
 
-def initial_weights(task, config):
-    """Returns the file of the weights that `--initialize` names: by the name of a run of this application, or by a folder.
-
-    Raises:
-        UserError: there is no such run, or it has no weights yet.
-    """
-    try:
-        found = find(config.initialize, config.runs, task)
-    except UserError:
-        others = [run.folder for run in every(config.runs) if run.folder.name == config.initialize]
-        if not others:
-            raise
-        raise UserError(f"there is no run {config.initialize} of {task} in {config.runs}; to start from the backbone of another "
-                        f"application's run, give its folder: --initialize {others[0]}") from None
-    return weights(found.folder)
-
-
-def task_of(folder, usual):
-    """Returns the application whose run is in this folder: the name of the folder above, or `usual` if that is none."""
-    name = pathlib.Path(folder).resolve().parent.name
-    try:
-        return App(name).task
-    except UserError:
-        return usual
-
-
 def read(folder):
     """Returns the Run in `folder`; damaged files never raise an error but are described in its `fault`."""
     (config, fault), (results, other) = (json_object(folder / name) for name in ("config.json", "results.json"))
