@@ -1,7 +1,7 @@
 """Encoder and decoder without shortcuts (S2)."""
 import keras
 
-from apps.segmentation import segmenter, upsampling
+from apps.segmentation import scaling, segmenter
 from layers import backbones
 
 
@@ -24,7 +24,7 @@ def network(images, *, upsampling="max_unpooling", width=64, stages=5, dropout=0
     features at the lowest resolution and, with max_unpooling, the positions of the maxima in every pooling.
 
     images:     Keras tensor of scaled images, (batch, height, width, 3); the sides are multiples of 2 ^ stages
-    upsampling: how the decoder doubles the sides, see `upsampling.doubled`
+    upsampling: how the decoder doubles the sides, see `scaling.doubled`
     width:      channels of the first stage; each further stage has twice as many, up to 8 times
     stages:     number of poolings
     dropout:    dropout rate of the features at the lowest resolution
@@ -40,20 +40,16 @@ def network(images, *, upsampling="max_unpooling", width=64, stages=5, dropout=0
     What differs: two convolutions in every stage instead of two or three; no fully connected layers between encoder and decoder,
     as in SegNet; training from random weights.
     """
-    return _network(images, upsampling, width, stages, dropout)
-
-
-def _network(images, kind, width, stages, dropout):
     parts, positions, x = backbones.ReLUBlocks(), [], images
     filters = [width * 2 ** min(stage, 3) for stage in range(stages)]
     for stage in range(stages):
         for number in (1, 2):
             x = parts.convolution(x, filters[stage], 3, 1, f"stage{stage + 1}_convolution{number}")
-        x, where = upsampling.pooled(x, kind, f"stage{stage + 1}_pool")
+        x, where = scaling.halved(x, upsampling, f"stage{stage + 1}_pool")
         positions.append(where)
     x = keras.layers.Dropout(dropout, name="features")(x)
     for stage in reversed(range(stages)):
-        x = upsampling.doubled(x, kind, f"up{stage + 1}", positions[stage])
+        x = scaling.doubled(x, upsampling, f"up{stage + 1}", positions[stage])
         x = parts.convolution(x, filters[stage], 3, 1, f"up{stage + 1}_convolution1")
         x = parts.convolution(x, filters[max(stage - 1, 0)], 3, 1, f"up{stage + 1}_convolution2")
     return x

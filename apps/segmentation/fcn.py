@@ -1,7 +1,7 @@
 """Fully convolutional network with scores from several resolutions (S2)."""
 import keras
 
-from apps.segmentation import segmenter, upsampling
+from apps.segmentation import scaling, segmenter
 from layers import backbones
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -27,7 +27,7 @@ def network(images, *, upsampling="transposed", stride=8, width=64, stages=5, sc
     Each `up` doubles the sides; `score` is a 1x1 convolution. With stride 32, 16 and 8 it is FCN-32s, FCN-16s and FCN-8s.
 
     images:     Keras tensor of scaled images, (batch, height, width, 3); the sides are multiples of 2 ^ stages
-    upsampling: how the scores are enlarged, see `upsampling.doubled`
+    upsampling: how the scores are enlarged, see `scaling.doubled`
     stride:     finest stride whose features are scored, a power of two
     width:      channels of the first stage; each further stage has twice as many, up to 8 times
     stages:     number of poolings
@@ -47,26 +47,22 @@ def network(images, *, upsampling="transposed", stride=8, width=64, stages=5, sc
     upsampling of the other three kinds, a 3x3 convolution fills the gaps, and max_unpooling needs a 1x1 convolution to the
     channels of the pooled map before.
     """
-    return _network(images, upsampling, stride, width, stages, scores, dropout)
-
-
-def _network(images, kind, stride, width, stages, scores, dropout):
     parts, pools, positions, x = backbones.ReLUBlocks(), [], [], images
     for stage in range(stages):
         filters = width * 2 ** min(stage, 3)
         for number in range(_CONVOLUTIONS[min(stage, 4)]):
             x = parts.convolution(x, filters, 3, 1, f"stage{stage + 1}_convolution{number + 1}")
-        x, where = upsampling.pooled(x, kind, f"stage{stage + 1}_pool")
+        x, where = scaling.halved(x, upsampling, f"stage{stage + 1}_pool")
         pools.append(x)
         positions.append(where)
     x = parts.convolution(x, 2 * filters, 3, 1, "head_convolution")
     x = keras.layers.Dropout(dropout, name="features")(x)
     x = keras.layers.Conv2D(scores, 1, name=f"score{stages}")(x)
     for stage in reversed(range(stages)):  # from the maps after the pooling `stage` to those before it
-        if kind == "max_unpooling":
+        if upsampling == "max_unpooling":
             x = keras.layers.Conv2D(pools[stage].shape[-1], 1, name=f"up{stage + 1}_expansion")(x)
-        x = upsampling.doubled(x, kind, f"up{stage + 1}", positions[stage])
-        if kind != "transposed":
+        x = scaling.doubled(x, upsampling, f"up{stage + 1}", positions[stage])
+        if upsampling != "transposed":
             x = keras.layers.Conv2D(scores, 3, padding="same", name=f"up{stage + 1}_convolution")(x)
         if stage and 2 ** stage >= stride:
             skip = keras.layers.Conv2D(scores, 1, name=f"score{stage}")(pools[stage - 1])

@@ -80,8 +80,8 @@ class _Masks:
         elif prepared.name == "oxford_iiit_pet":
             self.key, self.class_names = "segmentation_mask", list(_PETS)
         else:
-            raise UserError(f"{prepared.name} has no masks in TFDS, so its pixels have no classes: put its images and masks into "
-                            "a folder and use --dataset segmentation_folder")
+            raise UserError(f"{prepared.name} has no masks with named classes in TFDS: put its images and masks into a folder "
+                            "and use --dataset segmentation_folder")
         if len(self.class_names) > STORED_VOID:
             raise UserError(f"{prepared.name} has {len(self.class_names)} classes, more than the limit of {STORED_VOID}")
 

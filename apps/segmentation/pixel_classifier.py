@@ -71,8 +71,8 @@ class PixelClassifier(keras.Model):
     every:         pixels between those that are classified patch by patch, in both directions; the others get the scores of the
                    nearest one above and to the left. 1: all are classified
     patches:       patches drawn from each image in training, if not in one pass
-    class_weights: without `one_pass` the relative number of patches drawn from pixels of each class, otherwise the weights of the
-                   classes in the loss; None: equal
+    class_weights: weight of each class in the loss; None: 1
+    draw_weights:  relative number of patches drawn from a pixel of each class, which the loss makes up for; None: equal
     prior:         class scores that the network begins with; None: zeros
     dice_share:    weight of the Dice loss
     seed:          seed of the drawn patches
@@ -86,18 +86,21 @@ class PixelClassifier(keras.Model):
     """
 
     def __init__(self, image_size, classes, *, width=16, stages=2, units=64, one_pass=False, every=1, patches=64,
-                 class_weights=None, prior=None, dice_share=0.0, seed=0):
+                 class_weights=None, draw_weights=None, prior=None, dice_share=0.0, seed=0):
         super().__init__(name="convolutional" if one_pass else "patches")
         self.image_size, self.classes, self.one_pass, self.every, self.patches = image_size, classes, one_pass, every, patches
         self.side = patch_side(stages)
-        self.class_weights = class_weights or [1.0] * classes
+        self.draw_weights = draw_weights or [1.0] * classes
+        class_weights = class_weights or [1.0] * classes
+        if not one_pass:
+            class_weights = [weight / drawn for weight, drawn in zip(class_weights, self.draw_weights)]
         side = None if one_pass else self.side
         images = keras.Input((side, side, 3), name="image")
         x = network(images, width=width, stages=stages, units=units, one_pass=one_pass)
         logits = segmenter.class_scores(classes, prior)(x)
         self.network = keras.Model(images, [logits, x], name="network")
         self.random = keras.random.SeedGenerator(seed)
-        self.pixel_loss = losses.PixelLoss(self.class_weights if one_pass else None, dice_share)
+        self.pixel_loss = losses.PixelLoss(class_weights, dice_share)
         self.mean_loss = keras.metrics.Mean("loss")
         self.built = True
 
@@ -161,12 +164,12 @@ class PixelClassifier(keras.Model):
     def _drawn(self, padded, classes):
         """Returns random patches and the classes of their pixels, (n, side, side, 3) and (n, 1, 1).
 
-        Pixels are drawn without replacement, with probabilities proportional to the weights of their classes: the largest of
-        log w + Gumbel noise. Pixels without a label are drawn last.
+        Pixels are drawn without replacement, with probabilities proportional to the weights w of their classes: the largest
+        of log w + Gumbel noise. Pixels without a label are drawn last.
         """
         batch, rows, columns = classes.shape
         flat = ops.reshape(classes, (batch, rows * columns))
-        weights = ops.take(ops.log(ops.convert_to_tensor(self.class_weights, "float32")), ops.maximum(flat, 0))
+        weights = ops.take(ops.log(ops.convert_to_tensor(self.draw_weights, "float32")), ops.maximum(flat, 0))
         uniform = keras.random.uniform((batch, rows * columns), 1e-6, 1 - 1e-6, seed=self.random)
         order = ops.where(flat == losses.VOID, -1e9, weights - ops.log(-ops.log(uniform)))
         _, place = ops.top_k(order, min(self.patches, rows * columns), sorted=False)

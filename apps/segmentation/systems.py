@@ -28,7 +28,7 @@ class Semantic(Config):
 
     MONITOR: ClassVar = ("mean_iou", "max")
     DATASETS: ClassVar = {
-        "digit_scenes": dict(image_size=128, epochs=8, batch_size=8, validate_every=2),
+        "digit_scenes": dict(image_size=128, epochs=8, batch_size=8, validate_every=2, class_balance=0.0),
         "camvid": dict(image_size=240, crop_size=176, epochs=60, batch_size=4, validate_every=5)}
     VARIANTS: ClassVar = {("augment", False): {"crop_size": None}}
     SPACE: ClassVar = {"learning_rate": ("log", 3e-4, 3e-2), "weight_decay": ("log", 1e-3, 0.5),
@@ -65,7 +65,7 @@ class UNet(Staged, model="unet", ids=("S3",)):
 class EncoderDecoder(Staged, model="encoder_decoder", ids=("S2",)):
     """Encoder and decoder with four kinds of upsampling (Noh et al., 2015; SegNet, 2017)."""
 
-    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=3), "camvid": dict(stages=4)}
+    DATASETS: ClassVar = {"digit_scenes": dict(width=12, stages=4), "camvid": dict(stages=4)}
 
     upsampling: Literal["nearest", "bed_of_nails", "max_unpooling", "transposed"] = "max_unpooling"
     """how the sides are doubled: by repeating values, with zeros between them, with each value where the maximum of the
@@ -142,7 +142,7 @@ class PatchesSpeed(training.Experiment, Data):
     """name or folder of a run of patches or convolutional, whose weights are used; None: random weights"""
     dataset: str = "digit_scenes"
     """data set of the images; has no effect with --run, which uses that of the run"""
-    images: Annotated[int, Count] = 8
+    images: Annotated[int, Count] = 4
     """test images to answer"""
-    rounds: Annotated[int, Count] = 5
+    rounds: Annotated[int, Count] = 3
     """times that each form answers all images, in turn; the median counts"""

@@ -1,4 +1,4 @@
-"""Four ways to double the height and width of feature maps."""
+"""Feature maps of half and of twice the height and width: pooling, and four ways to undo it."""
 import keras
 
 import layers
@@ -6,7 +6,7 @@ import layers
 KINDS = ("nearest", "bed_of_nails", "max_unpooling", "transposed")
 
 
-def pooled(x, kind, name):
+def halved(x, kind, name):
     """Returns x pooled by windows of 2x2, and what `doubled` needs to undo it with upsampling of this kind.
 
     x:    Keras tensor (batch, height, width, channels)
@@ -29,7 +29,7 @@ def doubled(x, kind, name, positions=None):
     x:         Keras tensor (batch, height, width, channels)
     kind:      one of KINDS
     name:      name of the layer
-    positions: positions from `pooled`, for max_unpooling
+    positions: positions from `halved`, for max_unpooling
     """
     if kind == "nearest":
         return keras.layers.UpSampling2D(2, name=name)(x)
