@@ -123,7 +123,7 @@ class MaskRCNN(TwoStage, model="mask_rcnn", ids=("S4",)):
         "digit_scenes": dict(mask_layers=2, mask_filters=32),
         # pedestrians are two to three times as tall as wide
         "penn_fudan": dict(
-            image_size=256, max_objects=16, epochs=120, batch_size=4, learning_rate=2e-3, validate_every=10, backbone="small",
+            image_size=256, max_objects=16, epochs=100, batch_size=4, learning_rate=2e-3, validate_every=10, backbone="small",
             pyramid_filters=64, min_anchor_stride=8, anchor_scale=2.0, anchor_octaves=2, anchor_ratios=(1.5, 3.0),
             proposals=100, regions_per_image=64, region_levels=2, head_units=256, mask_layers=2, mask_filters=32)}
 
