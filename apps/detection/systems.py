@@ -115,7 +115,7 @@ class RCNN(OutsideRegions, model="rcnn", ids=("D3",)):
     region_size: Annotated[int, Count] = 224
     """side length, in pixels, of the square that each region is warped to, with its context"""
     head_units: Annotated[int, Count] = 1024
-    """units in each of the two hidden layers"""
+    """units in each of the two hidden layers of the second stage"""
 
 
 class FastRCNN(OutsideRegions, model="fast_rcnn", ids=("D4",)):
@@ -128,9 +128,9 @@ class FastRCNN(OutsideRegions, model="fast_rcnn", ids=("D4",)):
     backbone: Literal["small", "resnet18"] = "resnet18"
     """convolutional network below the feature pyramid"""
     pyramid_filters: Annotated[int, Count] = 256
-    """channels of the feature map"""
+    """channels of each level of the feature pyramid"""
     head_units: Annotated[int, Count] = 1024
-    """units in each of the two hidden layers"""
+    """units in each of the two hidden layers of the second stage"""
 
 
 class Compare(Verb):

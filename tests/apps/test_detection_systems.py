@@ -1,4 +1,5 @@
 """Properties of the detectors' own parts."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,7 +70,8 @@ def test_each_system_learns_and_detects_in_bfloat16(model, precision):
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)), tf.float32)
     boxes = tf.constant([[[8, 8, 40, 40]]] * 2, tf.float32)
     targets = {"boxes_yxyx": boxes, "class_ids": tf.constant([[0], [1]]), "ignore": tf.constant([[False]] * 2),
-               "is_crowd": tf.constant([[False]] * 2), "is_difficult": tf.constant([[False]] * 2)}
+               "is_crowd": tf.constant([[False]] * 2), "is_difficult": tf.constant([[False]] * 2),
+               "regions_yxyx": tf.concat([boxes, tf.zeros((2, 7, 4))], axis=1)}  # for the systems that need them
     losses = tf.function(made.losses)(images, targets, training=True)
     assert all(loss.dtype == tf.float32 and np.isfinite(loss) for loss in losses.values())
     found = tf.function(made.detect)(images)
