@@ -56,7 +56,7 @@ TINY = {
 }
 """app -> system -> settings; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "segmentation": dict(augment=False),
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "segmentation": dict(augment=False, learning_rate=0.02, class_balance=0.5),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
            "foundations": dict(c="none"),
            ("classification", "maxout"): dict(learning_rate=0.01), ("transfer", "classifier_only"): dict(learning_rate=1.0),
