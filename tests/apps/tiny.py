@@ -66,7 +66,8 @@ TINY = {
 }
 """app -> system -> settings; the first system is the app's default"""
 
-OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3), "segmentation": dict(augment=False),
+OVERFIT = {"detection": dict(augment=False, learning_rate=3e-3),
+           "segmentation": dict(augment=False, learning_rate=0.02, class_balance=0.5),
            "localization": dict(augment=False, dropout=0.0, learning_rate=1e-2),
            "classification": dict(augment=False, dropout=0.0, gradient_noise=0.0, adversarial_epsilon=0.0),
            "foundations": dict(c="none"),
