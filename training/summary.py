@@ -48,9 +48,11 @@ def layer_rows(model, spec):
 def _multiply_adds(layer, inputs, output):
     """Returns a convolution's or dense layer's multiply-adds for one example, and 0 for other layers.
 
-    Each weight of a kernel is used once at each place of the output: (N - F + 2 P) / S + 1 places along a side.
+    Each weight of a kernel is used once at each place of the output: (N - F + 2 P) / S + 1 places along a side. In a transposed
+    convolution, it is used once at each place of the input.
     """
     is_convolution = hasattr(layer, "kernel") and hasattr(layer, "kernel_size") and len(output.shape) == 4
     if not is_convolution and not isinstance(layer, keras.layers.Dense):
         return 0
-    return int(np.prod(output.shape[:-1])) * int(np.prod(layer.kernel.shape))
+    places = inputs if isinstance(layer, keras.layers.Conv2DTranspose) else output
+    return int(np.prod(places.shape[:-1])) * int(np.prod(layer.kernel.shape))

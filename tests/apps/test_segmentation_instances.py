@@ -3,6 +3,7 @@ import io
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +11,7 @@ from PIL import Image
 
 from apps.segmentation import instance_pictures, serving
 from tests.apps import small_detector
-from training import UserError
+from training import UserError, summary
 from training.app import App
 from training.cli import Predict
 from training.data.spec import Info, Spec
@@ -107,6 +108,12 @@ def test_masks_and_losses_are_float32_in_bfloat16(precision):
     assert found["masks"].dtype == tf.float32 and found["masks"].shape == (2, 100, 28, 28)
     is_padding = found["class_ids"].numpy() < 0
     assert not found["masks"].numpy()[is_padding].any()
+
+
+def test_the_summary_counts_each_tap_of_a_transposed_convolution_once():
+    layer = keras.layers.Conv2DTranspose(5, 2, strides=2)
+    inputs = tf.zeros((1, 3, 4, 6))
+    assert summary._multiply_adds(layer, inputs, layer(inputs)) == 3 * 4 * 2 * 2 * 6 * 5
 
 
 # what a client gets
