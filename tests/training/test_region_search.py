@@ -26,7 +26,7 @@ def picture(height=24, width=20, seed=0):
     return np.clip(image + random.normal(0, 3, image.shape), 0, 255).astype("uint8")
 
 
-@tf.function(reduce_retracing=True, autograph=False)
+@tf.function(autograph=False)
 def segment(images, scales, smallest, most):
     return graph_segmentation.segment(images, scales, smallest, most)
 
