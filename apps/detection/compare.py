@@ -45,6 +45,8 @@ def run(app, request):
 
 def _chosen(app, request):
     """Returns the Runs to compare: those asked for, or the newest finished one of each system on the data set."""
+    if request.run and request.dataset:
+        raise UserError("--dataset has no effect with named runs: leave it out")
     if request.run:
         chosen = [runs.find(name, request.runs, app.task) for name in request.run]
         for found in chosen:
@@ -54,14 +56,14 @@ def _chosen(app, request):
         if len(sets) > 1:
             raise UserError(f"the runs have different data sets, {', '.join(map(names.one_line, sets))}: compare runs of one")
         return chosen
-    newest = {}
+    newest, dataset = {}, request.dataset or next(iter(app.systems.values())).dataset
     for found in runs.every(request.runs, app.task):  # the newest first
         model = found.config.get("model") if found.results and not found.fault else None
-        if model in app.systems and found.config.get("dataset") == request.dataset:
+        if model in app.systems and found.config.get("dataset") == dataset:
             newest.setdefault(model, found)
     if not newest:
-        raise UserError(f"there is no finished run of {app.task} on {request.dataset} in {request.runs}: train one with "
-                        f"`python -m apps.{app.task} --dataset {request.dataset}`")
+        raise UserError(f"there is no finished run of {app.task} on {dataset} in {request.runs}: train one with "
+                        f"`python -m apps.{app.task} --dataset {dataset}`")
     return list(newest.values())
 
 

@@ -138,8 +138,8 @@ class Compare(Verb):
 
     run: tyro.conf.Positional[Annotated[tuple[str, ...], IsPath()]] = ()
     """names or folders of finished runs; none: the newest run of each system"""
-    dataset: str = "digit_scenes"
-    """data set of the runs, unless they are named"""
+    dataset: str | None = None
+    """data set of the newest runs; None: digit_scenes; named runs have their own"""
     images: Annotated[int, Count] = 20
     """test images whose detection is timed"""
     runs: Path = "runs"

@@ -138,7 +138,8 @@ def run_folder(parent, name, **results):
 
 @pytest.mark.parametrize("arguments, words", [
     ([], "no finished run of detection on digit_scenes"), (["nothing"], "no run nothing"), (["one", "other"], "different data sets"),
-    (["bare"], "no ap and ap50"), (["--dataset", "coco"], "no finished run of detection on coco")])
+    (["bare"], "no ap and ap50"), (["--dataset", "coco"], "no finished run of detection on coco"),
+    (["one", "--dataset", "bccd"], "--dataset has no effect")])
 def test_what_cannot_be_compared_is_one_sentence(arguments, words, tmp_path, capsys):
     if arguments:
         run_folder(tmp_path, "one", ap=0.5, ap50=0.7)
