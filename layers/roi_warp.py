@@ -38,7 +38,7 @@ class RoIWarp(keras.layers.Layer):
         >>> images = np.tile(np.arange(8, dtype="float32"), (8, 1)).reshape(1, 8, 8, 1)  # each pixel holds its column
         >>> region = np.array([[[2, 3, 6, 5]]], "float32")  # twice as high as wide
         >>> print(layers.RoIWarp(size=4, context=1)(region, images).numpy()[0, 0, 0, :, 0])
-        [2.5 3.5 4.5 5.5]
+        [2. 3. 4. 5.]
         >>> print(layers.RoIWarp(size=4)(region, images).numpy()[0, 0, 0, :, 0])
         [2.75 3.25 3.75 4.25]
 

@@ -8,5 +8,5 @@ def datasets(config):
     """Returns the Splits of a data set of images and masks, see `labeled_pixels.datasets`, and for instances
     `boxed_images.datasets`."""
     if config.INSTANCES:
-        return boxed_images.datasets(config, with_masks=True)
+        return boxed_images.splits(config, with_masks=True)
     return labeled_pixels.datasets(config)

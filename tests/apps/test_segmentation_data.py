@@ -13,7 +13,7 @@ from training import UserError
 from training.app import App
 from training.data import sources
 from training.vision.detection.augmentation import Recipe
-from training.vision.losses import VOID
+from training.vision.pixel_losses import VOID
 
 APP = App("segmentation")
 CONTEXT = tf.distribute.InputContext()

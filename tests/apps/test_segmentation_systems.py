@@ -98,7 +98,7 @@ def test_patches_are_drawn_by_class_and_never_from_void():
 
 @pytest.mark.parametrize("settings, words", [
     (dict(model="unet", image_size=100), "--image-size 100 must be a multiple of 8 for this network: choose 96"),
-    (dict(model="encoder_decoder", crop_size=60), "--crop-size 60 must be a multiple of 8"),
+    (dict(model="encoder_decoder", crop_size=60), "--crop-size 60 must be a multiple of 16"),
     (dict(model="convolutional", crop_size=64), "--crop-size has no effect for convolutional")])
 def test_sizes_that_do_not_fit_are_refused(settings, words):
     config = APP.config(**settings)

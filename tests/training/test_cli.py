@@ -94,7 +94,7 @@ def test_settings_that_cannot_be(refused, tmp_path):
     assert refused("--batch-size", "0") == "--batch-size must be 1 or more, got 0"
     assert refused("--model", "retinanet", "--proposals", "9") == "--proposals is not a setting of retinanet; it belongs to faster_rcnn"
     assert refused("--model=keras_cv_retinanet", "--backbone", "small") == (
-        "--backbone is not a setting of keras_cv_retinanet; it belongs to faster_rcnn, retinanet")
+        "--backbone is not a setting of keras_cv_retinanet; it belongs to faster_rcnn, retinanet, yolo, ssd, rcnn, fast_rcnn")
     assert refused("--batch-sise", "1") == "--batch-sise is not a setting of faster_rcnn; did you mean --batch-size?"
     assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help lists all settings"
     assert refused("--model", "retinanett") == "there is no system 'retinanett'; did you mean retinanet?"

@@ -344,7 +344,7 @@ def test_the_default_folder_is_tfds_s(tmp_path, small_scenes, monkeypatch):
 @pytest.mark.parametrize("name, sentence", [
     ("digit_scene", "no data set 'digit_scene'; did you mean digit_scenes"),
     ("cocoo/2017", "did you mean coco "),
-    ("qqqqqqqq", "choose one of digit_scenes, bccd, coco_folder, voc_folder"),
+    ("qqqqqqqq", "choose one of digit_scenes, bccd, penn_fudan, coco_folder, voc_folder"),
     ("voc/2070", "voc has no config '2070'; did you mean voc/2007"),
     ("voc/2007", "voc/2007 is not prepared in .*--download.*--data-dir"),
     ("imagenet2012", "--download.*--manual-dir.*ILSVRC2012_img_train.tar"),

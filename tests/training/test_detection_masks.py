@@ -45,7 +45,7 @@ def overlap(first, second):
 # data
 
 def test_elements_are_those_without_masks_and_the_masks(folder):
-    splits, plain = (boxed_images.datasets(settings(folder), with_masks=each) for each in (True, False))
+    splits, plain = (boxed_images.splits(settings(folder), with_masks=each) for each in (True, False))
     assert splits.spec.targets == plain.spec.targets | {
         "masks": tf.TensorSpec([None, 8, 56, 56], tf.uint8), "mask_frames_yxyx": tf.TensorSpec([None, 8, 4], tf.float32)}
     assert splits.test.element_spec[1]["masks"].dtype == tf.string
@@ -61,7 +61,7 @@ def test_the_exact_masks_come_back_for_evaluation(folder):
     instances = {int(example["image/id"]): example["instances"][..., 0]
                  for example in sources.read(prepared, "test").as_numpy_iterator()}
     compared = 0
-    for _, targets in rows(boxed_images.datasets(settings(folder), with_masks=True).test):
+    for _, targets in rows(boxed_images.splits(settings(folder), with_masks=True).test):
         for index, (file, corner) in enumerate(zip(targets["masks"], targets["mask_corners"])):
             assert bool(file) == (targets["class_ids"][index] >= 0)
             if file:
@@ -75,7 +75,7 @@ def test_the_exact_masks_come_back_for_evaluation(folder):
 def test_small_masks_lie_where_the_objects_are(folder, augment):
     """A digit has one bright color in a dark part of a scene, or the other way round: its pixels differ from those around it."""
     differences = []
-    for inputs, targets in rows(boxed_images.datasets(settings(folder, augment=augment), with_masks=True).train(0, 0, ALONE)):
+    for inputs, targets in rows(boxed_images.splits(settings(folder, augment=augment), with_masks=True).train(0, 0, ALONE)):
         for place in np.flatnonzero(targets["class_ids"] >= 0):
             mask = masks.pasted(targets["masks"][place] / 255, targets["mask_frames_yxyx"][place], 128, 128)
             top, left, bottom, right = targets["boxes_yxyx"][place].round().astype(int)
@@ -141,7 +141,7 @@ def coco_folder(tmp_path, segmentation):
 
 
 def test_objects_without_masks_are_counted_and_images_without_objects_are_used(tmp_path, capsys):
-    splits = boxed_images.datasets(coco_folder(tmp_path, [[5, 3, 17, 3, 17, 11, 5, 11]]), with_masks=True)
+    splits = boxed_images.splits(coco_folder(tmp_path, [[5, 3, 17, 3, 17, 11, 5, 11]]), with_masks=True)
     said = re.findall(r"coco_folder, (\w+): (\d+) of (\d+) objects have no mask; (.*)", capsys.readouterr().out)
     assert all(2 * int(count) == int(total) for _, count, total, _ in said)
     assert ("train", "they teach boxes and classes only") in [(part, words) for part, _, _, words in said]
@@ -171,7 +171,7 @@ def test_a_set_without_masks_is_refused_in_one_sentence(tmp_path, segmentation, 
                 "</object></annotation>")
         config = settings(tmp_path / "prepared", dataset="voc_folder", manual_dir=str(folder), image_size=32)
     with pytest.raises(training.UserError, match=words):
-        boxed_images.datasets(config, with_masks=True)
+        boxed_images.splits(config, with_masks=True)
 
 
 # pixels of the original image
@@ -190,7 +190,7 @@ def test_a_pasted_mask_covers_its_box():
 @pytest.mark.parametrize("image_size", [96, 160])
 def test_a_model_that_sees_the_truth_finds_all_masks(folder, image_size, monkeypatch):
     """The true masks at 28x28 in the true boxes of the square, on their way back to pixels of the original."""
-    splits = boxed_images.datasets(settings(folder, image_size=image_size), with_masks=True)
+    splits = boxed_images.splits(settings(folder, image_size=image_size), with_masks=True)
     known = {}
     for inputs, targets in rows(splits.test):
         crops = np.zeros((100, 28, 28), np.float32)

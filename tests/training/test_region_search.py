@@ -141,6 +141,16 @@ def test_grouping_is_the_plain_one(measures):
         np.testing.assert_array_equal(boxes[number][exists[number]], expected)
 
 
+def test_a_hierarchy_of_one_segment_beside_one_of_two():
+    """A large scale may join everything that a small one separates."""
+    pairs = tf.constant([[[-1, -1]], [[0, 1]]])
+    boxes = tf.constant([[[0, 0, 2, 2], [0, 0, 0, 0]], [[0, 0, 2, 1], [0, 1, 2, 2]]], tf.float32)
+    histograms = tf.ones((2, 2, 3 * region_search.COLOR_BINS + 1))
+    merged, exists = region_search._grouped(pairs, tf.constant([[4.0, 0], [2, 2]]), boxes, histograms, tf.ones((2, 4)), 4.0)
+    assert [row[found].tolist() for row, found in zip(merged.numpy(), exists.numpy())] == [
+        [[0, 0, 2, 2]], [[0, 0, 2, 2], [0, 1, 2, 2], [0, 0, 2, 1]]]
+
+
 def test_regions_are_different_repeatable_and_padded():
     images = np.stack([picture(32, 32, seed) for seed in (3, 4)])
     boxes, valid = (part.numpy() for part in region_search.regions(tf.constant(images), 400))

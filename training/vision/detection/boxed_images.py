@@ -16,7 +16,12 @@ BUFFER = 2_000
 """encoded photographs to shuffle among: some hundred megabytes"""
 
 
-def datasets(config, with_masks=False):
+def datasets(config):
+    """Returns the Splits of a detection data set, see `splits`."""
+    return splits(config)
+
+
+def splits(config, with_masks=False):
     """Returns the Splits of a detection data set, on request with instance masks.
 
     inputs:  "image" uint8 (batch, image_size, image_size, 3), RGB: fitted into the top left of the square, the rest is black

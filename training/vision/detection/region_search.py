@@ -228,8 +228,8 @@ def _grouped(pairs, sizes, boxes, histograms, weights, area):
         histogram = (size[..., tf.newaxis] * histogram + drop_size[..., tf.newaxis] * drop_histogram) / total[..., tf.newaxis]
         box = _around(box, drop_box)
         made = made.write(steps - 1 - step, tf.where(goes_on, box[:, 0], 0.0))
-        # a hierarchy that is done changes its first segment, which no pair refers to
-        place = tf.stack([rows, keep[:, 0]], axis=-1)
+        # a hierarchy that is done changes a segment that no pair refers to any more, and one without pairs its first segment
+        place = tf.stack([rows, tf.maximum(keep[:, 0], 0)], axis=-1)
         sizes, boxes, histograms = (tf.tensor_scatter_nd_update(values, place, new[:, 0]) for values, new in (
             (sizes, total), (boxes, box), (histograms, histogram)))
         one, other = tf.where(one == drop, keep, one), tf.where(other == drop, keep, other)
