@@ -19,7 +19,7 @@ def build_model(config, spec, steps):
     model = Localizer(
         config.image_size, len(spec.info.class_names), backbone_kind=config.backbone, stride=config.stride,
         has_box_per_class=config.boxes == "per_class", has_separate_heads=config.head == "separate",
-        hidden_units=config.hidden_units, dropout=config.dropout, box_loss=config.box_loss, box_weight=config.box_weight)
+        hidden_units=config.hidden_units, dropout=config.dropout, box_weight=config.box_weight)
     model.compile(optimizer=detector.optimizer(config, steps))
     return model
 
@@ -28,7 +28,7 @@ class Localizer(ImageModel):
     """One network predicts the class of an image's object and its box.
 
         map = backbone(image) at `stride`
-        hidden = ReLU(BN(conv1x1(map))),  scores = conv1x1(hidden)              once for both tasks, or once for each
+        hidden = ReLU(BN(conv3x3(map))),  scores = conv1x1(hidden)              once for both tasks, or once for each
         features, position = AttentionPooling(hidden, scores)
         class logits = dense(features)
         box = (ty, tx, th, tw) = dense(features), decoded by layers.BoxCoder around `position` with sides of `ANCHOR`
@@ -44,9 +44,8 @@ class Localizer(ImageModel):
     stride:             pixels per cell of the map from which class and box are predicted, one of the backbone's
     has_box_per_class:  whether each class has a box of its own, instead of one box for all classes
     has_separate_heads: whether class and box each have their own hidden layer and attention
-    hidden_units:       units of each hidden layer
+    hidden_units:       channels of each hidden layer
     dropout:            dropout rate of the pooled features
-    box_loss:           "smooth_l1", or "giou" for 1 - generalized IoU (Rezatofighi et al., 2019)
     box_weight:         weight of the box's loss
 
     Example:
@@ -69,10 +68,9 @@ class Localizer(ImageModel):
     """side of the box that is predicted where all offsets are 0, as a fraction of the image's side"""
 
     def __init__(self, image_size, classes, *, backbone_kind="resnet18", stride=32, has_box_per_class=False,
-                 has_separate_heads=False, hidden_units=256, dropout=0.0, box_loss="smooth_l1", box_weight=1.0):
+                 has_separate_heads=False, hidden_units=128, dropout=0.0, box_weight=1.0):
         super().__init__(("class", "box"), name="localizer")
-        self.image_size, self.classes = image_size, classes
-        self.box_loss, self.box_weight = box_loss, box_weight
+        self.image_size, self.classes, self.box_weight = image_size, classes, box_weight
         self.has_box_per_class = has_box_per_class
         images = keras.Input((image_size, image_size, 3), name="image")
         x = keras.layers.Rescaling(1 / 64, -2.0)(images)  # about zero mean and unit variance for photographs
@@ -98,10 +96,7 @@ class Localizer(ImageModel):
         logits, boxes_yxyx, _ = self._predicted(images, training)
         entropy = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         box_yxyx = self._box_of(boxes_yxyx, labels)
-        if self.box_loss == "giou":
-            error = 1 - generalized_iou(box_yxyx, truth)
-        else:
-            error = ops.sum(smooth_l1((box_yxyx - truth) / (self.image_size / 10)), axis=-1)
+        error = ops.sum(smooth_l1((box_yxyx - truth) / (self.image_size / 10)), axis=-1)
         count = ops.sum(is_object)
         return {"class": detector.share(ops.sum(is_object * entropy), count),
                 "box": self.box_weight * detector.share(ops.sum(is_object * error), count)}
@@ -142,21 +137,9 @@ class Localizer(ImageModel):
 _BACKBONES = {"small": backbones.small_resnet, "resnet18": backbones.resnet18}
 
 
-def generalized_iou(first, second):
-    """Returns IoU - (hull - union) / hull of pairs of boxes (batch, 4), from -1 to 1; hull: the smallest box around both.
-
-    Source: Rezatofighi et al., 2019, "Generalized Intersection over Union", algorithm 1.
-    """
-    corners = ops.minimum(first, second), ops.maximum(first, second)
-    shared = boxes.area(ops.concatenate([corners[1][..., :2], corners[0][..., 2:]], axis=-1))
-    union = boxes.area(first) + boxes.area(second) - shared
-    hull = boxes.area(ops.concatenate([corners[0][..., :2], corners[1][..., 2:]], axis=-1))
-    return shared / ops.maximum(union, 1e-6) - (hull - union) / ops.maximum(hull, 1e-6)
-
-
 def _head(x, name, units, dropout):
     """Returns the pooled features (batch, units) and the position (batch, 2) of a hidden layer with attention."""
-    x = keras.layers.Conv2D(units, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_hidden")(x)
+    x = keras.layers.Conv2D(units, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_hidden")(x)
     x = keras.layers.ReLU()(layers.BatchNormalization(name=f"{name}_hidden_normalization")(x))
     scores = keras.layers.Conv2D(1, 1, dtype="float32", name=f"{name}_attention")(x)
     features, position = layers.AttentionPooling(dtype="float32", name=f"{name}_pooling")(x, scores)

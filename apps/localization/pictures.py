@@ -17,6 +17,8 @@ def render(model, splits, config, info, metrics):
     """Returns the Rendered pictures, see `pictures`, with the features of the test objects as activations and embedding."""
     batches = list(itertools.islice(splits.test, config.limit_steps))
     found = evaluation.located(model, batches)
+    if not len(found["label"]):  # --limit-steps may leave none with an object
+        return Rendered()
     vectors, rows, thumbnails = embedding(model, batches, info)
     return Rendered(pictures(batches, found, info), {"features": vectors}, embeddings={"objects": (vectors, rows, thumbnails)})
 

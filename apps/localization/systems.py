@@ -9,7 +9,7 @@ class Localizer(training.Config, model="localizer", ids=("D1",)):
     """Class and box from shared features, with one box in all or one per class (Sermanet et al., 2013)."""
 
     MONITOR: ClassVar = ("right_iou", "max")
-    DATASETS: ClassVar = {"digit_scenes": dict(image_size=128, epochs=20, learning_rate=3e-3, backbone="small", stride=8),
+    DATASETS: ClassVar = {"digit_scenes": dict(image_size=128, epochs=40, learning_rate=3e-3, backbone="small", stride=8),
                           "bccd": dict(image_size=320, epochs=30, batch_size=8, backbone="small", stride=16)}
     SPACE: ClassVar = {"learning_rate": ("log", 3e-4, 1e-2), "weight_decay": ("log", 1e-3, 0.5),
                        "box_weight": ("log", 0.1, 10.0), "dropout": ("linear", 0.0, 0.7)}
@@ -27,12 +27,10 @@ class Localizer(training.Config, model="localizer", ids=("D1",)):
     """convolutional network whose features class and box share"""
     stride: Annotated[int, Count] = 32
     """stride, in pixels, of the backbone's feature map from which class and box are predicted"""
-    hidden_units: Annotated[int, Count] = 256
-    """units of each hidden layer"""
-    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
-    """loss of the box: smooth L1 on coordinates relative to the image, or 1 - generalized IoU"""
+    hidden_units: Annotated[int, Count] = 128
+    """channels of each hidden layer"""
     box_weight: Annotated[float, NotNegative] = 1.0
-    """weight of the box's loss; the cross-entropy of the class has weight 1"""
+    """weight of the box's smooth L1 loss; the cross-entropy of the class has weight 1"""
     dropout: Annotated[float, Fraction] = 0.0
     """dropout rate of the features that class and box are predicted from"""
     image_size: Annotated[int, Count] = 224

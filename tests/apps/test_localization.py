@@ -12,7 +12,6 @@ from PIL import Image
 
 import training
 from apps.localization import data, evaluation, localizer, pictures, serving
-from layers import boxes
 from training import cli
 from training.app import App
 from training.data.spec import Info
@@ -142,9 +141,8 @@ def test_boxes_and_heads(per_class, separate):
 
 
 @pytest.mark.parametrize("per_class", [False, True])
-@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
-def test_the_losses_by_hand(per_class, box_loss):
-    model = localizer.Localizer(32, 3, backbone_kind="small", stride=4, has_box_per_class=per_class, box_loss=box_loss, box_weight=2.0)
+def test_the_losses_by_hand(per_class):
+    model = localizer.Localizer(32, 3, backbone_kind="small", stride=4, has_box_per_class=per_class, box_weight=2.0)
     images = np.stack([noise(32, 32, seed) for seed in range(3)])
     truth = np.array([[4, 4, 20, 20], [0, 0, 0, 0], [1, 2, 30, 12]], "float32")
     labels = np.array([2, -1, 0])
@@ -153,26 +151,12 @@ def test_the_losses_by_hand(per_class, box_loss):
     for row in (0, 2):  # the other one has no object
         logits, box = found["label"][row], found["boxes_yxyx"][row, labels[row] if per_class else 0]
         entropy.append(np.log(np.exp(logits).sum()) - logits[labels[row]])
-        if box_loss == "giou":
-            low, high = np.minimum(box, truth[row]), np.maximum(box, truth[row])
-            area = [np.prod(b[2:] - b[:2]) for b in (box, truth[row])]
-            shared = np.prod(np.maximum(low[2:] - high[:2], 0))
-            hull, union = np.prod(high[2:] - low[:2]), sum(area) - shared
-            error.append(1 - shared / union + (hull - union) / hull)
-        else:
-            distance = np.abs(box - truth[row]) / 3.2  # in tenths of the side
-            error.append(np.where(distance < 1 / 9, 4.5 * distance ** 2, distance - 1 / 18).sum())
+        distance = np.abs(box - truth[row]) / 3.2  # in tenths of the side
+        error.append(np.where(distance < 1 / 9, 4.5 * distance ** 2, distance - 1 / 18).sum())
     losses = model.losses(images, {"label": tf.constant(labels, tf.int32), "box_yxyx": tf.constant(truth)}, training=False)
     np.testing.assert_allclose([losses["class"], losses["box"]], [np.mean(entropy), 2 * np.mean(error)], rtol=1e-4)
     nothing = model.losses(images, {"label": tf.fill(3, -1), "box_yxyx": tf.zeros((3, 4))}, training=True)
     assert [float(value) for value in nothing.values()] == [0, 0]
-
-
-def test_generalized_iou_of_known_boxes():
-    first = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 0, 0]], "float32")
-    second = np.array([[0, 0, 2, 2], [0, 0, 2, 4], [0, 3, 1, 4], [0, 0, 0, 0]], "float32")
-    np.testing.assert_allclose(localizer.generalized_iou(first, second), [1, 0.5, -0.5, 0], atol=1e-6)
-    assert boxes.area(first).numpy().tolist() == [4, 4, 1, 0]
 
 
 def test_a_stride_that_the_backbone_lacks_is_refused():

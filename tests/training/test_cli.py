@@ -98,7 +98,8 @@ def test_settings_that_cannot_be(refused, tmp_path):
     assert refused("--batch-sise", "1") == "--batch-sise is not a setting of faster_rcnn; did you mean --batch-size?"
     assert refused("--qqqq") == "--qqqq is not a setting of faster_rcnn; --help lists all settings"
     assert refused("--model", "retinanett") == "there is no system 'retinanett'; did you mean retinanet?"
-    assert refused("--model", "huge") == "there is no system 'huge'; choose one of faster_rcnn, retinanet, keras_cv_retinanet"
+    assert refused("--model", "huge") == (
+        "there is no system 'huge'; choose one of faster_rcnn, retinanet, keras_cv_retinanet, yolo, ssd, sliding_window, rcnn, fast_rcnn")
 
 
 @pytest.mark.parametrize("flags, augment", [
