@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "adding_a_system.md").read_text(encoding="utf-8")
 COPIED = ("apps", "layers", "training", "tests", "results", "benchmarks", "docs", "setup.cfg", "README.md", "RESULTS.md",
           "saved_models/README.md")
-END = '    },\n    "classification": {\n'
+END = '    },\n    "segmentation": {\n'
 """the end of the tiny settings of detectors, before which the new line goes"""
 RECORD = {"app": "detection", "model": "toy_detector", "dataset": "digit_scenes", "seed": 0, "split": "test",
           "metrics": {"ap": 0.25, "ap50": 0.5}, "settings": {"model": "toy_detector"}}
