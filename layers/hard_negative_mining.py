@@ -9,16 +9,17 @@ class HardNegativeMining(keras.layers.Layer):
 
         objects = number of places with matches >= 0
         weights[p] = 1 where matches[p] >= 0
-                     1 for the min(ratio * objects, all) places with matches == -1 of the largest loss
+                     1 for the min(max(ratio * objects, least), all) places with matches == -1 of the largest loss
                      0 otherwise
 
     Most places are background, and most of those are easy; the mean over all places would hardly depend on the others. The
-    selection is made within each image, so an image without objects has no places at all. Of equal losses the first ones are
+    selection is made within each image, so an image without objects has only `least` places. Of equal losses the first ones are
     selected. No gradient passes through the weights. The layer computes in float32 under every global policy, unless `dtype`
     says otherwise.
 
     Args:
         ratio: number of background places for each object place.
+        least: number of background places of an image with few or no object places.
 
     Shape:
         losses:  (batch, places): the loss that each place would have as background or object
@@ -26,7 +27,7 @@ class HardNegativeMining(keras.layers.Layer):
         returns: (batch, places) float32 of 0 and 1
 
     Raises:
-        ValueError: `ratio` is below 1.
+        ValueError: `ratio` is below 1, or `least` is negative.
 
     Example:
         >>> import numpy as np
@@ -39,11 +40,14 @@ class HardNegativeMining(keras.layers.Layer):
     Source: Liu et al., 2016, "SSD: Single Shot MultiBox Detector", section 2.2 (ratio 3).
     """
 
-    def __init__(self, ratio=3, **kwargs):
+    def __init__(self, ratio=3, least=0, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
         if ratio < 1:
             raise ValueError(f"ratio must be at least 1, got {ratio}")
+        if least < 0:
+            raise ValueError(f"least must not be negative, got {least}")
         self.ratio = ratio
+        self.least = least
         self.built = True  # no weights
 
     def call(self, losses, matches):
@@ -51,7 +55,7 @@ class HardNegativeMining(keras.layers.Layer):
         losses = ops.where(is_background, ops.stop_gradient(losses), float("-inf"))
         order = ops.argsort(-losses, axis=-1)
         rank = ops.argsort(order, axis=-1)  # 0 for the largest loss
-        wanted = self.ratio * ops.sum(ops.cast(is_object, "int32"), axis=-1, keepdims=True)
+        wanted = ops.maximum(self.ratio * ops.sum(ops.cast(is_object, "int32"), axis=-1, keepdims=True), self.least)
         is_hard = ops.logical_and(is_background, ops.cast(rank, "int32") < wanted)
         return ops.cast(ops.logical_or(is_object, is_hard), "float32")
 
@@ -62,4 +66,4 @@ class HardNegativeMining(keras.layers.Layer):
         return keras.KerasTensor(losses.shape, "float32")
 
     def get_config(self):
-        return super().get_config() | {"ratio": self.ratio}
+        return super().get_config() | {"ratio": self.ratio, "least": self.least}

@@ -79,19 +79,15 @@ class SlidingWindow(detector.Detector):
                                      dtype="float32", name="class_logits")(x)
         self.classifier = keras.Model(images, logits, name="classifier")
         self.matcher = layers.BoxMatcher(0.5, 0.4)
+        self.mining = layers.HardNegativeMining(3, self.LEAST_BACKGROUND)
         self.built = True
 
     def losses(self, images, targets, training):
         class_ids = targets["class_ids"]
         matches = self.matcher(ops.convert_to_tensor(self.windows), targets["boxes_yxyx"], class_ids >= 0, targets["ignore"])
-        is_object = matches >= 0
-        labels = ops.where(is_object, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
+        labels = ops.where(matches >= 0, ops.take_along_axis(class_ids, ops.maximum(matches, 0), axis=1), self.classes)
         entropy = ops.sparse_categorical_crossentropy(labels, self._logits(images, training), from_logits=True)
-        wanted = ops.maximum(3 * ops.sum(ops.cast(is_object, "int32"), axis=1, keepdims=True), self.LEAST_BACKGROUND)
-        difficulty = ops.stop_gradient(ops.where(matches == -1, entropy, -1.0))
-        order = ops.argsort(ops.argsort(-difficulty, axis=1), axis=1)  # the place of each window by difficulty
-        is_trained = ops.logical_or(is_object, ops.logical_and(matches == -1, order < wanted))
-        weights = ops.cast(is_trained, "float32")
+        weights = self.mining(entropy, matches)
         return {"class": detector.share(ops.sum(weights * entropy), ops.sum(weights))}
 
     def class_scores(self, images):

@@ -13,7 +13,7 @@ def hardest(layer, losses, matches):
     for row, (loss, match) in enumerate(zip(losses, matches)):
         background = sorted(np.flatnonzero(match == BACKGROUND), key=lambda place: (-loss[place], place))
         weights[row, match >= 0] = 1
-        weights[row, background[:layer.ratio * (match >= 0).sum()]] = 1
+        weights[row, background[:max(layer.ratio * (match >= 0).sum(), layer.least)]] = 1
     return weights
 
 
@@ -27,9 +27,9 @@ def scene():
     return {"losses": losses, "matches": matches}
 
 
-@pytest.mark.parametrize("ratio", [1, 2, 3])
-def test_contract(ratio, tmp_path):
-    check_layer(lambda **options: layers.HardNegativeMining(ratio, **options), scene(), hardest, tmp_path, discrete=True,
+@pytest.mark.parametrize("ratio, least", [(1, 0), (2, 7), (3, 0)])
+def test_contract(ratio, least, tmp_path):
+    check_layer(lambda **options: layers.HardNegativeMining(ratio, least, **options), scene(), hardest, tmp_path, discrete=True,
                 always_float32=True)
 
 
@@ -55,3 +55,5 @@ def test_a_harder_place_is_never_left_out_for_an_easier_one():
 def test_the_ratio_is_checked():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         layers.HardNegativeMining(0)
+    with pytest.raises(ValueError, match="not be negative, got -1"):
+        layers.HardNegativeMining(3, -1)
