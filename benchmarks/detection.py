@@ -70,8 +70,16 @@ def products_side(model, training):
     network = network_of(model)
     spec = types.SimpleNamespace(inputs={"image": tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)})
     multiply_adds = sum(row[3] for row in summary.layer_rows(network, spec)) * BATCH * (3 if training else 1)
+    print(f"{model}: {multiply_adds / BATCH:.3g} multiply-adds an image", file=sys.stderr)
+    return products(multiply_adds, tf.bfloat16)
+
+
+def products(multiply_adds, dtype):
+    """Returns a step of pure matrix products with about this number of multiply-adds."""
+    import tensorflow as tf
+
     size = 2048
-    matrix = tf.cast(tf.random.normal((size, size)), tf.bfloat16)
+    matrix = tf.cast(tf.random.normal((size, size)), dtype)
     times = max(1, round(multiply_adds / size ** 3))
 
     @tf.function
@@ -81,7 +89,6 @@ def products_side(model, training):
             product = tf.matmul(matrix, product) * 0.02
         return product
 
-    print(f"{model}: {multiply_adds / BATCH:.3g} multiply-adds an image", file=sys.stderr)
     return lambda: step().numpy()
 
 
@@ -95,6 +102,13 @@ def torch_side(training, dtype):
     network = FasterRCNN(
         backbone, CLASSES + 1, min_size=SIZE, max_size=SIZE, rpn_pre_nms_top_n_train=1000, rpn_pre_nms_top_n_test=1000,
         rpn_post_nms_top_n_train=300, rpn_post_nms_top_n_test=300, box_batch_size_per_image=128)
+    return torch_steps(network, training, dtype)
+
+
+def torch_steps(network, training, dtype):
+    """Returns a step of one of torchvision's detectors on the images of `scene`: training, or inference of one image."""
+    import torch
+
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     images, boxes, class_ids = scene()

@@ -49,27 +49,7 @@ def torch_side(training, dtype):
     generator = DefaultBoxGenerator([[2, 3]] * count, scales=scales, steps=[8 * 2 ** level for level in range(count)])
     network = SSD(Backbone(), generator, (detection.SIZE, detection.SIZE), detection.CLASSES + 1, score_thresh=0.05,
                   nms_thresh=0.5, detections_per_img=100, image_mean=[0.5] * 3, image_std=[0.25] * 3)
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    images, boxes, class_ids = detection.scene()
-    pictures = [torch.tensor(image).permute(2, 0, 1).contiguous() / 255 for image in images]
-    targets = [{"boxes": torch.tensor(b[:, [1, 0, 3, 2]]), "labels": torch.tensor(c) + 1} for b, c in zip(boxes, class_ids)]
-    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-    network.train(training)
-
-    def train():
-        optimizer.zero_grad(set_to_none=True)
-        with autocast:
-            loss = sum(network(pictures, targets).values())
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    def infer():
-        with autocast, torch.inference_mode():
-            return network(pictures)[0]["scores"].sum().item()
-
-    return train if training else infer
+    return detection.torch_steps(network, training, dtype)
 
 
 def comparisons():

@@ -11,6 +11,7 @@ import pathlib
 import sys
 import types
 
+import detection
 import turns
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -55,19 +56,8 @@ def products():
 
     spec = types.SimpleNamespace(inputs={"image": tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)})
     multiply_adds = 3 * BATCH * sum(row[3] for row in summary.layer_rows(network, spec))
-    size = 2048
-    matrix = tf.cast(tf.random.normal((size, size)), keras.config.dtype_policy().compute_dtype)
-    times = max(1, round(multiply_adds / size ** 3))
-
-    @tf.function
-    def step():
-        product = matrix
-        for _ in tf.range(times):
-            product = tf.matmul(matrix, product) * 0.02
-        return product
-
     print(f"U-Net: {multiply_adds / BATCH / 3:.3g} multiply-adds an image", file=sys.stderr)
-    return lambda: step().numpy()
+    return detection.products(multiply_adds, keras.config.dtype_policy().compute_dtype)
 
 
 def torch_side(dtype):
