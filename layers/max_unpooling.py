@@ -3,8 +3,22 @@ import keras
 from keras import ops
 
 
+class _Windows(keras.layers.Layer):
+    """What both layers have in common: the side of their windows."""
+
+    def __init__(self, pool_size=2, **kwargs):
+        super().__init__(**kwargs)
+        if not 1 <= pool_size <= 16:
+            raise ValueError(f"pool_size must be from 1 to 16, got {pool_size}")
+        self.pool_size = pool_size
+        self.built = True  # no weights
+
+    def get_config(self):
+        return super().get_config() | {"pool_size": self.pool_size}
+
+
 @keras.saving.register_keras_serializable(package="layers")
-class MaxPoolingWithArgmax(keras.layers.Layer):
+class MaxPoolingWithArgmax(_Windows):
     """Returns the largest value of each window, and where in the window it is.
 
         y[b, i, j, c] = max over (u, v) of x[b, s * i + u, s * j + v, c],   0 <= u, v < s = pool_size
@@ -36,13 +50,6 @@ class MaxPoolingWithArgmax(keras.layers.Layer):
     cannot be compiled by XLA.
     """
 
-    def __init__(self, pool_size=2, **kwargs):
-        super().__init__(**kwargs)
-        if not 1 <= pool_size <= 16:
-            raise ValueError(f"pool_size must be from 1 to 16, got {pool_size}")
-        self.pool_size = pool_size
-        self.built = True  # no weights
-
     def call(self, inputs):
         size = self.pool_size
         height, width = ops.shape(inputs)[1:3]
@@ -63,12 +70,9 @@ class MaxPoolingWithArgmax(keras.layers.Layer):
         values, positions = self.compute_output_shape(inputs.shape)
         return keras.KerasTensor(values, self.compute_dtype), keras.KerasTensor(positions, "uint8")
 
-    def get_config(self):
-        return super().get_config() | {"pool_size": self.pool_size}
-
 
 @keras.saving.register_keras_serializable(package="layers")
-class MaxUnpooling(keras.layers.Layer):
+class MaxUnpooling(_Windows):
     """Puts each value where `MaxPoolingWithArgmax` found a maximum, and zeros elsewhere.
 
         y[b, s * i + u, s * j + v, c] = x[b, i, j, c] if s * u + v = positions[b, i, j, c] else 0,   0 <= u, v < s = pool_size
@@ -99,13 +103,6 @@ class MaxUnpooling(keras.layers.Layer):
     "Learning Deconvolution Network for Semantic Segmentation", section 3.2.1.
     """
 
-    def __init__(self, pool_size=2, **kwargs):
-        super().__init__(**kwargs)
-        if not 1 <= pool_size <= 16:
-            raise ValueError(f"pool_size must be from 1 to 16, got {pool_size}")
-        self.pool_size = pool_size
-        self.built = True  # no weights
-
     def call(self, inputs, positions, like=None):
         size = self.pool_size
         _, height, width, channels = ops.shape(inputs)
@@ -126,6 +123,3 @@ class MaxUnpooling(keras.layers.Layer):
         if like_shape is not None:
             return (batch, *like_shape[1:3], channels)
         return (batch, height and height * self.pool_size, width and width * self.pool_size, channels)
-
-    def get_config(self):
-        return super().get_config() | {"pool_size": self.pool_size}

@@ -71,7 +71,4 @@ class FastRCNN(outside_regions.OutsideRegionDetector):
         maps = self.backbone(images, training=training)[0]
         # the last pixel of a region is half a pixel before its end
         pooled = self.pool(regions_yxyx - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), maps)
-        count = regions_yxyx.shape[1]
-        logits, offsets, hidden = self.box_head(ops.reshape(pooled, (-1, *pooled.shape[2:])))
-        return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
-                ops.reshape(hidden, (-1, count, hidden.shape[-1])))
+        return region_classifier.classified(self.box_head, ops.reshape(pooled, (-1, *pooled.shape[2:])), regions_yxyx.shape[1])

@@ -67,11 +67,8 @@ class RCNN(outside_regions.OutsideRegionDetector):
 
     def classify(self, images, regions_yxyx, training):
         crops = self.warp(regions_yxyx, ops.cast(images, "float32") / 64 - 2.0)  # about zero mean and unit variance
-        count = regions_yxyx.shape[1]
         maps = self.backbone(ops.reshape(crops, (-1, *crops.shape[2:])), training=training)
-        logits, offsets, hidden = self.box_head(maps[-1])
-        return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
-                ops.reshape(hidden, (-1, count, hidden.shape[-1])))
+        return region_classifier.classified(self.box_head, maps[-1], regions_yxyx.shape[1])
 
     def pyramid_features(self, images):
         """Returns the feature maps of the image as a single region, fine to coarse, each (batch, height, width, filters)."""

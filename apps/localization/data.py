@@ -64,14 +64,10 @@ def _training_batches(prepared, split, config):
 
 
 def _evaluation_batches(prepared, split, config):
-    def element(example, seed=None):
-        return _fitted(boxed_images.decoded(prepared, example), config.image_size)
-
     examples = boxed_images.examples_of(prepared, split)
-    if int(examples.cardinality()) * config.image_size ** 2 * 3 > boxed_images.LARGEST_CACHE:
-        return pipelines.batched(examples, element, config.batch_size)
-    examples = examples.map(element, num_parallel_calls=tf.data.AUTOTUNE)
-    return pipelines.batched(examples, lambda example, seed: example, config.batch_size, cache=True)
+    is_small = int(examples.cardinality()) * config.image_size ** 2 * 3 <= boxed_images.LARGEST_CACHE
+    return pipelines.evaluated(examples, lambda example: _fitted(boxed_images.decoded(prepared, example), config.image_size),
+                               config.batch_size, is_small)
 
 
 def _fitted(example, image_size):

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from training.engine import files
-from training.serving import export
 from training.vision import image_signatures, images
 from training.vision.image_signatures import BATCH, KINDS, request  # noqa: F401  parts of this module's contract
 
@@ -22,22 +21,17 @@ PREDICT = "serving_default"
 
 def signatures(model, config, info):
     """Returns {name: (function, {input name: TensorSpec})} for `training.serving.export.export`."""
-    def fitted(image_bytes):
-        squares, sides, scales, errors = image_signatures.fitted(image_bytes, config.image_size)
-        return tf.round(squares), sides, scales, tf.strings.length(errors) > 0, errors  # rounded, as training images are
-
     def serving_default(image_bytes):
-        squares, sides, scales, failed, errors = fitted(image_bytes)
-        found = image_signatures.at_least_one(model.locate, squares)
+        squares, sides, scales, errors = image_signatures.fitted(image_bytes, config.image_size)
+        failed = tf.strings.length(errors) > 0
+        found = image_signatures.at_least_one(model.locate, tf.round(squares))  # rounded, as training images are
         limits = tf.cast(tf.tile(sides, (1, 2)), tf.float32)
         box_yxyx = tf.clip_by_value(found["box_yxyx"] / scales[:, None], 0.0, limits)
         answer = image_signatures.classes(tf.exp(found["log_probabilities"]), failed, errors, info.class_names)
         return answer | {"box_yxyx": tf.ensure_shape(tf.where(failed[:, None], 0.0, box_yxyx), (None, 4))}
 
     def embed(image_bytes):
-        squares, _, _, failed, errors = fitted(image_bytes)
-        vectors = image_signatures.at_least_one(lambda batch: {"features": model.embed(batch)}, squares)
-        return {"features": export.any_size(tf.where(failed[:, None], 0.0, vectors["features"])), "error": errors}
+        return image_signatures.features(image_bytes, config.image_size, lambda squares: model.embed(tf.round(squares)))
 
     inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
     return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}

@@ -1,6 +1,6 @@
 """Pixel classification for all pixels in one pass, with the weights of `patches` (S1)."""
-from apps.segmentation import pixel_classifier, segmenter
-from apps.segmentation.pixel_classifier import PixelClassifier
+from apps.segmentation import pixel_classifier
+from apps.segmentation.pixel_classifier import PixelClassifier  # noqa: F401  the network of this system
 
 
 def build_model(config, spec, steps):
@@ -9,11 +9,4 @@ def build_model(config, spec, steps):
     Raises:
         UserError: the training images have another size than those that are evaluated.
     """
-    pixel_classifier.check(config)
-    info = spec.info
-    model = PixelClassifier(
-        config.image_size, len(info.class_names), width=config.width, stages=config.stages, units=config.units,
-        one_pass=True, dice_share=config.dice_share, seed=config.seed,
-        class_weights=segmenter.class_weights(info.pixel_shares, config.class_balance), prior=segmenter.prior(config, info))
-    model.compile(segmenter.optimizer(config, steps))
-    return model
+    return pixel_classifier.compiled(config, spec, steps, one_pass=True)

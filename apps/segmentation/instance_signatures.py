@@ -16,7 +16,6 @@ from PIL import Image
 
 import layers
 from apps.segmentation import instance_pictures, palette
-from training.engine import files
 from training.vision import image_signatures, images
 from training.vision.detection import masks
 from training.vision.detection import signatures as detection
@@ -63,8 +62,8 @@ def present(asked, answer, path):
     numbers = np.where(numbers <= len(shown), numbers, 0)
     labels = [f"{each['class_name']} {each['score']:.2f}" for each in shown]
     drawn = instance_pictures.overlay(image, numbers, [each["box_yxyx"] for each in shown], labels)
-    _write(path.with_name(path.name + ".png"), Image.fromarray(drawn))
-    _write(path.with_name(path.name + ".instances.png"), palette.indexed(numbers, palette.colors(["background", *labels])))
+    palette.write(path.with_name(path.name + ".png"), Image.fromarray(drawn))
+    palette.write(path.with_name(path.name + ".instances.png"), palette.indexed(numbers, palette.colors(["background", *labels])))
     return found, [detection.summary(found)]
 
 
@@ -93,8 +92,3 @@ def _weights(start, end, first, last, cells):
     pixels = tf.cast(tf.range(first, last), tf.float32) + 0.5
     places = (pixels - start) / tf.maximum(end - start, 1e-6) * cells - 0.5
     return tf.maximum(1 - tf.abs(places[:, None] - tf.range(cells, dtype=tf.float32)), 0.0)
-
-
-def _write(path, picture):
-    with files.whole(path) as temporary:
-        picture.save(temporary, "png")

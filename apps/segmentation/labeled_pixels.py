@@ -147,12 +147,8 @@ def _evaluation_batches(masks, part, split, config):
         if part == "validation":
             return None
     is_small = int(examples.cardinality()) * config.image_size ** 2 * 4 <= _LARGEST_CACHE
-    if is_small:
-        fitted = examples.map(lambda example: _evaluation_element(masks, example, config.image_size),
-                              num_parallel_calls=tf.data.AUTOTUNE)
-        return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
-    return pipelines.batched(
-        examples, lambda example, seed: _evaluation_element(masks, example, config.image_size), config.batch_size)
+    return pipelines.evaluated(
+        examples, lambda example: _evaluation_element(masks, example, config.image_size), config.batch_size, is_small)
 
 
 def _fits_in_memory(examples, masks):

@@ -15,7 +15,6 @@ import tensorflow as tf
 from PIL import Image
 
 from apps.segmentation import original_size, palette, segmenter
-from training.engine import files
 from training.serving import export
 from training.vision import image_signatures, images
 
@@ -47,11 +46,7 @@ def signatures(model, config, info):
                 "pixel_counts": export.any_size(counts), "error": errors}
 
     def embed(image_bytes):
-        squares, _, _, errors = image_signatures.fitted(image_bytes, size)
-        vectors = image_signatures.at_least_one(
-            lambda batch: {"features": model.embed(tf.round(batch))}, squares)
-        failed = tf.strings.length(errors)[:, None] > 0
-        return {"features": export.any_size(tf.where(failed, 0.0, vectors["features"])), "error": errors}
+        return image_signatures.features(image_bytes, size, lambda squares: model.embed(tf.round(squares)))
 
     inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
     return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}
@@ -75,12 +70,7 @@ def present(asked, answer, path):
     found.sort(key=lambda each: -each["share"])
     colors = palette.colors([name.decode() for name in answer["class_names"][0]])
     image = images.decode(asked.kept).numpy()
-    _write(path.with_name(path.name + ".png"), Image.fromarray(palette.overlay(image, class_map, colors)))
-    _write(path.with_name(path.name + ".classes.png"), palette.indexed(class_map, colors))
+    palette.write(path.with_name(path.name + ".png"), Image.fromarray(palette.overlay(image, class_map, colors)))
+    palette.write(path.with_name(path.name + ".classes.png"), palette.indexed(class_map, colors))
     shown = ", ".join(f"{each['class_name']} {each['share']:.1%}" for each in found[:5])
     return {"error": "", "classes": found}, [shown]
-
-
-def _write(path, picture):
-    with files.whole(path) as temporary:
-        picture.save(temporary, "png")

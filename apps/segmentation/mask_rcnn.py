@@ -1,5 +1,5 @@
 """Mask R-CNN (S4)."""
-from training.vision.detection import detector
+from training.vision.detection import detector, faster_rcnn
 from training.vision.detection.mask_rcnn import MaskRCNN
 
 
@@ -11,10 +11,6 @@ def build_model(config, spec, steps):
     """
     model = MaskRCNN(
         config.image_size, len(spec.info.class_names), mask_layers=config.mask_layers, mask_filters=config.mask_filters,
-        backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters, extra_levels=config.extra_levels,
-        min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale, anchor_octaves=config.anchor_octaves,
-        anchor_ratios=config.anchor_ratios, proposals=config.proposals, regions_per_image=config.regions_per_image,
-        region_levels=config.region_levels, head_units=config.head_units, seed=config.seed,
-        is_compiled=detector.is_compiled(config))
+        **faster_rcnn.arguments(config))
     model.compile(optimizer=detector.optimizer(config, steps))
     return model

@@ -2,6 +2,7 @@
 import numpy as np
 from PIL import Image
 
+from training.engine import files
 from training.vision import drawing
 
 BLACK = (0, 0, 0)
@@ -49,6 +50,12 @@ def indexed(class_map, colors):
     picture = Image.fromarray(np.asarray(class_map, np.uint8))
     picture.putpalette(np.pad(colors, [(0, 256 - len(colors)), (0, 0)]).tobytes())
     return picture
+
+
+def write(path, picture):
+    """Writes a PIL image as a PNG file, whole or not at all."""
+    with files.whole(path) as temporary:
+        picture.save(temporary, "png")
 
 
 def _edges(class_map):

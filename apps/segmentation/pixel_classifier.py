@@ -187,10 +187,23 @@ class PixelClassifier(keras.Model):
         return tf.ensure_shape(tf.gather(tf.reshape(padded, [-1, channels]), places), [None, self.side, self.side, channels])
 
 
-def check(config):
-    """Raises a UserError if the crops that the settings ask for in training are not those that the network is built for."""
+def compiled(config, spec, steps, **arguments):
+    """Returns a compiled PixelClassifier for the data of a Spec and a training of `steps` steps.
+
+    arguments: those of `PixelClassifier` that its two forms do not share
+
+    Raises:
+        UserError: the training images have another size than those that are evaluated.
+    """
     if config.crop_size not in (None, config.image_size):
         raise UserError(f"--crop-size has no effect for {config.model}, which needs squares of --image-size: leave it out")
+    info = spec.info
+    model = PixelClassifier(
+        config.image_size, len(info.class_names), width=config.width, stages=config.stages, units=config.units,
+        dice_share=config.dice_share, seed=config.seed, prior=segmenter.prior(config, info),
+        class_weights=segmenter.class_weights(info.pixel_shares, config.class_balance), **arguments)
+    model.compile(segmenter.optimizer(config, steps))
+    return model
 
 
 def _convolution(x, filters, rate, name):

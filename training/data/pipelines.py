@@ -138,6 +138,18 @@ def full_batches(count, batch_size):
     return count // batch_size
 
 
+def evaluated(examples, element, batch_size, keep):
+    """Returns batches of element(example) for validation or test, as `batched` does.
+
+    element: example -> (inputs, targets)
+    keep:    keep the results in memory
+    """
+    if not keep:
+        return batched(examples, lambda example, seed: element(example), batch_size)
+    results = examples.map(element, num_parallel_calls=tf.data.AUTOTUNE)
+    return batched(results, lambda result, seed: result, batch_size, cache=True)
+
+
 def batched(examples, preprocess, batch_size, cache=False):
     """Returns batches for validation or test, always in the same order and including the last partial batch.
 

@@ -66,6 +66,21 @@ def at_least_one(function, batch):
     return {name: value[:count] for name, value in function(filled).items()}
 
 
+def features(image_bytes, size, function):
+    """Returns the outputs of a signature that gives each image a vector of features; 0 for files that are not images.
+
+    image_bytes: (batch,) string, the contents of the files
+    size:        side of the squares, in pixels
+    function:    squares (n, size, size, 3) float32 -> (n, features)
+    returns:     features (batch, any), error (batch,) string
+    """
+    squares, _, _, errors = fitted(image_bytes, size)
+    vectors = at_least_one(lambda batch: {"features": function(batch)}, squares)["features"]
+    failed = tf.strings.length(errors)[:, tf.newaxis] > 0
+    # the width belongs to the system, and one system may replace another: the signature leaves it open
+    return {"features": export.any_size(tf.where(failed, 0.0, vectors)), "error": errors}
+
+
 def pixels(image_bytes, size, channels):
     """Returns the decoded files as inputs of a network, and error messages for those that cannot be decoded.
 

@@ -159,14 +159,9 @@ def _evaluation_batches(prepared, part, split, config, with_masks):
             return None
     _say_crowded(contents, MAX_DETECTIONS, f"{config.dataset}, {part}", f"the limit of {MAX_DETECTIONS} detections",
                  "the excess objects cannot be found")
-    count = int(examples.cardinality())
-    if count * config.image_size ** 2 * 3 <= LARGEST_CACHE:
-        fitted = examples.map(lambda example: _evaluation_element(decoded(prepared, example), config, most),
-                              num_parallel_calls=tf.data.AUTOTUNE)
-        return pipelines.batched(fitted, lambda example, seed: example, config.batch_size, cache=True)
-    return pipelines.batched(
-        examples, lambda example, seed: _evaluation_element(decoded(prepared, example), config, most),
-        config.batch_size)
+    is_small = int(examples.cardinality()) * config.image_size ** 2 * 3 <= LARGEST_CACHE
+    return pipelines.evaluated(
+        examples, lambda example: _evaluation_element(decoded(prepared, example), config, most), config.batch_size, is_small)
 
 
 def class_names_of(prepared):

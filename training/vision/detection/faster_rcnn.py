@@ -11,6 +11,16 @@ from training.vision.detection.region_classifier import rows
 from training.vision.losses import smooth_l1
 
 
+def arguments(config):
+    """Returns the arguments of `FasterRCNN` besides image size and classes, from the settings of a `settings.TwoStage`."""
+    return dict(
+        backbone_kind=config.backbone, pyramid_filters=config.pyramid_filters, extra_levels=config.extra_levels,
+        min_anchor_stride=config.min_anchor_stride, anchor_scale=config.anchor_scale, anchor_octaves=config.anchor_octaves,
+        anchor_ratios=config.anchor_ratios, proposals=config.proposals, regions_per_image=config.regions_per_image,
+        region_levels=config.region_levels, head_units=config.head_units, seed=config.seed,
+        is_compiled=detector.is_compiled(config))
+
+
 class FasterRCNN(detector.Detector):
     """A two-stage detector: one network proposes regions, and another one classifies and refines them.
 
@@ -222,7 +232,4 @@ class FasterRCNN(detector.Detector):
     def _classify(self, pyramid, regions):
         """Returns class logits (batch, regions, classes + 1), offsets (batch, regions, classes, 4) and hidden features."""
         aligned = self.align(regions, pyramid[:len(self.align.strides)])
-        count = regions.shape[1]
-        logits, offsets, hidden = self.box_head(ops.reshape(aligned, (-1, *aligned.shape[2:])))
-        return (ops.reshape(logits, (-1, count, self.classes + 1)), ops.reshape(offsets, (-1, count, self.classes, 4)),
-                ops.reshape(hidden, (-1, count, hidden.shape[-1])))
+        return region_classifier.classified(self.box_head, ops.reshape(aligned, (-1, *aligned.shape[2:])), regions.shape[1])

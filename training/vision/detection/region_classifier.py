@@ -30,6 +30,20 @@ def outputs(hidden, classes, normal):
     return [class_logits, box_offsets]
 
 
+def classified(head, features, count):
+    """Returns class logits (batch, count, classes + 1), offsets (batch, count, classes, 4) and hidden features (batch, count,
+    units) of the regions of a batch.
+
+    head:     result of `head`
+    features: (batch * count, size, size, channels)
+    count:    number of regions of each image
+    """
+    class_logits, box_offsets, hidden = head(features)
+    classes = class_logits.shape[-1] - 1
+    return (ops.reshape(class_logits, (-1, count, classes + 1)), ops.reshape(box_offsets, (-1, count, classes, 4)),
+            ops.reshape(hidden, (-1, count, hidden.shape[-1])))
+
+
 def losses(class_logits, box_offsets, regions, matches, weights, targets, coder, beta=1 / 9, regressed=None):
     """Returns the losses {"class": scalar, "offsets": scalar}: means over the sampled regions, as shares of this replica.
 

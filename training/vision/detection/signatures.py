@@ -31,12 +31,7 @@ def signatures(model, config, info):
         return answers(found, sides, scales, errors, info.class_names)
 
     def embed(image_bytes):
-        fitted, _, _, errors = image_signatures.fitted(image_bytes, size)
-        features = image_signatures.at_least_one(lambda batch: {"features": _coarsest(model.pyramid_features(batch))}, fitted)
-        features = tf.where(tf.strings.length(errors)[:, tf.newaxis] > 0, 0.0, features["features"])
-        # the width belongs to the system, and one system may replace another: the signature leaves it open
-        features = tf.raw_ops.PlaceholderWithDefault(input=features, shape=(None, None))
-        return {"features": features, "error": errors}
+        return image_signatures.features(image_bytes, size, lambda squares: _coarsest(model.pyramid_features(squares)))
 
     inputs = {"image_bytes": tf.TensorSpec((None,), tf.string)}
     return {"serving_default": (serving_default, inputs), "embed": (embed, inputs)}
