@@ -157,8 +157,8 @@ def test_the_comparison_measures_and_shows_every_run(tmp_path, monkeypatch, caps
     monkeypatch.setattr(compare.runner, "load", lambda folder: (model, config))
     batch = {"image": tf.zeros((4, 64, 64, 3), tf.uint8), "regions_yxyx": tf.ones((4, 12, 4))}
     app = types.SimpleNamespace(task="detection", systems=APP.systems, data=types.SimpleNamespace(
-        datasets=lambda config: types.SimpleNamespace(test=[(batch, {})])))
-    request = APP.verbs["compare"](run=(name,), images=2, runs=str(tmp_path / "runs"), name="report")
+        datasets=lambda config: types.SimpleNamespace(test=[(batch, {})] * 3)))
+    request = APP.verbs["compare"](run=(name,), images=9, runs=str(tmp_path / "runs"), name="report")
     rows = compare.run(app, request)
     assert rows[0]["images_per_second_with_given_regions"] > rows[0]["images_per_second"] > 0
     assert "| $a\\|b | fast_rcnn | 0.500 | 0.750 |" in capsys.readouterr().out
